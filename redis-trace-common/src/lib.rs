@@ -1,0 +1,4 @@
+//! The contract between probes and program.
+#![no_std]
+
+pub mod record;

@@ -1,0 +1,321 @@
+//! Every record a probe sends, declared once: layout, constants, and a decoder that cannot misread.
+//!
+//! A record is a fixed-size run of words in the kernel's byte order. IPv4 travels as IPv4-mapped IPv6, ports travel in host
+//! byte order, times are `CLOCK_BOOTTIME` nanoseconds, kernel numbers (errno, reset reason, signal) stay numbers.
+
+/// Bytes of a task's name, NUL padded (`TASK_COMM_LEN`).
+pub const COMM_LEN: usize = 16;
+/// Bytes of a unix socket path or abstract name (`sun_path`).
+pub const UNIX_PATH_LEN: usize = 108;
+/// Bytes kept of a command line.
+pub const ARGV_LEN: usize = 512;
+/// Bytes kept of a path that a probe walked, its components last first, each ended by a NUL.
+pub const PATH_LEN: usize = 256;
+
+/// A value that can be read back from the bytes of a record.
+pub trait Field: Sized {
+    /// Bytes it takes in a record.
+    const SIZE: usize;
+    /// Reads it from exactly `SIZE` bytes; `None` when there are fewer.
+    fn read(bytes: &[u8]) -> Option<Self>;
+}
+
+macro_rules! integers {
+    ($($int:ty),*) => {$(
+        impl Field for $int {
+            const SIZE: usize = size_of::<$int>();
+            fn read(bytes: &[u8]) -> Option<Self> {
+                Some(Self::from_ne_bytes(bytes.get(..size_of::<$int>())?.try_into().ok()?))
+            }
+        }
+    )*};
+}
+integers!(u8, u16, u32, u64, i32);
+
+impl<const N: usize> Field for [u8; N] {
+    const SIZE: usize = N;
+    fn read(bytes: &[u8]) -> Option<Self> {
+        bytes.get(..N)?.try_into().ok()
+    }
+}
+
+/// Declares a `#[repr(C)]` structure, asserts that it has no padding, and makes it a [`Field`].
+macro_rules! layout {
+    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $ty:ty,)* }) => {
+        $(#[$doc])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $name { $($(#[$fdoc])* pub $field: $ty,)* }
+        const _: () = assert!(size_of::<$name>() == 0 $(+ <$ty as Field>::SIZE)*, "a record has no padding");
+        impl Field for $name {
+            const SIZE: usize = size_of::<$name>();
+            fn read(bytes: &[u8]) -> Option<Self> {
+                let mut at = 0;
+                $(let $field = <$ty as Field>::read(bytes.get(at..)?)?; at += <$ty as Field>::SIZE;)*
+                let _ = at;
+                Some(Self { $($field,)* })
+            }
+        }
+    };
+}
+
+layout! {
+    /// The two ends of a connection in one network namespace.
+    Flow {
+        /// Inode of the network namespace.
+        netns: u32,
+        /// `AF_INET` or `AF_INET6`.
+        family: u16,
+        /// `IPPROTO_TCP` or `IPPROTO_MPTCP`.
+        protocol: u16,
+        /// Address of the end that dialled.
+        client: [u8; 16],
+        /// Address that was dialled.
+        server: [u8; 16],
+        /// Port of the end that dialled, host byte order.
+        client_port: u16,
+        /// Port that was dialled, host byte order.
+        server_port: u16,
+        /// Interface the packet came in by, or the socket is bound to; 0 when neither.
+        ifindex: u32,
+    }
+}
+
+layout! {
+    /// The task that made a system call, caught in its own context, never in a softirq.
+    Task {
+        /// Process id in the initial pid namespace.
+        pid: u32,
+        /// Thread id in the initial pid namespace.
+        tid: u32,
+        /// Real user id in the initial user namespace.
+        uid: u32,
+        /// Inode of the task's network namespace.
+        netns: u32,
+        /// When the process started, boottime nanoseconds: tells a recycled pid.
+        start: u64,
+        /// Id of its cgroup in the unified hierarchy.
+        cgroup: u64,
+        /// Its name, NUL padded.
+        comm: [u8; COMM_LEN],
+    }
+}
+
+layout! {
+    /// A TCP socket that listens, listened, or is to listen.
+    Socket {
+        /// Kernel address of the socket: an identity while it lives, never printed.
+        cookie: u64,
+        /// Inode of its file, 0 when it has none.
+        inode: u64,
+        /// Inode of its network namespace.
+        netns: u32,
+        /// `AF_INET` or `AF_INET6`.
+        family: u16,
+        /// Local port, host byte order.
+        port: u16,
+        /// Local address.
+        address: [u8; 16],
+        /// Interface or VRF it is bound to, 0 for any.
+        ifindex: u32,
+        /// 1 when `IPV6_V6ONLY` is set.
+        v6only: u32,
+    }
+}
+
+/// Declares the records: the structures, their numbers, and [`Record`] with its decoder.
+macro_rules! records {
+    ($($(#[$doc:meta])* $name:ident = $number:literal { $($(#[$fdoc:meta])* $field:ident: $ty:ty,)* })*) => {
+        $(layout! { $(#[$doc])* $name {
+            /// Number of this record, [`Number`].
+            number: u32,
+            /// Processor it was made on.
+            cpu: u32,
+            /// When it was made, boottime nanoseconds.
+            time: u64,
+            $($(#[$fdoc])* $field: $ty,)*
+        } })*
+
+        /// The first word of each record.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Number { $($(#[$doc])* $name = $number,)* }
+
+        /// Any record, decoded.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Record { $($(#[$doc])* $name($name),)* }
+
+        impl Record {
+            /// Reads the record that starts at the first byte; the ring pads records, so longer is fine.
+            pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+                let number = u32::read(bytes).ok_or(DecodeError::Short)?;
+                match number {
+                    $($number => <$name as Field>::read(bytes).map(Self::$name).ok_or(DecodeError::Short),)*
+                    unknown => Err(DecodeError::Unknown(unknown)),
+                }
+            }
+        }
+
+        /// How many kinds of record there are, plus one for the number 0 that is never sent.
+        pub const NUMBERS: usize = 1 + [$(Number::$name),*].len();
+    };
+}
+
+/// Why bytes are not a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodeError {
+    /// Fewer bytes than the record has.
+    Short,
+    /// No record has this number.
+    Unknown(u32),
+}
+
+impl core::fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Short => f.write_str("record is cut short"),
+            Self::Unknown(number) => write!(f, "no record has number {number}"),
+        }
+    }
+}
+
+impl core::error::Error for DecodeError {}
+
+records! {
+    /// The kernel sent a reset to a SYN for which it found no socket.
+    Reset = 1 {
+        /// Of the SYN.
+        flow: Flow,
+        /// Sequence number of the SYN: joins both ends, survives NAT.
+        isn: u32,
+        /// `enum sk_rst_reason`; `u32::MAX` where the kernel has none.
+        reason: u32,
+        /// 1 when an `sk_lookup` program is attached to the namespace.
+        sk_lookup: u32,
+        /// Time to live, or hop limit, of the SYN.
+        ttl: u32,
+    }
+    /// A client's TCP socket left SYN_SENT for CLOSE with an error.
+    ConnectFailed = 2 {
+        /// From the socket.
+        flow: Flow,
+        /// Who dialled, caught when it dialled.
+        task: Task,
+        /// When it dialled, boottime nanoseconds.
+        dialled: u64,
+        /// `sk_err`: the errno the client gets.
+        errno: u32,
+        /// Sequence number of its SYN (`snd_una`).
+        isn: u32,
+    }
+    /// A thread that was refused a moment ago dialled again and was connected.
+    Connected = 3 {
+        /// From the socket.
+        flow: Flow,
+        /// Who dialled.
+        task: Task,
+    }
+    /// A TCP socket began to listen.
+    ListenUp = 4 {
+        /// The socket.
+        socket: Socket,
+        /// Who called listen.
+        task: Task,
+        /// `sk_max_ack_backlog`: the queue's limit as it stands.
+        backlog: u32,
+        /// Zero.
+        reserved: u32,
+    }
+    /// A listening TCP socket stopped listening.
+    ListenDown = 5 {
+        /// The socket.
+        socket: Socket,
+        /// Who closed it or shut it down: the last to hold it.
+        task: Task,
+        /// 1 when that task was exiting, so that the close is the exit's.
+        exiting: u32,
+        /// The exiting process's code as `wait(2)` gives it: status << 8 | signal; 0 when not exiting.
+        exit_code: u32,
+    }
+    /// bind(2) or listen(2) on a TCP socket returned.
+    Bind = 6 {
+        /// The socket, with the address and port that were asked for.
+        socket: Socket,
+        /// Who called.
+        task: Task,
+        /// 0, or the errno as a positive number.
+        errno: u32,
+        /// 0 for bind, 1 for listen.
+        listen: u32,
+    }
+    /// connect(2) on a unix stream socket failed.
+    UnixConnect = 7 {
+        /// Who called.
+        task: Task,
+        /// The errno as a positive number.
+        errno: u32,
+        /// Bytes of `path` that count; an abstract name begins with a NUL.
+        length: u32,
+        /// `sun_path`.
+        path: [u8; UNIX_PATH_LEN],
+        /// Zero.
+        reserved: u32,
+    }
+    /// A program whose name is on the list of servers was executed.
+    Exec = 8 {
+        /// The new program's task.
+        task: Task,
+        /// Parent's process id.
+        parent: u32,
+        /// Bytes of `argv` that count.
+        length: u32,
+        /// Arguments, each ended by a NUL, cut at the end.
+        argv: [u8; ARGV_LEN],
+    }
+    /// A process that is watched (it listened, tried to, or is on the list of servers) ended.
+    Exit = 9 {
+        /// The process.
+        task: Task,
+        /// As `wait(2)` gives it: status << 8 | signal, 0x80 for a core dump.
+        exit_code: u32,
+        /// Zero.
+        reserved: u32,
+    }
+    /// A signal was sent to a process that is watched.
+    Signal = 10 {
+        /// Who sent it, or happened to be running when the kernel did (`code` tells).
+        sender: Task,
+        /// Process id it was sent to.
+        target: u32,
+        /// Its number.
+        signal: u32,
+        /// `si_code`: 0 and below were sent by a process, above by the kernel.
+        code: i32,
+        /// Zero.
+        reserved: u32,
+    }
+    /// The OOM killer chose a process.
+    OomVictim = 11 {
+        /// Process id it chose.
+        pid: u32,
+        /// Zero.
+        reserved: u32,
+    }
+    /// What a process is, sent once when it first matters: at a refusal, a listen, a failed bind, an exec.
+    Who = 12 {
+        /// The process.
+        task: Task,
+        /// Parent's process id.
+        parent: u32,
+        /// Bytes of `exe` that count.
+        exe_length: u32,
+        /// Bytes of `cgroup` that count.
+        cgroup_length: u32,
+        /// Zero.
+        reserved: u32,
+        /// Path of its executable, components last first, each ended by a NUL.
+        exe: [u8; PATH_LEN],
+        /// Path of its cgroup in the unified hierarchy, likewise.
+        cgroup: [u8; PATH_LEN],
+    }
+}

@@ -1,0 +1,2 @@
+//! Says why a connection was refused.
+fn main() {}

@@ -1,0 +1,154 @@
+//! Causes: the codes that stand for ever, and what each is called.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The family a cause belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Nobody listens there.
+    NoListener,
+    /// A queue or a resource is exhausted.
+    BacklogFull,
+    /// A security module said no.
+    LsmDenial,
+    /// Netfilter said no.
+    FirewallReject,
+    /// Another policy said no: cgroup BPF, seccomp, routes, capability.
+    Policy,
+    /// Only the far end knows more.
+    Remote,
+    /// The two ends do not agree on TLS.
+    Tls,
+    /// The server accepted, then said no.
+    Application,
+    /// The client's own doing.
+    Client,
+    /// Not known.
+    Unknown,
+}
+
+/// How sure a verdict is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Confidence {
+    /// One fact speaks for it; the summary says what would confirm it.
+    Possible,
+    /// Two independent facts.
+    Likely,
+    /// The kernel or the server said so.
+    Certain,
+}
+
+impl Confidence {
+    /// As written in JSON and text.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Possible => "possible",
+            Self::Likely => "likely",
+            Self::Certain => "certain",
+        }
+    }
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $code:ident = $name:literal, $class:ident;)*) => {
+        /// A cause's code: never reused, never renumbered.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        pub enum Code { $($(#[$doc])* $code,)* }
+
+        impl Code {
+            /// Every code that exists, in order.
+            pub const ALL: &[Self] = &[$(Self::$code),*];
+
+            /// `RT1001`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$code => stringify!($code),)* }
+            }
+
+            /// `no-listener`.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$code => $name,)* }
+            }
+
+            /// The family.
+            pub fn class(self) -> Class {
+                match self { $(Self::$code => Class::$class,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// Nothing that was seen explains it.
+    RT0000 = "unknown", Unknown;
+    /// Nothing listens there, nothing nearby explains it, and nothing is known to have listened.
+    RT1001 = "no-listener", NoListener;
+    /// The last listener there exited by itself.
+    RT1002 = "listener-exited", NoListener;
+    /// The last listener there was killed by a signal.
+    RT1003 = "listener-killed", NoListener;
+    /// The last listener there was killed by the OOM killer.
+    RT1004 = "listener-oom-killed", NoListener;
+    /// The last listener there crashed.
+    RT1005 = "listener-crashed", NoListener;
+    /// The last listener's process lives but closed its socket.
+    RT1006 = "listener-closed", NoListener;
+    /// A listener on that port is bound to another address, device or VRF.
+    RT1007 = "bound-to-other-address", NoListener;
+    /// A Redis-like server listens on other ports only.
+    RT1008 = "bound-to-other-port", NoListener;
+    /// The listener is on the other address family.
+    RT1009 = "other-address-family", NoListener;
+    /// The listener on that port lives in another network namespace.
+    RT1010 = "listener-in-other-netns", NoListener;
+    /// bind failed: the address is in use.
+    RT1011 = "address-in-use", NoListener;
+    /// bind failed: the address is on no interface.
+    RT1012 = "address-not-available", NoListener;
+    /// bind failed: the port is privileged and the capability is missing.
+    RT1013 = "privileged-port", NoListener;
+    /// A socket is bound there and does not listen.
+    RT1014 = "bound-not-listening", NoListener;
+    /// The unix socket's path or name has nobody behind it.
+    RT1015 = "unix-socket-stale", NoListener;
+    /// The unix socket's path does not exist.
+    RT1016 = "unix-socket-missing", NoListener;
+    /// The unix socket's path may not be used by this user.
+    RT1017 = "unix-socket-permission", NoListener;
+    /// The listener appeared after the refusal.
+    RT1018 = "listener-not-yet", NoListener;
+    /// An `sk_lookup` BPF program refused it.
+    RT1019 = "sk-lookup-refused", NoListener;
+    /// A server was started and ended before it listened.
+    RT1020 = "start-failed", NoListener;
+    /// The server runs but lacks this address or family.
+    RT1021 = "partial-listen", NoListener;
+    /// A reset to our SYN came from another host.
+    RT4001 = "remote-refused", Remote;
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Code {
+    type Err = String;
+
+    /// Accepts `RT1001`, `rt1001`, `1001` and the name.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wanted = text.trim().to_ascii_lowercase();
+        let digits = wanted.strip_prefix("rt").unwrap_or(&wanted);
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|code| code.as_str()[2..] == *digits || code.name() == wanted)
+            .ok_or_else(|| format!("there is no cause {text:?}: `redis-trace explain` lists them"))
+    }
+}

@@ -1,0 +1,2 @@
+//! redis-trace's own tasks.
+fn main() {}
