@@ -169,6 +169,10 @@ pub enum What {
         start: u64,
         /// The fault, when one was found.
         fault: Option<Fault>,
+        /// The ports it would have listened on.
+        ports: Vec<u16>,
+        /// The addresses it would have listened on; empty for all.
+        addresses: Vec<IpAddr>,
     },
     /// What the kernel's log says of an OOM kill.
     OomReport {
@@ -252,7 +256,7 @@ pub struct Task {
 impl Task {
     /// What tells this process from another that had or will have the same id.
     pub fn key(&self) -> ProcessKey {
-        ProcessKey { pid: self.pid, start: self.start }
+        ProcessKey::new(self.pid, self.start)
     }
 }
 
@@ -261,8 +265,28 @@ impl Task {
 pub struct ProcessKey {
     /// Process id.
     pub pid: u32,
-    /// When it started, boottime nanoseconds, rounded down to a clock tick (10 ms) when compared with `/proc`.
-    pub start: u64,
+    /// When it started, boottime nanoseconds, rounded down to a clock tick (10 ms), which is all that `/proc` tells.
+    start: u64,
+}
+
+impl ProcessKey {
+    /// From a start time as exact as its source has it.
+    pub fn new(pid: u32, start: u64) -> Self {
+        const TICK: u64 = 10_000_000;
+        Self { pid, start: start / TICK * TICK }
+    }
+
+    /// When it started, boottime nanoseconds, to a clock tick.
+    pub fn start(self) -> u64 {
+        self.start
+    }
+}
+
+impl Process {
+    /// What tells this process from another that had or will have the same id.
+    pub fn key(&self) -> ProcessKey {
+        ProcessKey::new(self.pid, self.start)
+    }
 }
 
 /// What a process is: from the kernel while it mattered, or from `/proc`.
@@ -475,4 +499,15 @@ pub enum Question {
     },
     /// Was it the host's memory or a cgroup's limit? Answered by [`What::OomReport`].
     Oom(u32),
+}
+
+impl Question {
+    /// The namespace it is about, when it is about one.
+    pub fn netns(&self) -> Option<Netns> {
+        match self {
+            Self::Sockets { netns, .. } | Self::Addresses(netns) | Self::NetnsName(netns) => Some(*netns),
+            Self::UnixListeners(netns) | Self::Unix { netns, .. } => Some(*netns),
+            Self::Process(_) | Self::Alive(_) | Self::LastWords { .. } | Self::Oom(_) => None,
+        }
+    }
 }

@@ -1,0 +1,274 @@
+//! Everything known at a moment: who listens, who listened, who tried to, and what each process is.
+
+mod endings;
+mod listeners;
+mod servers;
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+pub use endings::{Dead, EndedListener, OomLimit, Sent};
+pub use listeners::{Listener, Miss, accepts};
+pub use servers::{FailedBind, FailedStart, is_redis_like, is_redis_like_process};
+
+use endings::Endings;
+use listeners::Listeners;
+use servers::Servers;
+
+use super::fact::{
+    BoundSocket, Fact, Process, ProcessKey, Question, Sight, Socket, Task, UnixListener, UnixPath, UnixState, What,
+};
+use super::flow::Netns;
+use super::remembered::{Bounds, Remembered};
+use super::text::Text;
+
+/// How long the answer to a question holds, nanoseconds.
+const FRESH: u64 = 1_000_000_000;
+
+/// The facts, arranged for the questions that `attribute` asks.
+#[derive(Debug)]
+pub struct Known {
+    /// What can be seen on this host.
+    pub sight: Sight,
+    /// Wall clock minus boot clock, nanoseconds.
+    pub clock_offset: i64,
+    /// Listening sockets, now.
+    pub listeners: Listeners,
+    /// Listeners and processes that are over.
+    pub endings: Endings,
+    /// Servers that tried to listen, and what became of it.
+    pub servers: Servers,
+    processes: Remembered<u32, Process>,
+    namespaces: HashMap<Netns, Namespace>,
+    unix_states: Remembered<(u32, UnixPath), UnixState>,
+    unix_listeners: HashMap<Netns, Vec<UnixListener>>,
+    alive: Remembered<ProcessKey, bool>,
+    answered: Remembered<Question, ()>,
+    sockets: Remembered<(Netns, u16), Vec<BoundSocket>>,
+    unreadable: Remembered<Netns, String>,
+    given_up: HashSet<Question>,
+}
+
+/// A namespace's name, a process in it, and its addresses.
+#[derive(Clone, Debug, Default)]
+pub struct Namespace {
+    /// Name under `/run/netns`.
+    pub name: Option<Text>,
+    /// A process that lives in it.
+    pub pid: Option<u32>,
+    /// Its interfaces' addresses.
+    pub addresses: Option<Vec<IpAddr>>,
+}
+
+impl Known {
+    /// Nothing known yet.
+    pub fn new(bounds: Bounds) -> Self {
+        let answers = Bounds { number: bounds.number.min(1024), age: 60 * FRESH };
+        Self {
+            sight: Sight::default(),
+            clock_offset: 0,
+            listeners: Listeners::default(),
+            endings: Endings::new(bounds),
+            servers: Servers::new(bounds),
+            processes: Remembered::new(bounds),
+            namespaces: HashMap::new(),
+            unix_states: Remembered::new(answers),
+            unix_listeners: HashMap::new(),
+            alive: Remembered::new(answers),
+            answered: Remembered::new(answers),
+            sockets: Remembered::new(answers),
+            unreadable: Remembered::new(answers),
+            given_up: HashSet::new(),
+        }
+    }
+
+    /// Takes a fact in.
+    pub fn learn(&mut self, fact: &Fact) {
+        let time = fact.time;
+        match &fact.what {
+            What::Clock { unix_ns } => self.clock_offset = unix_ns.saturating_sub(time.cast_signed()),
+            What::Sight(sight) => self.sight = sight.clone(),
+            What::Tick | What::Reset(_) | What::Connected { .. } => {}
+            What::ConnectFailed(failed) => self.meet(time, &failed.task),
+            What::UnixConnect { task, .. } => self.meet(time, task),
+            What::ListenUp { socket, task, backlog } => {
+                self.meet(time, task);
+                self.forget_answers(socket);
+                self.servers.listened(task.key());
+                self.listeners.up(socket, Some(*backlog), Some(self.process_of(task)), Some(time));
+            }
+            What::ListenDown { socket, task, ending } => {
+                self.forget_answers(socket);
+                let listener = self.listeners.down(socket);
+                self.endings.listener_ended(time, socket, listener, self.process_of(task), *ending);
+            }
+            What::Bind(bind) => {
+                self.meet(time, &bind.task);
+                self.forget_answers(&bind.socket);
+                self.servers.bound(time, bind, self.process_of(&bind.task));
+            }
+            What::Exec { task, parent, argv } => {
+                self.meet(time, task);
+                self.servers.started(time, task, *parent, argv.clone());
+            }
+            What::Exit { task, ending } => {
+                self.meet(time, task);
+                self.endings.process_ended(time, task.key(), *ending);
+                self.servers.ended(time, self.process_of(task), *ending);
+            }
+            What::Signal { sender, target, signal, by_kernel } => {
+                self.endings.signal_sent(time, *target, *signal, sender.clone(), *by_kernel);
+            }
+            What::OomVictim { pid } => self.endings.oom_chose(time, *pid),
+            What::OomReport { pid, cgroup } => {
+                self.endings.oom_reported(*pid, *cgroup);
+                self.answered.insert(time, Question::Oom(*pid), ());
+            }
+            What::Process(process) => self.describe(time, process),
+            What::ProcessState { pid, start, alive } => {
+                let key = ProcessKey::new(*pid, *start);
+                self.alive.insert(time, key, *alive);
+                self.answered.insert(time, Question::Alive(key), ());
+                self.answered.insert(time, Question::Process(key), ());
+            }
+            What::Sockets { netns, port, sockets, .. } => self.sockets_read(time, *netns, *port, sockets),
+            What::Unreadable { netns, why } => self.unreadable.insert(time, *netns, why.clone()),
+            What::NetnsName { netns, name, pid } => {
+                let namespace = self.namespaces.entry(*netns).or_default();
+                (namespace.name, namespace.pid) = (name.clone(), *pid);
+                self.answered.insert(time, Question::NetnsName(*netns), ());
+            }
+            What::Addresses { netns, addresses } => {
+                self.namespaces.entry(*netns).or_default().addresses = Some(addresses.clone());
+                self.answered.insert(time, Question::Addresses(*netns), ());
+            }
+            What::UnixState(state) => {
+                self.unix_states.insert(time, (state.pid, state.path.clone()), state.clone());
+            }
+            What::UnixListeners { netns, listeners } => {
+                for listener in listeners {
+                    self.describe(time, &listener.owner);
+                }
+                self.unix_listeners.insert(*netns, listeners.clone());
+                self.answered.insert(time, Question::UnixListeners(*netns), ());
+            }
+            What::LastWords { pid, start, fault, ports, addresses } => {
+                self.servers.last_words(ProcessKey::new(*pid, *start), fault.clone(), ports, addresses);
+            }
+        }
+    }
+
+    /// What is known of the process that this task belongs to.
+    pub fn process_of(&self, task: &Task) -> Process {
+        let mut process = Process {
+            pid: task.pid,
+            start: task.start,
+            comm: task.comm.clone(),
+            uid: Some(task.uid),
+            ..Process::default()
+        };
+        if let Some(told) = self.process(task.key()) {
+            process.parent = told.parent;
+            process.exe.clone_from(&told.exe);
+            process.cgroup.clone_from(&told.cgroup);
+            process.cmdline.clone_from(&told.cmdline);
+        }
+        process
+    }
+
+    /// What is known of a process, when this very one is known.
+    pub fn process(&self, key: ProcessKey) -> Option<&Process> {
+        self.processes.get(&key.pid).filter(|process| process.key() == key)
+    }
+
+    /// What is known of a namespace.
+    pub fn namespace(&self, netns: Netns) -> Option<&Namespace> {
+        self.namespaces.get(&netns)
+    }
+
+    /// Sockets bound to a port, as the host showed them; none when it could not.
+    pub fn sockets_at(&self, netns: Netns, port: u16) -> &[BoundSocket] {
+        self.sockets.get(&(netns, port)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Why a namespace could not be read, when it could not.
+    pub fn why_unreadable(&self, netns: Netns) -> Option<&str> {
+        self.unreadable.get(&netns).map(String::as_str)
+    }
+
+    /// What stands behind a unix path that a process dialled.
+    pub fn unix_state(&self, pid: u32, path: &UnixPath) -> Option<&UnixState> {
+        self.unix_states.get(&(pid, path.clone()))
+    }
+
+    /// The unix sockets that servers listen on in a namespace.
+    pub fn unix_listeners(&self, netns: Netns) -> &[UnixListener] {
+        self.unix_listeners.get(&netns).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether this very process lives, as far as the host said.
+    pub fn is_alive(&self, key: ProcessKey) -> Option<bool> {
+        self.alive.get(&key).copied()
+    }
+
+    /// Whether the host has answered of late, or will not.
+    pub fn is_answered(&self, question: &Question, now: u64) -> bool {
+        let fresh = |time: u64| time.saturating_add(FRESH) > now;
+        self.given_up.contains(question)
+            || self.answered.get_with_time(question).is_some_and(|(time, ())| fresh(time))
+            || question
+                .netns()
+                .and_then(|netns| self.unreadable.get_with_time(&netns))
+                .is_some_and(|(time, _)| fresh(time))
+    }
+
+    /// The host has not answered in time: do without, until it answers.
+    pub fn give_up(&mut self, question: Question) {
+        self.given_up.insert(question);
+    }
+
+    /// A task was seen: its process has at least a name.
+    fn meet(&mut self, time: u64, task: &Task) {
+        if self.process(task.key()).is_none() {
+            let process = self.process_of(task);
+            self.processes.insert(time, task.pid, process);
+        }
+    }
+
+    fn describe(&mut self, time: u64, process: &Process) {
+        let mut told = process.clone();
+        if let Some(before) = self.process(process.key()) {
+            told.exe = told.exe.or_else(|| before.exe.clone());
+            told.cgroup = told.cgroup.or_else(|| before.cgroup.clone());
+            if told.cmdline.is_empty() {
+                told.cmdline.clone_from(&before.cmdline);
+            }
+        }
+        self.answered.insert(time, Question::Process(process.key()), ());
+        self.processes.insert(time, process.pid, told);
+    }
+
+    fn sockets_read(&mut self, time: u64, netns: Netns, port: Option<u16>, sockets: &[BoundSocket]) {
+        for owner in sockets.iter().filter_map(|bound| bound.owner.as_ref()) {
+            self.describe(time, owner);
+        }
+        match port {
+            Some(port) => {
+                let question = Question::Sockets { netns, port };
+                self.given_up.remove(&question);
+                self.answered.insert(time, question, ());
+                self.sockets.insert(time, (netns, port), sockets.to_vec());
+            }
+            None => {
+                for bound in sockets.iter().filter(|bound| bound.listening) {
+                    self.listeners.up(&bound.socket, bound.backlog, bound.owner.clone(), None);
+                }
+            }
+        }
+    }
+
+    /// A socket changed: what the host said about its port holds no longer.
+    fn forget_answers(&mut self, socket: &Socket) {
+        self.answered.remove(&Question::Sockets { netns: socket.netns, port: socket.local.port });
+    }
+}

@@ -1,0 +1,204 @@
+//! Servers that were started, what they tried to bind, and what became of it.
+
+use std::net::IpAddr;
+
+use crate::trace::fact::{Bind, Ending, Fault, Process, ProcessKey, Socket, Task};
+use crate::trace::flow::{Endpoint, Flow, Netns};
+use crate::trace::remembered::{Bounds, Remembered};
+use crate::trace::text::Text;
+
+use super::listeners::accepts;
+
+/// Names of programs that speak Redis's protocol as servers.
+const SERVERS: &[&str] = &[
+    "redis-server",
+    "redis-sentinel",
+    "redis-check-rdb", // Debian's redis-server is a link to it, and /proc/PID/exe shows the target
+    "valkey-server",
+    "valkey-sentinel",
+    "valkey-check-rdb",
+    "keydb-server",
+    "keydb-pro-server",
+    "dragonfly",
+];
+
+/// Whether a program of this name is a Redis-like server.
+pub fn is_redis_like(name: &str) -> bool {
+    SERVERS.contains(&name)
+}
+
+/// Whether a process is a Redis-like server: by its name or its executable's.
+pub fn is_redis_like_process(process: &Process) -> bool {
+    let exe = process.exe.as_ref().and_then(|exe| exe.as_str().rsplit('/').next());
+    is_redis_like(process.comm.as_str()) || exe.is_some_and(is_redis_like)
+}
+
+/// A bind or listen that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedBind {
+    /// The socket, with the address and port asked for.
+    pub socket: Socket,
+    /// Who tried.
+    pub process: Process,
+    /// The errno.
+    pub errno: u32,
+    /// When, boottime nanoseconds.
+    pub time: u64,
+}
+
+/// A server that ended before it ever listened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedStart {
+    /// Which.
+    pub process: Process,
+    /// Where it was to listen.
+    pub netns: Netns,
+    /// How it was started.
+    pub argv: Vec<Text>,
+    /// How it ended.
+    pub ending: Ending,
+    /// When, boottime nanoseconds.
+    pub time: u64,
+    /// Its own words, once the host has looked for them.
+    pub fault: Option<Fault>,
+    /// Ports it would have listened on, once the host has looked.
+    pub ports: Vec<u16>,
+    /// Addresses it would have listened on; empty for all.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A server that was started.
+#[derive(Clone, Debug)]
+struct Start {
+    netns: Netns,
+    parent: u32,
+    argv: Vec<Text>,
+    listened: bool,
+    bind_failed: bool,
+}
+
+/// Servers from their start to their listening or their end.
+#[derive(Debug)]
+pub struct Servers {
+    starts: Remembered<ProcessKey, Start>,
+    binds: Remembered<(Netns, Endpoint), FailedBind>,
+    bound: Remembered<(Netns, Endpoint), (u64, Socket, Process)>,
+    failed: Remembered<ProcessKey, FailedStart>,
+}
+
+impl Servers {
+    /// None yet.
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            starts: Remembered::new(bounds),
+            binds: Remembered::new(bounds),
+            bound: Remembered::new(bounds),
+            failed: Remembered::new(bounds),
+        }
+    }
+
+    /// A server program was executed.
+    pub fn started(&mut self, time: u64, task: &Task, parent: u32, argv: Vec<Text>) {
+        let start = Start { netns: task.netns, parent, argv, listened: false, bind_failed: false };
+        self.starts.insert(time, task.key(), start);
+    }
+
+    /// A process listens.
+    pub fn listened(&mut self, process: ProcessKey) {
+        if let Some(start) = self.starts.get_mut(&process) {
+            start.listened = true;
+        }
+    }
+
+    /// bind or listen returned.
+    pub fn bound(&mut self, time: u64, bind: &Bind, process: Process) {
+        let key = (bind.socket.netns, bind.socket.local);
+        if bind.errno == 0 {
+            self.bound.insert(time, key, (time, bind.socket.clone(), process));
+            return;
+        }
+        if let Some(start) = self.starts.get_mut(&process.key()) {
+            start.bind_failed = true;
+        }
+        let failed = FailedBind { socket: bind.socket.clone(), process, errno: bind.errno, time };
+        self.binds.insert(time, key, failed);
+    }
+
+    /// A process ended: it failed to start when it was a server that had not listened.
+    pub fn ended(&mut self, time: u64, process: Process, ending: Ending) {
+        let key = process.key();
+        if let Some(start) = self.starts.remove(&key)
+            && !start.listened
+            && !start.bind_failed
+            && ending != Ending::Exited(0)
+            && !asks_for_help(&start.argv)
+        {
+            let failed = FailedStart {
+                process,
+                netns: start.netns,
+                argv: start.argv,
+                ending,
+                time,
+                fault: None,
+                ports: Vec::new(),
+                addresses: Vec::new(),
+            };
+            self.failed.insert(time, key, failed);
+        }
+    }
+
+    /// The host found what a server said and where it meant to listen.
+    pub fn last_words(&mut self, process: ProcessKey, fault: Option<Fault>, ports: &[u16], addresses: &[IpAddr]) {
+        if let Some(failed) = self.failed.get_mut(&process) {
+            failed.fault = fault;
+            failed.ports = ports.to_vec();
+            failed.addresses = addresses.to_vec();
+        }
+    }
+
+    /// The failed start of this very process.
+    pub fn failed_start(&self, process: ProcessKey) -> Option<&FailedStart> {
+        self.failed.get(&process)
+    }
+
+    /// The newest failed start that meant to listen where this flow goes.
+    pub fn failed_start_for(&self, flow: &Flow) -> Option<&FailedStart> {
+        self.failed
+            .values()
+            .filter(|failed| failed.netns == flow.netns && failed.ports.contains(&flow.server.port))
+            .filter(|failed| failed.addresses.is_empty() || failed.addresses.contains(&flow.server.ip))
+            .max_by_key(|failed| failed.time)
+    }
+
+    /// The newest failed bind to where this flow goes.
+    pub fn failed_bind_for(&self, flow: &Flow) -> Option<&FailedBind> {
+        let exact = self.binds.get(&(flow.netns, flow.server));
+        let any = ["0.0.0.0", "::"].iter().filter_map(|any| {
+            let ip = any.parse().ok()?;
+            self.binds.get(&(flow.netns, Endpoint { ip, port: flow.server.port }))
+        });
+        exact.into_iter().chain(any).filter(|bind| accepts(&bind.socket, flow)).max_by_key(|bind| bind.time)
+    }
+
+    /// A socket that was bound to where this flow goes: when, which, by whom. It may be closed since.
+    pub fn bound_at(&self, flow: &Flow) -> Option<&(u64, Socket, Process)> {
+        let exact = self.bound.get(&(flow.netns, flow.server));
+        let any = ["0.0.0.0", "::"].iter().filter_map(|any| {
+            let ip = any.parse().ok()?;
+            self.bound.get(&(flow.netns, Endpoint { ip, port: flow.server.port }))
+        });
+        exact.into_iter().chain(any).filter(|(_, socket, _)| accepts(socket, flow)).max_by_key(|(time, ..)| *time)
+    }
+
+    /// How a process was started, and by whom, when that was seen.
+    pub fn start_of(&self, process: ProcessKey) -> Option<(&[Text], u32)> {
+        self.starts.get(&process).map(|start| (start.argv.as_slice(), start.parent))
+    }
+}
+
+/// `redis-server --help` ends without listening, and that is no failure.
+fn asks_for_help(argv: &[Text]) -> bool {
+    argv.iter().skip(1).any(|argument| {
+        matches!(argument.as_str(), "-h" | "--help" | "-v" | "--version" | "--check-system" | "--test-memory")
+    })
+}
