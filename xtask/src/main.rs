@@ -1,2 +1,40 @@
-//! redis-trace's own tasks.
-fn main() {}
+//! redis-trace's own tasks: everything that is done to this repository, as `cargo xtask TASK`.
+
+mod demo;
+mod ebpf;
+#[path = "../../redis-trace/bpf/lock.rs"]
+mod lock;
+mod run;
+mod setup;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// The tasks of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Task {
+    /// Install what the other tasks need (Debian and Ubuntu, as root)
+    Setup,
+    /// Build the eBPF object and its lock file
+    Ebpf {
+        /// Change nothing: fail unless the committed object is what its sources give
+        #[arg(long)]
+        check: bool,
+    },
+    /// Build the program and let it show real refusals, explained (uses sudo when not root)
+    Demo {
+        /// Arguments for `redis-trace demo`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> Result<()> {
+    match Task::parse() {
+        Task::Setup => setup::everything(),
+        Task::Ebpf { check: false } => ebpf::build(),
+        Task::Ebpf { check: true } => ebpf::check(),
+        Task::Demo { arguments } => demo::demo(&arguments),
+    }
+}
