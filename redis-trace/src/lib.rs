@@ -4,4 +4,6 @@
 //! hook ─► record ─► decode ─► Fact ─► Known::learn ─► Refusal ─► attribute ─► Verdict ─► explain ─► aggregate ─► sink
 //! ```
 
+pub mod host;
+pub mod redis;
 pub mod trace;

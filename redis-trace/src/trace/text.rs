@@ -50,6 +50,17 @@ impl Text {
         self.0.is_empty()
     }
 
+    /// The same text with a part of its printable form replaced; what the edit brings in is made safe again.
+    #[must_use]
+    pub fn edited(&self, edit: impl FnOnce(&str) -> String) -> Self {
+        Self::from_printable(edit(&self.0))
+    }
+
+    /// From text that was a [`Text`] before: what is safe stays as it is, the rest is made safe.
+    fn from_printable(printable: String) -> Self {
+        if printable.chars().any(is_layout) { Self::new(printable.as_bytes()) } else { Self(printable) }
+    }
+
     /// The original bytes, for a look-up on the host; never for printing.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.0.len());
@@ -102,8 +113,7 @@ impl From<&str> for Text {
 impl<'de> Deserialize<'de> for Text {
     /// A recording is somebody else's text too: what is already safe stays as it is, the rest is made safe.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = String::deserialize(deserializer)?;
-        Ok(if raw.chars().any(is_layout) { Self::new(raw.as_bytes()) } else { Self(raw) })
+        Ok(Self::from_printable(String::deserialize(deserializer)?))
     }
 }
 

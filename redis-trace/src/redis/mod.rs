@@ -1,0 +1,4 @@
+//! What is known of Redis itself: its configuration's grammar, its last words, its secrets. Pure.
+
+pub mod kin;
+pub mod secret;
