@@ -4,6 +4,10 @@
 //! hook ─► record ─► decode ─► Fact ─► Known::learn ─► Refusal ─► attribute ─► Verdict ─► explain ─► aggregate ─► sink
 //! ```
 
+pub mod cli;
+pub mod commands;
+pub mod failure;
 pub mod host;
 pub mod redis;
+pub mod sink;
 pub mod trace;

@@ -3,8 +3,10 @@
 pub mod cause;
 pub mod decode;
 pub mod fact;
+pub mod filter;
 pub mod flow;
 pub mod known;
+pub mod recording;
 pub mod redact;
 pub mod remembered;
 pub mod report;

@@ -63,6 +63,17 @@ pub enum Side {
     Both,
 }
 
+impl Side {
+    /// As written in JSON and in filters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Client => "client",
+            Self::Both => "both",
+        }
+    }
+}
+
 /// One refusal, or as many as `count` says that share cause, server, client host and namespace.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {

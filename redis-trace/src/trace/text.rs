@@ -93,7 +93,7 @@ fn unescape(rest: &str) -> (Vec<u8>, usize) {
 }
 
 /// Characters that move the cursor, reorder, hide or break lines.
-fn is_layout(c: char) -> bool {
+pub(crate) fn is_layout(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }

@@ -1,0 +1,377 @@
+//! The command line: definitions only, and the help that goes with them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::trace::cause::Code;
+use crate::trace::filter::{Address, Choice, Name, Pattern, PortRange};
+use crate::trace::report::{Outcome, Side};
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo redis-trace watch                              every refused connection on this host, and why
+  sudo redis-trace watch --port 6379 -o json          one JSON object a line
+  sudo redis-trace watch --cmd 'redis-cli -h db ping' why this very command fails
+  sudo redis-trace record case.rec --duration 60s     facts to a file...
+  redis-trace replay case.rec                         ...and the same verdicts from it, anywhere
+  redis-trace explain RT1007                          what a cause means and how to end it
+  redis-trace check                                   what can be seen here; works without root
+
+Exit codes:
+  0 nothing wrong   1 a problem was found   2 usage   3 kernel or environment unsupported
+  4 permission or capability missing   5 incomplete under --strict   70 a bug of redis-trace";
+
+const FILTERS: &str = "Filters (repeat a flag: OR; several flags: AND; !VALUE: not)";
+const LIMITS: &str = "Limits";
+const OUTPUT: &str = "Output";
+const OBSERVATION: &str = "Observation";
+
+/// Says why a connection was refused: every one, with evidence and the fix.
+#[derive(Debug, Parser)]
+#[command(name = "redis-trace", version, about, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Explain a cause: what it means, how it is detected, how to end it
+    Explain(ExplainArgs),
+    /// Print the JSON Schema of an output object
+    Schema(SchemaArgs),
+    /// Print the completions of a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page
+    Man,
+}
+
+/// `redis-trace watch`.
+#[derive(Clone, Debug, Args)]
+pub struct WatchArgs {
+    /// Run this command under the tracer, end when it ends; exit code 1 when it was refused
+    #[arg(long, value_name = "COMMAND")]
+    pub cmd: Option<String>,
+    /// Exit with code 1 when a refusal had this cause (repeatable)
+    #[arg(long, value_name = "CODE", help_heading = LIMITS)]
+    pub fail_on_cause: Vec<Code>,
+    /// Which refusals to tell.
+    #[command(flatten)]
+    pub filters: FilterArgs,
+    /// When to end.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// How to tell.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// How to observe.
+    #[command(flatten)]
+    pub observation: ObservationArgs,
+    /// How much to remember.
+    #[command(flatten)]
+    pub history: HistoryArgs,
+}
+
+/// `redis-trace record`.
+#[derive(Clone, Debug, Args)]
+pub struct RecordArgs {
+    /// The file to create; one that exists is never overwritten
+    pub file: PathBuf,
+    /// Everything that `watch` takes.
+    #[command(flatten)]
+    pub watch: WatchArgs,
+}
+
+/// `redis-trace replay`.
+#[derive(Clone, Debug, Args)]
+pub struct ReplayArgs {
+    /// The recording; `-` is standard input
+    pub file: PathBuf,
+    /// Exit with code 1 when a refusal had this cause (repeatable)
+    #[arg(long, value_name = "CODE", help_heading = LIMITS)]
+    pub fail_on_cause: Vec<Code>,
+    /// Which refusals to tell.
+    #[command(flatten)]
+    pub filters: FilterArgs,
+    /// How to tell.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// How much to remember.
+    #[command(flatten)]
+    pub history: HistoryArgs,
+}
+
+/// `redis-trace demo`.
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// Stage only this cause, by code or name (repeatable)
+    #[arg(long, value_name = "CODE")]
+    pub only: Vec<String>,
+    /// Stage everything this many times
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub repeat: u32,
+    /// Also write one recording for each cause into this directory
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
+    /// Text for people, JSON for programs
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: Format,
+}
+
+/// `redis-trace check`.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// Text for people, JSON for programs
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: Format,
+    /// When to colour
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: When,
+    /// How to observe.
+    #[command(flatten)]
+    pub observation: ObservationArgs,
+}
+
+/// `redis-trace explain`.
+#[derive(Clone, Debug, Args)]
+pub struct ExplainArgs {
+    /// RT1007, 1007 or bound-to-other-address; without it, the list of causes
+    pub code: Option<Code>,
+}
+
+/// `redis-trace schema`.
+#[derive(Clone, Debug, Args)]
+pub struct SchemaArgs {
+    /// Which object
+    #[arg(default_value = "refusal")]
+    pub object: Object,
+}
+
+/// `redis-trace completions`.
+#[derive(Clone, Debug, Args)]
+pub struct CompletionsArgs {
+    /// Which shell
+    pub shell: clap_complete::Shell,
+}
+
+/// Which refusals are told.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = FILTERS)]
+pub struct FilterArgs {
+    /// Port that was dialled: 6379, 6379-6389
+    #[arg(long, value_name = "PORT", allow_hyphen_values = false)]
+    pub port: Vec<Choice<PortRange>>,
+    /// Address of either end: 10.0.3.9, 10.0.0.0/8, ::1
+    #[arg(long, value_name = "ADDRESS")]
+    pub ip: Vec<Choice<Address>>,
+    /// Address of the client
+    #[arg(long, value_name = "ADDRESS")]
+    pub from: Vec<Choice<Address>>,
+    /// Address that was dialled
+    #[arg(long, value_name = "ADDRESS")]
+    pub to: Vec<Choice<Address>>,
+    /// Process id of either end
+    #[arg(long, value_name = "PID")]
+    pub pid: Vec<Choice<u32>>,
+    /// Process name of either end; * stands for anything: redis-*
+    #[arg(long, value_name = "NAME")]
+    pub comm: Vec<Choice<Pattern>>,
+    /// Container of either end: its name, or the beginning of its id
+    #[arg(long, value_name = "ID")]
+    pub container: Vec<Choice<Pattern>>,
+    /// Network namespace: its inode or its name under /run/netns
+    #[arg(long, value_name = "NETNS")]
+    pub netns: Vec<Choice<Name>>,
+    /// End that this host saw: server, client, both
+    #[arg(long, value_name = "SIDE")]
+    pub side: Vec<Choice<Side>>,
+    /// What the client got: refused, reset, timeout, denied, rejected, listen_failed
+    #[arg(long, value_name = "OUTCOME")]
+    pub outcome: Vec<Choice<Outcome>>,
+    /// Cause, by code or name
+    #[arg(long, value_name = "CODE")]
+    pub cause: Vec<Choice<Code>>,
+}
+
+/// When observation ends; without any of these, at Ctrl-C.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = LIMITS)]
+pub struct LimitArgs {
+    /// End after this long: 30s, 5m, 1h 30m
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// End after this many refusals
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// End after the first refusal
+    #[arg(long, conflicts_with = "count")]
+    pub first: bool,
+    /// Exit with code 5 when something was lost or a hook is missing
+    #[arg(long)]
+    pub strict: bool,
+}
+
+impl LimitArgs {
+    /// After how many refusals to end.
+    pub fn refusals(&self) -> Option<u64> {
+        if self.first { Some(1) } else { self.count }
+    }
+}
+
+/// How refusals are told.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = OUTPUT)]
+pub struct OutputArgs {
+    /// Text for people, JSON (one object a line) for programs
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: Format,
+    /// When to colour
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: When,
+    /// Times in UTC, not in local time
+    #[arg(long)]
+    pub utc: bool,
+    /// How text shows the time
+    #[arg(long, value_name = "STYLE", default_value = "clock")]
+    pub time: TimeStyle,
+    /// Tell every refusal by itself, however many there are
+    #[arg(long)]
+    pub no_aggregate: bool,
+}
+
+/// How the kernel is observed.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = OBSERVATION)]
+pub struct ObservationArgs {
+    /// Do not hook system calls: cheaper, and blind to failed binds and unix sockets on some kernels
+    #[arg(long)]
+    pub no_syscall_hooks: bool,
+    /// Room between kernel and program, a power of two
+    #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = ring)]
+    pub ring: u32,
+    /// Which hooks to use, for tests
+    #[arg(long, value_name = "TIER", default_value = "auto", hide = true)]
+    pub tier: Tier,
+}
+
+/// How much is remembered of what happened before a refusal.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = OBSERVATION)]
+pub struct HistoryArgs {
+    /// Remember this many ended processes and listeners
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_processes: u32,
+    /// Remember them this long
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
+    pub max_age: Duration,
+}
+
+/// The format of standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// When output is coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal, unless NO_COLOR or CLICOLOR say otherwise
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// How text shows the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TimeStyle {
+    /// 12:03:41.208
+    Clock,
+    /// 2026-11-23T12:03:41.208+01:00
+    Full,
+    /// Seconds since the first refusal
+    Relative,
+    /// Not at all
+    None,
+}
+
+/// Which hooks are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Tier {
+    /// The best that this kernel has
+    Auto,
+    /// Raw and system call tracepoints only
+    T2,
+}
+
+/// The objects of the JSON output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Object {
+    /// One refusal
+    Refusal,
+    /// A correction of an earlier refusal
+    Update,
+    /// The last line
+    Summary,
+}
+
+/// Reads `30s`, `5m`, `1h 30m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let time: jiff::SignedDuration =
+        text.parse().map_err(|_| format!("{text:?} is not a time like 30s, 5m or 1h 30m"))?;
+    match Duration::try_from(time) {
+        Ok(time) if !time.is_zero() => Ok(time),
+        _ => Err(format!("{text:?} is not longer than nothing")),
+    }
+}
+
+/// Reads `8M`, `512K`, `1G` or bytes: what the kernel takes as the size of a ring.
+fn ring(text: &str) -> Result<u32, String> {
+    let (digits, shift) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 10),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 20),
+        Some(b'g' | b'G') => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    digits
+        .parse::<u32>()
+        .ok()
+        .and_then(|number| number.checked_mul(1 << shift))
+        .filter(|bytes| bytes.is_power_of_two() && (64 << 10..=1 << 30).contains(bytes))
+        .ok_or_else(|| format!("{text:?} is not a power of two from 64K to 1G, like 8M"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_sound_and_the_help_is_one_screen() {
+        let mut command = Cli::command();
+        command.clone().debug_assert();
+        let help = command.render_help().to_string();
+        assert!(help.lines().count() <= 40, "{help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+    }
+
+    #[test]
+    fn times_and_sizes_are_read_as_people_write_them() {
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("1h 30m"), Ok(Duration::from_mins(90)));
+        assert_eq!(duration("-1s"), Err("\"-1s\" is not longer than nothing".to_owned()));
+        assert_eq!(duration("soon"), Err("\"soon\" is not a time like 30s, 5m or 1h 30m".to_owned()));
+        assert_eq!(ring("8M"), Ok(8 << 20));
+        assert_eq!(ring("65536"), Ok(65_536));
+        assert!(ring("3M").is_err() && ring("4K").is_err() && ring("8G").is_err() && ring("").is_err());
+    }
+}

@@ -1,0 +1,82 @@
+//! Sinks: where refusals are told. Each renders the same structures in its own way, to any writer.
+
+use std::io;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::trace::report::{Report, Summary, Update};
+
+mod block;
+pub mod json;
+mod line;
+mod storm;
+pub mod text;
+
+/// Something that tells refusals.
+pub trait Sink {
+    /// Tells a refusal, or that an earlier one has become `count`.
+    fn report(&mut self, report: &Report) -> io::Result<()>;
+    /// Tells a correction.
+    fn update(&mut self, update: &Update) -> io::Result<()>;
+    /// Half a second has passed: what is drawn in place is drawn again.
+    fn tick(&mut self) -> io::Result<()>;
+    /// Tells the end.
+    fn summary(&mut self, summary: &Summary) -> io::Result<()>;
+}
+
+/// How text looks; decided once, from flags, environment and terminal.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// With colours.
+    pub color: bool,
+    /// The output is a terminal: counter lines are updated in place.
+    pub live: bool,
+    /// Columns there are.
+    pub width: usize,
+    /// How the time is shown.
+    pub clock: Clock,
+    /// Repeats fold into a counter line.
+    pub fold: bool,
+}
+
+/// How the time is shown.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    /// `12:03:41.208` in this zone.
+    Time(TimeZone),
+    /// `2026-11-23T12:03:41.208+01:00` in this zone.
+    Full(TimeZone),
+    /// Seconds since the first refusal that was told.
+    Relative(Option<Timestamp>),
+    /// Not at all.
+    Off,
+}
+
+impl Clock {
+    /// A moment, as long as every other, with a space after it; empty when the time is not shown.
+    fn show(&mut self, time: Timestamp) -> String {
+        match self {
+            Self::Time(zone) => time.to_zoned_datetime(zone.clone()).strftime("%H:%M:%S%.3f ").to_string(),
+            Self::Full(zone) => time.to_zoned_datetime(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%.3f%:z ").to_string(),
+            Self::Relative(first) => {
+                let since = time.duration_since(*first.get_or_insert(time)).as_secs_f64();
+                format!("{since:>+11.3}s ")
+            }
+            Self::Off => String::new(),
+        }
+    }
+}
+
+/// A whole number with its thousands set apart: `12,431`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
