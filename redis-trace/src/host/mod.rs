@@ -152,15 +152,15 @@ fn name(netns: Netns, place: Option<&Place>) -> What {
 
 /// What a process is, when the very one that was asked about still is.
 fn process_of(key: ProcessKey) -> What {
-    match process::describe(key.pid).filter(|process| process::same_start(process.start, key.start)) {
+    match process::describe(key.pid).filter(|process| process::same_start(process.start, key.start())) {
         Some(process) => What::Process(process),
-        None => What::ProcessState { pid: key.pid, start: key.start, alive: false },
+        None => What::ProcessState { pid: key.pid, start: key.start(), alive: false },
     }
 }
 
 /// Whether a process lives.
 fn state(key: ProcessKey) -> What {
-    What::ProcessState { pid: key.pid, start: key.start, alive: process::lives(key) }
+    What::ProcessState { pid: key.pid, start: key.start(), alive: process::lives(key) }
 }
 
 #[cfg(test)]
@@ -266,12 +266,12 @@ mod tests {
     fn a_process_answers_only_for_itself() {
         let pid = std::process::id();
         let me = process::describe(pid).expect("we live");
-        let (mut host, key) = (Host::new(), ProcessKey { pid, start: me.start });
+        let (mut host, key) = (Host::new(), ProcessKey::new(pid, me.start));
         assert_eq!(host.answer(&Question::Process(key)), [What::Process(me)]);
-        let other = ProcessKey { pid, start: key.start - 20_000_000 };
-        let gone = [What::ProcessState { pid, start: other.start, alive: false }];
+        let other = ProcessKey::new(pid, key.start() - 20_000_000);
+        let gone = [What::ProcessState { pid, start: other.start(), alive: false }];
         assert_eq!(host.answer(&Question::Process(other)), gone);
         assert_eq!(host.answer(&Question::Alive(other)), gone);
-        assert_eq!(host.answer(&Question::Alive(key)), [What::ProcessState { pid, start: key.start, alive: true }]);
+        assert_eq!(host.answer(&Question::Alive(key)), [What::ProcessState { pid, start: key.start(), alive: true }]);
     }
 }

@@ -57,7 +57,7 @@ pub(crate) fn stat(pid: u32) -> Option<Stat> {
 
 /// Whether that very process lives, and not another that got its id.
 pub(crate) fn lives(key: ProcessKey) -> bool {
-    stat(key.pid).is_some_and(|stat| !stat.ended && same_start(stat.start, key.start))
+    stat(key.pid).is_some_and(|stat| !stat.ended && same_start(stat.start, key.start()))
 }
 
 /// Start times are the same when they lie in the same tick.
@@ -159,15 +159,15 @@ mod tests {
         assert_eq!(process.parent, std::os::unix::process::parent_id());
         assert_eq!(process.uid, Some(rustix::process::getuid().as_raw()));
         assert!(process.exe.is_some_and(|exe| exe.as_str().starts_with('/')));
-        assert!(lives(ProcessKey { pid: me, start: process.start + 1 }));
-        assert!(!lives(ProcessKey { pid: me, start: process.start + TICK }));
+        assert!(lives(ProcessKey::new(me, process.start + 1)));
+        assert!(!lives(ProcessKey::new(me, process.start + TICK)));
     }
 
     #[test]
     fn a_child_that_ended_is_dead_before_it_is_reaped_and_after() {
         let mut child =
             std::process::Command::new("/bin/cat").stdin(std::process::Stdio::piped()).spawn().expect("cat");
-        let key = ProcessKey { pid: child.id(), start: stat(child.id()).expect("it lives").start };
+        let key = ProcessKey::new(child.id(), stat(child.id()).expect("it lives").start);
         assert!(lives(key));
         drop(child.stdin.take());
         let pid = rustix::process::Pid::from_child(&child);

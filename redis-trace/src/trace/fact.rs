@@ -505,8 +505,11 @@ impl Question {
     /// The namespace it is about, when it is about one.
     pub fn netns(&self) -> Option<Netns> {
         match self {
-            Self::Sockets { netns, .. } | Self::Addresses(netns) | Self::NetnsName(netns) => Some(*netns),
-            Self::UnixListeners(netns) | Self::Unix { netns, .. } => Some(*netns),
+            Self::Sockets { netns, .. }
+            | Self::Addresses(netns)
+            | Self::NetnsName(netns)
+            | Self::UnixListeners(netns)
+            | Self::Unix { netns, .. } => Some(*netns),
             Self::Process(_) | Self::Alive(_) | Self::LastWords { .. } | Self::Oom(_) => None,
         }
     }
