@@ -16,8 +16,9 @@ pub use clock::{boottime, wall};
 use netns::Place;
 use owners::Owners;
 
-use crate::trace::fact::{BoundSocket, ProcessKey, Question, Source, What};
+use crate::trace::fact::{BoundSocket, ProcessKey, Source, What};
 use crate::trace::flow::Netns;
+use crate::trace::question::Question;
 
 /// The host, and what was learnt while asking it.
 #[derive(Debug, Default)]
@@ -62,6 +63,7 @@ impl Host {
             Question::NetnsName(netns) => name(*netns, self.place(*netns).as_ref()),
             Question::Process(key) => process_of(*key),
             Question::Alive(key) => state(*key),
+            Question::Holds { process, inode } => holds(*process, *inode),
             Question::Unix { .. } | Question::UnixListeners(_) | Question::LastWords { .. } | Question::Oom(_) => {
                 return Vec::new();
             }
@@ -161,6 +163,12 @@ fn process_of(key: ProcessKey) -> What {
 /// Whether a process lives.
 fn state(key: ProcessKey) -> What {
     What::ProcessState { pid: key.pid, start: key.start(), alive: process::lives(key) }
+}
+
+/// Whether a process still holds a socket.
+fn holds(key: ProcessKey, inode: u64) -> What {
+    let holds = process::lives(key) && owners::holds(key.pid, inode);
+    What::Holds { pid: key.pid, start: key.start(), inode, holds }
 }
 
 #[cfg(test)]

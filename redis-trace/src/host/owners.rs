@@ -99,7 +99,7 @@ fn eldest_holder(inode: u64, pid: u32) -> u32 {
 }
 
 /// Whether a process has this socket open.
-fn holds(pid: u32, wanted: u64) -> bool {
+pub(crate) fn holds(pid: u32, wanted: u64) -> bool {
     let mut found = false;
     each_socket(pid, |inode| {
         found |= inode == wanted;

@@ -144,7 +144,8 @@ fn arguments(bytes: &[u8]) -> Vec<Text> {
     if bytes.is_empty() {
         return Vec::new();
     }
-    super::redact::arguments(bytes.split(|b| *b == 0).map(Text::new))
+    let arguments: Vec<Text> = bytes.split(|b| *b == 0).map(Text::new).collect();
+    crate::redis::secret::redact_arguments(&arguments)
 }
 
 /// A path whose components a probe walked from the last to the first.

@@ -1,6 +1,6 @@
 //! Facts: everything the tool ever knows, each with the time it was true. A recording is a list of them.
 //!
-//! A fact comes from a record of a probe, or from the host as the answer to a [`Question`]. Nothing else enters the pure
+//! A fact comes from a record of a probe, or from the host as the answer to a [`Question`](super::question::Question). Nothing else enters the pure
 //! core: no clock, no file, no socket. Times are `CLOCK_BOOTTIME` nanoseconds.
 
 use std::net::IpAddr;
@@ -151,6 +151,17 @@ pub enum What {
         start: u64,
         /// Whether that very process lives.
         alive: bool,
+    },
+    /// Whether a process still holds a socket.
+    Holds {
+        /// Process id.
+        pid: u32,
+        /// When it started.
+        start: u64,
+        /// The socket's inode.
+        inode: u64,
+        /// It does.
+        holds: bool,
     },
     /// What stands behind a unix socket path.
     UnixState(UnixState),
@@ -453,64 +464,4 @@ pub enum Source {
     SockDiag,
     /// `/proc/PID/net/tcp` and `tcp6`: listeners only, no limit.
     ProcNet,
-}
-
-/// What must be looked up on the host because a refusal needs it. The answer is a fact.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Question {
-    /// Who holds this port in this namespace? Answered by [`What::Sockets`] with the port, or [`What::Unreadable`].
-    Sockets {
-        /// Where.
-        netns: Netns,
-        /// Which port.
-        port: u16,
-    },
-    /// Which addresses has this namespace? Answered by [`What::Addresses`] or [`What::Unreadable`].
-    Addresses(Netns),
-    /// What is this namespace called? Answered by [`What::NetnsName`].
-    NetnsName(Netns),
-    /// What is this process? Answered by [`What::Process`], or [`What::ProcessState`] with `alive` false.
-    Process(ProcessKey),
-    /// Does that very process still live? Answered by [`What::ProcessState`].
-    Alive(ProcessKey),
-    /// What stands behind this path? Answered by [`What::UnixState`].
-    Unix {
-        /// Who dialled: its root, its working directory, its user.
-        pid: u32,
-        /// Its user.
-        uid: u32,
-        /// Its namespace, for abstract names.
-        netns: Netns,
-        /// What it dialled.
-        path: UnixPath,
-    },
-    /// Where do server programs listen on unix sockets? Answered by [`What::UnixListeners`].
-    UnixListeners(Netns),
-    /// What did this server say before it ended? Answered by [`What::LastWords`].
-    LastWords {
-        /// Which process.
-        process: ProcessKey,
-        /// How it was started.
-        argv: Vec<Text>,
-        /// Its cgroup, which names the unit whose journal to read.
-        cgroup: Option<Text>,
-        /// Where its standard error went, when a probe caught it.
-        parent: u32,
-    },
-    /// Was it the host's memory or a cgroup's limit? Answered by [`What::OomReport`].
-    Oom(u32),
-}
-
-impl Question {
-    /// The namespace it is about, when it is about one.
-    pub fn netns(&self) -> Option<Netns> {
-        match self {
-            Self::Sockets { netns, .. }
-            | Self::Addresses(netns)
-            | Self::NetnsName(netns)
-            | Self::UnixListeners(netns)
-            | Self::Unix { netns, .. } => Some(*netns),
-            Self::Process(_) | Self::Alive(_) | Self::LastWords { .. } | Self::Oom(_) => None,
-        }
-    }
 }

@@ -1,13 +1,21 @@
 //! The pure core: from facts to what is told. No clock, no file, no socket, no probe.
 
+pub mod aggregate;
+pub mod attribute;
 pub mod cause;
+pub mod container;
 pub mod decode;
+pub mod errno;
+pub mod explain;
 pub mod fact;
 pub mod filter;
 pub mod flow;
 pub mod known;
+pub mod question;
 pub mod recording;
-pub mod redact;
+pub mod refusal;
 pub mod remembered;
 pub mod report;
 pub mod text;
+pub mod tracer;
+pub mod verdict;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::trace::fact::{Process, Socket};
 use crate::trace::flow::{Endpoint, Flow, Netns};
 
-use super::is_redis_like_process;
+use super::is_redis_like;
 
 /// A socket that listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,11 +50,12 @@ pub struct Listeners {
 impl Listeners {
     /// A socket listens.
     pub fn up(&mut self, socket: &Socket, backlog: Option<u32>, owner: Option<Process>, since: Option<u64>) {
-        if owner.as_ref().is_some_and(is_redis_like_process) {
+        if owner.as_ref().is_some_and(is_redis_like) {
             self.redis_like.entry(socket.netns).or_default().insert(socket.local.port);
         }
         let there = self.by_port.entry((socket.local.port, socket.netns)).or_default();
         if let Some(same) = there.iter_mut().find(|listener| is_same(&listener.socket, socket)) {
+            same.since = since.or(same.since);
             same.backlog = backlog.or(same.backlog);
             same.owner = owner.or_else(|| same.owner.take());
         } else {
@@ -68,7 +69,7 @@ impl Listeners {
         let there = self.by_port.get_mut(&key)?;
         let at = there.iter().position(|listener| is_same(&listener.socket, socket))?;
         let gone = there.swap_remove(at);
-        if !there.iter().any(|listener| listener.owner.as_ref().is_some_and(is_redis_like_process))
+        if !there.iter().any(|listener| listener.owner.as_ref().is_some_and(is_redis_like))
             && let Some(ports) = self.redis_like.get_mut(&socket.netns)
         {
             ports.remove(&socket.local.port);
@@ -99,7 +100,7 @@ impl Listeners {
             .into_iter()
             .flatten()
             .flat_map(move |port| self.on(netns, *port))
-            .filter(|listener| listener.owner.as_ref().is_some_and(is_redis_like_process))
+            .filter(|listener| listener.owner.as_ref().is_some_and(is_redis_like))
     }
 
     /// Those of one process in a namespace.

@@ -4,21 +4,22 @@ mod endings;
 mod listeners;
 mod servers;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 pub use endings::{Dead, EndedListener, OomLimit, Sent};
 pub use listeners::{Listener, Miss, accepts};
-pub use servers::{FailedBind, FailedStart, is_redis_like, is_redis_like_process};
+pub use servers::{FailedBind, FailedStart, is_redis_like};
 
 use endings::Endings;
 use listeners::Listeners;
 use servers::Servers;
 
 use super::fact::{
-    BoundSocket, Fact, Process, ProcessKey, Question, Sight, Socket, Task, UnixListener, UnixPath, UnixState, What,
+    BoundSocket, Fact, Process, ProcessKey, Sight, Socket, Task, UnixListener, UnixPath, UnixState, What,
 };
 use super::flow::Netns;
+use super::question::Question;
 use super::remembered::{Bounds, Remembered};
 use super::text::Text;
 
@@ -32,6 +33,8 @@ pub struct Known {
     pub sight: Sight,
     /// Wall clock minus boot clock, nanoseconds.
     pub clock_offset: i64,
+    /// Time of the newest fact, boottime nanoseconds.
+    pub now: u64,
     /// Listening sockets, now.
     pub listeners: Listeners,
     /// Listeners and processes that are over.
@@ -43,10 +46,11 @@ pub struct Known {
     unix_states: Remembered<(u32, UnixPath), UnixState>,
     unix_listeners: HashMap<Netns, Vec<UnixListener>>,
     alive: Remembered<ProcessKey, bool>,
+    held: Remembered<(ProcessKey, u64), bool>,
     answered: Remembered<Question, ()>,
     sockets: Remembered<(Netns, u16), Vec<BoundSocket>>,
     unreadable: Remembered<Netns, String>,
-    given_up: HashSet<Question>,
+    given_up: Remembered<Question, ()>,
 }
 
 /// A namespace's name, a process in it, and its addresses.
@@ -67,6 +71,7 @@ impl Known {
         Self {
             sight: Sight::default(),
             clock_offset: 0,
+            now: 0,
             listeners: Listeners::default(),
             endings: Endings::new(bounds),
             servers: Servers::new(bounds),
@@ -75,22 +80,27 @@ impl Known {
             unix_states: Remembered::new(answers),
             unix_listeners: HashMap::new(),
             alive: Remembered::new(answers),
+            held: Remembered::new(answers),
             answered: Remembered::new(answers),
             sockets: Remembered::new(answers),
             unreadable: Remembered::new(answers),
-            given_up: HashSet::new(),
+            given_up: Remembered::new(answers),
         }
     }
 
     /// Takes a fact in.
     pub fn learn(&mut self, fact: &Fact) {
         let time = fact.time;
+        self.now = self.now.max(time);
         match &fact.what {
             What::Clock { unix_ns } => self.clock_offset = unix_ns.saturating_sub(time.cast_signed()),
             What::Sight(sight) => self.sight = sight.clone(),
             What::Tick | What::Reset(_) | What::Connected { .. } => {}
             What::ConnectFailed(failed) => self.meet(time, &failed.task),
-            What::UnixConnect { task, .. } => self.meet(time, task),
+            What::UnixConnect { task, path, .. } => {
+                self.meet(time, task);
+                self.unix_states.remove(&(task.pid, path.clone()));
+            }
             What::ListenUp { socket, task, backlog } => {
                 self.meet(time, task);
                 self.forget_answers(socket);
@@ -141,6 +151,11 @@ impl Known {
             What::Addresses { netns, addresses } => {
                 self.namespaces.entry(*netns).or_default().addresses = Some(addresses.clone());
                 self.answered.insert(time, Question::Addresses(*netns), ());
+            }
+            What::Holds { pid, start, inode, holds } => {
+                let process = ProcessKey::new(*pid, *start);
+                self.held.insert(time, (process, *inode), *holds);
+                self.answered.insert(time, Question::Holds { process, inode: *inode }, ());
             }
             What::UnixState(state) => {
                 self.unix_states.insert(time, (state.pid, state.path.clone()), state.clone());
@@ -211,20 +226,30 @@ impl Known {
         self.alive.get(&key).copied()
     }
 
+    /// Whether a process still holds a socket, as far as the host said.
+    pub fn holds(&self, process: ProcessKey, inode: u64) -> bool {
+        self.held.get(&(process, inode)).copied().unwrap_or(false)
+    }
+
     /// Whether the host has answered of late, or will not.
     pub fn is_answered(&self, question: &Question, now: u64) -> bool {
         let fresh = |time: u64| time.saturating_add(FRESH) > now;
-        self.given_up.contains(question)
-            || self.answered.get_with_time(question).is_some_and(|(time, ())| fresh(time))
-            || question
-                .netns()
-                .and_then(|netns| self.unreadable.get_with_time(&netns))
-                .is_some_and(|(time, _)| fresh(time))
+        let is_there = match question {
+            // Asked anew for each dial and each start: `learn` forgets the state of the dial before.
+            Question::Unix { pid, path, .. } => self.unix_state(*pid, path).is_some(),
+            Question::LastWords { process, .. } => {
+                self.servers.failed_start(*process).is_some_and(|failed| failed.heard)
+            }
+            other => self.answered.get_with_time(other).is_some_and(|(time, ())| fresh(time)),
+        };
+        let unreadable = question.netns().and_then(|netns| self.unreadable.get_with_time(&netns));
+        let given_up = self.given_up.get_with_time(question).is_some_and(|(time, ())| fresh(time));
+        is_there || given_up || unreadable.is_some_and(|(time, _)| fresh(time))
     }
 
     /// The host has not answered in time: do without, until it answers.
     pub fn give_up(&mut self, question: Question) {
-        self.given_up.insert(question);
+        self.given_up.insert(self.now, question, ());
     }
 
     /// A task was seen: its process has at least a name.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::redis::kin;
 use crate::trace::fact::{Bind, Ending, Fault, Process, ProcessKey, Socket, Task};
 use crate::trace::flow::{Endpoint, Flow, Netns};
 use crate::trace::remembered::{Bounds, Remembered};
@@ -9,28 +10,9 @@ use crate::trace::text::Text;
 
 use super::listeners::accepts;
 
-/// Names of programs that speak Redis's protocol as servers.
-const SERVERS: &[&str] = &[
-    "redis-server",
-    "redis-sentinel",
-    "redis-check-rdb", // Debian's redis-server is a link to it, and /proc/PID/exe shows the target
-    "valkey-server",
-    "valkey-sentinel",
-    "valkey-check-rdb",
-    "keydb-server",
-    "keydb-pro-server",
-    "dragonfly",
-];
-
-/// Whether a program of this name is a Redis-like server.
-pub fn is_redis_like(name: &str) -> bool {
-    SERVERS.contains(&name)
-}
-
-/// Whether a process is a Redis-like server: by its name or its executable's.
-pub fn is_redis_like_process(process: &Process) -> bool {
-    let exe = process.exe.as_ref().and_then(|exe| exe.as_str().rsplit('/').next());
-    is_redis_like(process.comm.as_str()) || exe.is_some_and(is_redis_like)
+/// Whether a process is a Redis-like server.
+pub fn is_redis_like(process: &Process) -> bool {
+    kin::is_server(process.comm.as_str(), process.exe.as_ref().map(Text::as_str))
 }
 
 /// A bind or listen that failed.
@@ -59,9 +41,11 @@ pub struct FailedStart {
     pub ending: Ending,
     /// When, boottime nanoseconds.
     pub time: u64,
-    /// Its own words, once the host has looked for them.
+    /// The host has looked for its last words.
+    pub heard: bool,
+    /// Its own words.
     pub fault: Option<Fault>,
-    /// Ports it would have listened on, once the host has looked.
+    /// Ports it would have listened on.
     pub ports: Vec<u16>,
     /// Addresses it would have listened on; empty for all.
     pub addresses: Vec<IpAddr>,
@@ -139,6 +123,7 @@ impl Servers {
                 argv: start.argv,
                 ending,
                 time,
+                heard: false,
                 fault: None,
                 ports: Vec::new(),
                 addresses: Vec::new(),
@@ -150,6 +135,7 @@ impl Servers {
     /// The host found what a server said and where it meant to listen.
     pub fn last_words(&mut self, process: ProcessKey, fault: Option<Fault>, ports: &[u16], addresses: &[IpAddr]) {
         if let Some(failed) = self.failed.get_mut(&process) {
+            failed.heard = true;
             failed.fault = fault;
             failed.ports = ports.to_vec();
             failed.addresses = addresses.to_vec();
@@ -188,6 +174,11 @@ impl Servers {
             self.bound.get(&(flow.netns, Endpoint { ip, port: flow.server.port }))
         });
         exact.into_iter().chain(any).filter(|(_, socket, _)| accepts(socket, flow)).max_by_key(|(time, ..)| *time)
+    }
+
+    /// Whether a server was started in a namespace and has not listened on TCP.
+    pub fn is_without_tcp(&self, netns: Netns) -> bool {
+        self.starts.values().any(|start| start.netns == netns && !start.listened)
     }
 
     /// How a process was started, and by whom, when that was seen.

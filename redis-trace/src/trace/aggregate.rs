@@ -1,0 +1,141 @@
+//! Folding: one block for a new fault, then counts that grow by powers of ten, and none lost.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::cause::Code;
+use super::flow::{Endpoint, Netns};
+use super::report::{Outcome, Report};
+use super::text::Text;
+
+/// A repeat that was not told yet is told after this long, nanoseconds.
+const UNTOLD: u64 = 5_000_000_000;
+/// A fault that was quiet for this long is new when it comes again, nanoseconds.
+const QUIET: u64 = 60_000_000_000;
+/// Most faults that are kept apart at a time.
+const MOST: usize = 4096;
+
+/// What makes two refusals the same fault: never the client's port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Fault {
+    code: Code,
+    outcome: Outcome,
+    benign: bool,
+    netns: Option<Netns>,
+    client: Option<IpAddr>,
+    server: Option<Endpoint>,
+    unix: Option<Text>,
+    /// For a server that could not listen: which program.
+    program: Option<Text>,
+}
+
+#[derive(Debug)]
+struct Counted {
+    report: Report,
+    told: u64,
+    told_at: u64,
+    last: u64,
+}
+
+/// Counts of the faults of late.
+#[derive(Debug, Default)]
+pub struct Aggregate {
+    faults: HashMap<Fault, Counted>,
+    every: bool,
+    /// Refusals told one by one.
+    pub delivered: u64,
+    /// Refusals told as part of a count.
+    pub aggregated: u64,
+}
+
+impl Aggregate {
+    /// With `every`, nothing is folded.
+    pub fn new(every: bool) -> Self {
+        Self { every, ..Self::default() }
+    }
+
+    /// Takes one refusal in; what is to be told now comes out.
+    pub fn take(&mut self, report: Report) -> Option<Report> {
+        let now = report.boottime_ns;
+        let fault = Fault::of(&report);
+        if self.every || (self.faults.len() >= MOST && !self.faults.contains_key(&fault)) {
+            self.delivered += 1;
+            return Some(report);
+        }
+        if let Some(counted) = self.faults.get_mut(&fault)
+            && counted.last.saturating_add(QUIET) > now
+        {
+            self.aggregated += 1;
+            counted.add(&report, now);
+            return counted.is_power_of_ten().then(|| counted.tell(now));
+        }
+        self.delivered += 1;
+        let counted = Counted { report: report.clone(), told: 1, told_at: now, last: now };
+        self.faults.insert(fault, counted);
+        Some(report)
+    }
+
+    /// Time passed: counts that grew and were not told for a while come out, quiet faults are forgotten.
+    pub fn tick(&mut self, now: u64) -> Vec<Report> {
+        let due = |counted: &&mut Counted| counted.is_untold() && counted.told_at.saturating_add(UNTOLD) <= now;
+        let mut told: Vec<Report> = self.faults.values_mut().filter(due).map(|counted| counted.tell(now)).collect();
+        told.sort_by_key(|report| report.seq);
+        self.faults.retain(|_, counted| counted.last.saturating_add(QUIET) > now);
+        told
+    }
+
+    /// The end: every count that was not told yet.
+    pub fn finish(&mut self) -> Vec<Report> {
+        let mut rest: Vec<Counted> = self.faults.drain().map(|(_, counted)| counted).collect();
+        rest.retain(Counted::is_untold);
+        rest.sort_by_key(|counted| counted.report.seq);
+        rest.into_iter().map(|counted| counted.report).collect()
+    }
+
+    /// Whether a count waits to be told.
+    pub fn has_untold(&self) -> bool {
+        self.faults.values().any(Counted::is_untold)
+    }
+}
+
+impl Counted {
+    fn add(&mut self, report: &Report, now: u64) {
+        self.report.count += 1;
+        self.report.last = report.last;
+        self.last = now;
+    }
+
+    fn is_untold(&self) -> bool {
+        self.report.count > self.told
+    }
+
+    fn is_power_of_ten(&self) -> bool {
+        let count = self.report.count;
+        10_u64.pow(count.ilog10()) == count
+    }
+
+    fn tell(&mut self, now: u64) -> Report {
+        self.told = self.report.count;
+        self.told_at = now;
+        self.report.clone()
+    }
+}
+
+impl Fault {
+    fn of(report: &Report) -> Self {
+        let flow = report.flow.as_ref();
+        let program = (report.outcome == Outcome::ListenFailed)
+            .then(|| report.server_process.as_ref().map(|process| process.comm.clone()))
+            .flatten();
+        Self {
+            code: report.cause.code,
+            outcome: report.outcome,
+            benign: report.benign,
+            netns: flow.map(|flow| flow.netns),
+            client: flow.and_then(|flow| flow.client).map(|client| client.ip),
+            server: flow.and_then(|flow| flow.server),
+            unix: report.unix.as_ref().map(|unix| unix.path.clone()),
+            program,
+        }
+    }
+}

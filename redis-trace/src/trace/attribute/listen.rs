@@ -1,0 +1,65 @@
+//! A server could not bind, listen or start.
+
+use crate::trace::fact::{Bind, BoundSocket, ProcessKey};
+use crate::trace::known::{FailedBind, Known};
+use crate::trace::question::Question;
+use crate::trace::verdict::{Cause, Verdict};
+
+use super::no_listener::{EACCES, EADDRINUSE, EADDRNOTAVAIL};
+use super::{Judged, unanswered};
+
+/// The first port that needs no capability, net.ipv4.ip_unprivileged_port_start's default.
+const UNPRIVILEGED: u16 = 1024;
+
+pub(super) fn bind_failed(time: u64, bind: &Bind, known: &Known) -> Judged {
+    let failed =
+        FailedBind { socket: bind.socket.clone(), process: known.process_of(&bind.task), errno: bind.errno, time };
+    match bind.errno {
+        EADDRINUSE => address_in_use(failed, known),
+        EADDRNOTAVAIL => Verdict::certain(Cause::AddressNotAvailable { failed }).into(),
+        EACCES if bind.socket.local.port < UNPRIVILEGED => Verdict::certain(Cause::PrivilegedPort { failed }).into(),
+        errno => {
+            let call = if bind.listen { "listen" } else { "bind" };
+            let missing = format!(
+                "{call} failed with {}, and nothing that was seen says who refused it",
+                crate::trace::errno::name(errno)
+            );
+            Verdict::possible(Cause::Unknown { missing }).into()
+        }
+    }
+}
+
+fn address_in_use(failed: FailedBind, known: &Known) -> Judged {
+    let (netns, wanted) = (failed.socket.netns, failed.socket.local);
+    let questions = unanswered([Question::Sockets { netns, port: wanted.port }], failed.time, known);
+    if !questions.is_empty() {
+        return Judged::Ask(questions);
+    }
+    let overlaps = |bound: &&BoundSocket| {
+        let held = bound.socket.local.ip;
+        let is_own = bound.owner.as_ref().is_some_and(|owner| owner.key() == failed.process.key());
+        !is_own && (held == wanted.ip || held.is_unspecified() || wanted.ip.is_unspecified())
+    };
+    let there = known.sockets_at(netns, wanted.port);
+    let holder = there.iter().filter(overlaps).max_by_key(|bound| bound.listening).cloned();
+    Verdict::certain(Cause::AddressInUse { failed, holder }).into()
+}
+
+pub(super) fn start_failed(process: ProcessKey, known: &Known) -> Judged {
+    let Some(failed) = known.servers.failed_start(process) else {
+        let missing = "the failed start is no longer remembered".to_owned();
+        return Verdict::possible(Cause::Unknown { missing }).into();
+    };
+    let question = Question::LastWords {
+        process,
+        argv: failed.argv.clone(),
+        cgroup: failed.process.cgroup.clone(),
+        parent: failed.process.parent,
+    };
+    if !known.is_answered(&question, failed.time) {
+        return Judged::Ask(vec![question]);
+    }
+    let is_said = failed.fault.as_ref().is_some_and(|fault| fault.said);
+    let cause = Cause::StartFailed { failed: failed.clone() };
+    if is_said { Verdict::certain(cause).into() } else { Verdict::likely(cause).into() }
+}

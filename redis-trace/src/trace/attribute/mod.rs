@@ -1,0 +1,82 @@
+//! From a refusal and everything known to a verdict, or to the questions that a verdict needs. Total: most specific cause
+//! first, `Unknown` last.
+
+mod listen;
+mod no_listener;
+mod unix;
+
+use super::fact::ConnectFailed;
+use super::known::Known;
+use super::question::Question;
+use super::refusal::{Attempt, Connect, Refusal};
+use super::verdict::{Cause, Verdict};
+
+/// What can be said of a refusal now.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "lives for one match, never in a collection")]
+pub enum Judged {
+    /// This is why.
+    Verdict(Verdict),
+    /// The host must be asked first.
+    Ask(Vec<Question>),
+}
+
+impl From<Verdict> for Judged {
+    fn from(verdict: Verdict) -> Self {
+        Self::Verdict(verdict)
+    }
+}
+
+/// Why it happened, or what must be asked to know.
+pub fn attribute(refusal: &Refusal, known: &Known) -> Judged {
+    match &refusal.attempt {
+        Attempt::Connect(connect) => connect_refused(refusal.time, connect, known),
+        Attempt::Unix { task, errno, path } => unix::attribute(task, *errno, path, known),
+        Attempt::Listen(bind) => listen::bind_failed(refusal.time, bind, known),
+        Attempt::Start(process) => listen::start_failed(*process, known),
+    }
+}
+
+fn connect_refused(time: u64, connect: &Connect, known: &Known) -> Judged {
+    match connect {
+        Connect { server: Some(reset), client } => no_listener::attribute(
+            &no_listener::Dial { flow: reset.flow, time, sk_lookup: reset.sk_lookup, client: client.as_ref() },
+            known,
+        ),
+        Connect { client: Some(client), server: None } => client_alone(time, client, known),
+        Connect { client: None, server: None } => {
+            Verdict::possible(Cause::Unknown { missing: "neither end of the connection was seen".to_owned() }).into()
+        }
+    }
+}
+
+/// Only the dialling end was seen: the reset came from elsewhere, or from something on this host that is no socket look-up.
+fn client_alone(time: u64, client: &ConnectFailed, known: &Known) -> Judged {
+    let flow = client.flow;
+    let netns_addresses = Question::Addresses(flow.netns);
+    if !flow.server.ip.is_loopback() && !known.is_answered(&netns_addresses, time) {
+        return Judged::Ask(vec![netns_addresses]);
+    }
+    let own = known.namespace(flow.netns).and_then(|netns| netns.addresses.as_ref());
+    let is_local = flow.server.ip.is_loopback() || own.is_some_and(|own| own.contains(&flow.server.ip));
+    if !is_local {
+        return match own {
+            Some(_) => Verdict::likely(Cause::RemoteRefused),
+            None => Verdict::possible(Cause::RemoteRefused),
+        }
+        .into();
+    }
+    if known.sight.resets {
+        let missing = "the address is this host's own, yet the kernel's socket look-up sent no reset: a firewall's \
+                       REJECT answers like this"
+            .to_owned();
+        return Verdict::possible(Cause::Unknown { missing }).into();
+    }
+    let dial = no_listener::Dial { flow, time, sk_lookup: false, client: Some(client) };
+    no_listener::attribute(&dial, known)
+}
+
+/// The questions among these that the host has yet to answer.
+fn unanswered(questions: impl IntoIterator<Item = Question>, time: u64, known: &Known) -> Vec<Question> {
+    questions.into_iter().filter(|question| !known.is_answered(question, time)).collect()
+}

@@ -1,0 +1,280 @@
+//! A SYN met no socket: what used to listen there, what listens nearby, what tried to.
+
+use std::cmp::Reverse;
+
+use crate::trace::fact::{BoundSocket, ConnectFailed, Ending};
+use crate::trace::flow::Flow;
+use crate::trace::known::{EndedListener, FailedBind, FailedStart, Known, Listener, Miss, accepts};
+use crate::trace::question::Question;
+use crate::trace::verdict::{Cause, Verdict};
+
+use super::{Judged, unanswered};
+
+/// A dial that met no socket.
+pub(super) struct Dial<'a> {
+    /// Where it went, in the namespace that had no socket for it.
+    pub flow: Flow,
+    /// When, boottime nanoseconds.
+    pub time: u64,
+    /// An `sk_lookup` program is attached there.
+    pub sk_lookup: bool,
+    /// The dialling end, when it was seen.
+    pub client: Option<&'a ConnectFailed>,
+}
+
+/// errno values, include/uapi/asm-generic/errno*.h.
+pub(super) const EACCES: u32 = 13;
+pub(super) const EADDRINUSE: u32 = 98;
+pub(super) const EADDRNOTAVAIL: u32 = 99;
+const EAFNOSUPPORT: u32 = 97;
+
+pub(super) fn attribute(dial: &Dial<'_>, known: &Known) -> Judged {
+    let Flow { netns, server, .. } = dial.flow;
+    let questions = unanswered([Question::Sockets { netns, port: server.port }], dial.time, known);
+    if !questions.is_empty() {
+        return Judged::Ask(questions);
+    }
+    matching_listener(dial, known)
+        .or_else(|| past(dial, known))
+        .or_else(|| bound_not_listening(dial, known))
+        .or_else(|| nearby(dial, known))
+        .or_else(|| unix_only(dial, known))
+        .or_else(|| elsewhere(dial, known))
+        .or_else(|| other_port(dial, known))
+        .unwrap_or_else(|| Verdict::certain(Cause::NoListener).into())
+}
+
+/// A listener that should have taken it: something between the packet and the socket said no.
+fn matching_listener(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
+    let Flow { netns, server, .. } = dial.flow;
+    let shown = known.sockets_at(netns, server.port);
+    let still_there = |listener: &Listener| {
+        known.why_unreadable(netns).is_some() || shown.iter().any(|bound| bound.socket.local == listener.socket.local)
+    };
+    let listener = known
+        .listeners
+        .on(netns, server.port)
+        .iter()
+        .find(|listener| {
+            accepts(&listener.socket, &dial.flow)
+                && listener.since.unwrap_or(known.sight.since) < dial.time
+                && still_there(listener)
+        })?
+        .clone();
+    let verdict = if dial.sk_lookup {
+        Verdict::likely(Cause::SkLookupRefused { listener })
+    } else {
+        let missing = format!(
+            "{} listens there, yet the kernel's socket look-up found nobody; a BPF program of its SO_REUSEPORT group, or \
+             a listener that was just being replaced, would explain it",
+            listener.owner.as_ref().map_or("somebody", |owner| owner.comm.as_str())
+        );
+        Verdict::possible(Cause::Unknown { missing })
+    };
+    Some(verdict.into())
+}
+
+/// Something that would have answered is over: the newest of a listener's end, a failed bind, a failed start.
+enum Past<'a> {
+    Ended(&'a EndedListener),
+    Bind(&'a FailedBind),
+    Start(&'a FailedStart),
+}
+
+impl Past<'_> {
+    fn time(&self) -> u64 {
+        match self {
+            Self::Ended(ended) => ended.time,
+            Self::Bind(failed) => failed.time,
+            Self::Start(failed) => failed.time,
+        }
+    }
+}
+
+fn past(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
+    let newest = newest_past(dial, known)?;
+    // A listener nearby that came later tells more: the server was restarted with another address.
+    let near = near_listeners(dial, known);
+    if near.iter().any(|listener| listener.since.is_some_and(|since| since > newest.time())) {
+        return None;
+    }
+    match newest {
+        Past::Ended(ended) => Some(how_it_ended(dial.time, ended, known)),
+        Past::Start(failed) => Some(Verdict::certain(Cause::StartFailed { failed: failed.clone() }).into()),
+        Past::Bind(failed) => bind_that_failed(failed, &near),
+    }
+}
+
+fn newest_past<'a>(dial: &Dial<'_>, known: &'a Known) -> Option<Past<'a>> {
+    let ended = known.endings.last_listener(&dial.flow).map(Past::Ended);
+    let bind = known.servers.failed_bind_for(&dial.flow).map(Past::Bind);
+    let start = known.servers.failed_start_for(&dial.flow).map(Past::Start);
+    [ended, bind, start].into_iter().flatten().filter(|past| past.time() <= dial.time).max_by_key(Past::time)
+}
+
+fn bind_that_failed(failed: &FailedBind, near: &[Listener]) -> Option<Judged> {
+    let lives_on: Vec<Listener> = near
+        .iter()
+        .filter(|listener| listener.owner.as_ref().is_some_and(|owner| owner.key() == failed.process.key()))
+        .cloned()
+        .collect();
+    let failed = failed.clone();
+    let cause = match failed.errno {
+        EADDRNOTAVAIL | EAFNOSUPPORT if !lives_on.is_empty() => Cause::PartialListen { failed, listeners: lives_on },
+        EADDRNOTAVAIL => Cause::AddressNotAvailable { failed },
+        EACCES => Cause::PrivilegedPort { failed },
+        _ => return None,
+    };
+    Some(Verdict::certain(cause).into())
+}
+
+/// Signals that a program's own fault raises.
+const CRASHES: &[u8] = &[4, 6, 7, 8, 11, 31]; // ILL ABRT BUS FPE SEGV SYS
+const SIGKILL: u8 = 9;
+
+fn how_it_ended(time: u64, ended: &EndedListener, known: &Known) -> Judged {
+    let process = ended.process.key();
+    let death = known.endings.of_process(process);
+    let ending = ended.ending.or(death.map(|death| death.ending));
+    let at = death.map_or(ended.time, |death| death.time);
+    let ended = ended.clone();
+    match ending {
+        None => {
+            let alive = Question::Alive(process);
+            if !known.is_answered(&alive, time) {
+                return Judged::Ask(vec![alive]);
+            }
+            match known.is_alive(process) {
+                Some(false) => {
+                    Verdict::likely(Cause::ListenerExited { ended, time: at, code: None, asked: None }).into()
+                }
+                _ => Verdict::certain(Cause::ListenerClosed { ended }).into(),
+            }
+        }
+        Some(Ending::Exited(code)) => {
+            let asked = known.endings.asked_to_end(process, at).cloned();
+            Verdict::certain(Cause::ListenerExited { ended, time: at, code: Some(code), asked }).into()
+        }
+        Some(Ending::Killed { signal, core }) => {
+            let by = known.endings.signal_to(process, u32::from(signal), at).cloned();
+            if signal == SIGKILL
+                && let Some(limit) = known.endings.oom(process)
+            {
+                let report = Question::Oom(process.pid);
+                if !known.is_answered(&report, time) {
+                    return Judged::Ask(vec![report]);
+                }
+                return Verdict::certain(Cause::ListenerOomKilled { ended, time: at, limit }).into();
+            }
+            let cause = if CRASHES.contains(&signal) {
+                Cause::ListenerCrashed { ended, time: at, signal, core, by }
+            } else {
+                Cause::ListenerKilled { ended, time: at, signal, by }
+            };
+            Verdict::certain(cause).into()
+        }
+    }
+}
+
+fn bound_not_listening(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
+    let Flow { netns, server, .. } = dial.flow;
+    let is_idle = |bound: &&BoundSocket| !bound.listening && accepts(&bound.socket, &dial.flow);
+    if let Some(bound) = known.sockets_at(netns, server.port).iter().find(is_idle) {
+        let (socket, owner) = (bound.socket.clone(), bound.owner.clone());
+        return Some(Verdict::certain(Cause::BoundNotListening { socket, owner }).into());
+    }
+    // Kernels before 6.8 do not show such sockets: a bind that was seen, and whether its socket is still open, tell.
+    let (_, socket, process) = known.servers.bound_at(&dial.flow)?;
+    let holds = Question::Holds { process: process.key(), inode: socket.inode };
+    if !known.is_answered(&holds, dial.time) {
+        return Some(Judged::Ask(vec![holds]));
+    }
+    known.holds(process.key(), socket.inode).then(|| {
+        let (socket, owner) = (socket.clone(), Some(process.clone()));
+        Verdict::certain(Cause::BoundNotListening { socket, owner }).into()
+    })
+}
+
+/// Listeners on the same port of the same namespace, newest first.
+fn near_listeners(dial: &Dial<'_>, known: &Known) -> Vec<Listener> {
+    let Flow { netns, server, .. } = dial.flow;
+    let mut near: Vec<Listener> = known
+        .listeners
+        .on(netns, server.port)
+        .iter()
+        .filter(|listener| {
+            listener.since.is_none_or(|since| since <= dial.time) && !accepts(&listener.socket, &dial.flow)
+        })
+        .cloned()
+        .collect();
+    near.sort_by_key(|listener| (listener.misses(&dial.flow), Reverse(listener.since)));
+    near
+}
+
+fn nearby(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
+    let listeners = near_listeners(dial, known);
+    let miss = listeners.first()?.misses(&dial.flow);
+    let cause = match miss {
+        Miss::Address | Miss::Device => Cause::BoundToOtherAddress { listeners },
+        Miss::Family => Cause::OtherAddressFamily { listeners },
+    };
+    Some(Verdict::certain(cause).into())
+}
+
+/// Most listeners that a verdict names.
+const NAMED: usize = 3;
+
+fn elsewhere(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
+    let Flow { netns, server, .. } = dial.flow;
+    let mut listeners: Vec<Listener> = known
+        .listeners
+        .elsewhere(netns, server.port)
+        .filter(|listener| listener.since.is_none_or(|since| since <= dial.time))
+        .cloned()
+        .collect();
+    let others = listeners.iter().map(|listener| listener.socket.netns).collect::<std::collections::BTreeSet<_>>();
+    let nameless = others.iter().filter(|netns| known.namespace(**netns).is_none());
+    let questions = unanswered(nameless.take(NAMED).map(|netns| Question::NetnsName(*netns)), dial.time, known);
+    if !questions.is_empty() {
+        return Some(Judged::Ask(questions));
+    }
+    listeners.truncate(NAMED);
+    (!listeners.is_empty()).then(|| Verdict::likely(Cause::ListenerInOtherNetns { listeners }).into())
+}
+
+fn unix_only(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
+    let netns = dial.flow.netns;
+    if !means_redis(dial) {
+        return None;
+    }
+    if known.servers.is_without_tcp(netns) {
+        let question = Question::UnixListeners(netns);
+        if !known.is_answered(&question, dial.time) {
+            return Some(Judged::Ask(vec![question]));
+        }
+    }
+    let lacks_tcp = |pid: u32| known.listeners.of_process(netns, pid).next().is_none();
+    let listener = known.unix_listeners(netns).iter().find(|listener| lacks_tcp(listener.owner.pid))?;
+    Some(Verdict::certain(Cause::UnixSocketOnly { listener: listener.clone() }).into())
+}
+
+fn other_port(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
+    if !means_redis(dial) {
+        return None;
+    }
+    let listeners: Vec<Listener> = known
+        .listeners
+        .redis_like(dial.flow.netns)
+        .filter(|listener| listener.since.is_none_or(|since| since <= dial.time))
+        .take(NAMED)
+        .cloned()
+        .collect();
+    (!listeners.is_empty()).then(|| Verdict::likely(Cause::BoundToOtherPort { listeners }).into())
+}
+
+/// Whether the dial was meant for a Redis-like server: by the port's use, or by the client.
+fn means_redis(dial: &Dial<'_>) -> bool {
+    const CLIENTS: &[&str] = &["redis-cli", "valkey-cli", "keydb-cli", "redis-benchmark", "valkey-benchmark"];
+    let by_port = matches!(dial.flow.server.port, 6379..=6399 | 7000..=7010 | 16379..=16399 | 26379..=26399);
+    by_port || dial.client.is_some_and(|client| CLIENTS.contains(&client.task.comm.as_str()))
+}

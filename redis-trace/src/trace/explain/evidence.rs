@@ -1,0 +1,176 @@
+//! What a verdict rests on, each with where it was seen.
+
+use crate::trace::errno;
+use crate::trace::known::{EndedListener, FailedBind, Known, Listener, OomLimit, Sent};
+use crate::trace::refusal::{Attempt, Refusal};
+use crate::trace::report::Evidence;
+use crate::trace::verdict::{Cause, Verdict};
+
+use super::summary::{ended_how, target};
+use super::words;
+
+pub(super) fn evidence(refusal: &Refusal, verdict: &Verdict, known: &Known) -> Vec<Evidence> {
+    let mut evidence = of_the_attempt(refusal, known);
+    evidence.extend(of_the_cause(refusal, &verdict.cause, known));
+    evidence
+}
+
+fn seen(source: &str, text: impl Into<String>) -> Evidence {
+    Evidence { source: source.to_owned(), text: text.into() }
+}
+
+fn of_the_attempt(refusal: &Refusal, known: &Known) -> Vec<Evidence> {
+    let mut evidence = Vec::new();
+    match &refusal.attempt {
+        Attempt::Connect(connect) => {
+            if let Some(server) = &connect.server {
+                let reason = server.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+                let text = format!("the kernel sent a reset: no socket matched {}{reason}", server.flow.server);
+                evidence.push(seen("tcp_send_reset", text));
+            }
+            if let Some(client) = &connect.client {
+                let got = errno::name(client.errno);
+                evidence.push(seen("inet_sock_set_state", format!("connect to {} got {got}", client.flow.server)));
+                if connect.server.as_ref().is_some_and(|server| server.flow.server != client.flow.server) {
+                    let text = format!("the SYN arrived as one for {}", target(&refusal.attempt));
+                    evidence.push(seen("address translation", text));
+                }
+            }
+        }
+        Attempt::Unix { errno, .. } => {
+            let text = format!("connect to {} got {}", target(&refusal.attempt), errno::name(*errno));
+            evidence.push(seen("unix_stream_connect", text));
+        }
+        Attempt::Listen(bind) => {
+            let call = if bind.listen { "listen" } else { "bind" };
+            let text = format!("{call} on {} got {}", bind.socket.local, errno::name(bind.errno));
+            evidence.push(seen(call, text));
+        }
+        Attempt::Start(process) => {
+            if let Some(failed) = known.servers.failed_start(*process) {
+                let ran = span(failed.time.saturating_sub(failed.process.start));
+                evidence.push(seen("sched_process_exit", format!("it {} after {ran}", ended_how(failed.ending))));
+                let argv: Vec<&str> = failed.argv.iter().map(crate::trace::text::Text::as_str).collect();
+                evidence.push(seen("sched_process_exec", format!("started as: {}", argv.join(" "))));
+            }
+        }
+    }
+    evidence
+}
+
+use super::words::span;
+
+fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence> {
+    match cause {
+        Cause::NoListener => vec![seen("sock_diag", format!("no socket on port of {}", target(&refusal.attempt)))],
+        Cause::ListenerExited { ended, code, asked, .. } => {
+            let how = code.map_or_else(|| "it is gone".to_owned(), |code| format!("exit code {code}"));
+            let mut evidence = past(ended, "sched_process_exit", &how);
+            evidence.extend(asked.as_ref().map(signal));
+            evidence
+        }
+        Cause::ListenerKilled { ended, signal: number, by, .. }
+        | Cause::ListenerCrashed { ended, signal: number, by, .. } => {
+            let how = format!("killed by {}", words::signal(u32::from(*number)));
+            let mut evidence = past(ended, "sched_process_exit", &how);
+            evidence.extend(by.as_ref().map(signal));
+            evidence
+        }
+        Cause::ListenerOomKilled { ended, limit, .. } => {
+            let mut evidence = past(ended, "mark_victim", "the OOM killer chose it");
+            match limit {
+                OomLimit::Cgroup => evidence.push(seen("kernel log", "Memory cgroup out of memory")),
+                OomLimit::Host => evidence.push(seen("kernel log", "Out of memory")),
+                OomLimit::Unsaid => {}
+            }
+            evidence
+        }
+        Cause::ListenerClosed { ended } => past(ended, "/proc", "the process lives"),
+        Cause::BoundToOtherAddress { listeners }
+        | Cause::BoundToOtherPort { listeners }
+        | Cause::OtherAddressFamily { listeners } => listeners.iter().map(listener).collect(),
+        Cause::ListenerInOtherNetns { listeners } => listeners
+            .iter()
+            .map(|there| {
+                let mut evidence = listener(there);
+                evidence.text.push_str(", in ");
+                evidence.text.push_str(&words::netns(there.socket.netns, known));
+                evidence
+            })
+            .collect(),
+        Cause::AddressInUse { failed, holder } => {
+            let mut evidence = bind(refusal, failed);
+            evidence.extend(holder.as_ref().map(|holder| {
+                let state = if holder.listening { "listener" } else { "bound socket" };
+                let owner = words::owner(holder.owner.as_ref());
+                seen("sock_diag", format!("{state} {}, {owner}", holder.socket.local))
+            }));
+            evidence
+        }
+        Cause::AddressNotAvailable { failed } | Cause::PrivilegedPort { failed } => bind(refusal, failed),
+        Cause::PartialListen { failed, listeners } => {
+            let mut evidence = bind(refusal, failed);
+            evidence.extend(listeners.iter().map(listener));
+            evidence
+        }
+        Cause::BoundNotListening { socket, owner } => {
+            let text = format!("bound, not listening: {}, {}", socket.local, words::owner(owner.as_ref()));
+            vec![seen("sock_diag", text)]
+        }
+        Cause::SkLookupRefused { listener: there } => {
+            vec![listener(there), seen("net.bpf.run_array", "an sk_lookup program is attached to the namespace")]
+        }
+        Cause::StartFailed { failed } => {
+            failed.fault.iter().map(|fault| seen(fault.source.as_str(), fault.line.to_string())).collect()
+        }
+        Cause::UnixSocketOnly { listener } => {
+            let path = words::unix_path(&listener.path);
+            vec![seen("unix_diag", format!("listener {path}, {}", words::process(&listener.owner)))]
+        }
+        Cause::UnixSocketMissing { real, .. } => real
+            .iter()
+            .map(|listener| {
+                let path = words::unix_path(&listener.path);
+                seen("unix_diag", format!("listener {path}, {}", words::process(&listener.owner)))
+            })
+            .collect(),
+        Cause::UnixSocketPermission { forbidden, .. } => {
+            let (mode, uid, gid) = (forbidden.mode & 0o7777, forbidden.uid, forbidden.gid);
+            vec![seen("stat", format!("{} mode {mode:04o} owner {uid}:{gid}", forbidden.path))]
+        }
+        Cause::RemoteRefused => vec![seen("addresses", "the address is on no interface of this namespace")],
+        Cause::Unknown { .. } | Cause::UnixSocketStale { .. } => Vec::new(),
+    }
+}
+
+fn listener(there: &Listener) -> Evidence {
+    let (place, backlog) = (words::place(there), words::backlog(there));
+    seen("sock_diag", format!("listener {place}{backlog}, {}", words::owner(there.owner.as_ref())))
+}
+
+fn past(ended: &EndedListener, source: &str, how: &str) -> Vec<Evidence> {
+    let local = ended.listener.socket.local;
+    let process = words::process(&ended.process);
+    vec![
+        seen("inet_sock_set_state", format!("{process} listened on {local}")),
+        seen(source, format!("{process}: {how}")),
+    ]
+}
+
+fn signal(sent: &Sent) -> Evidence {
+    let by = words::sent_by(Some(sent));
+    seen("signal_generate", format!("{}{by}", words::signal(sent.signal)))
+}
+
+/// The failed bind, when it is not itself what is told.
+fn bind(refusal: &Refusal, failed: &FailedBind) -> Vec<Evidence> {
+    if matches!(refusal.attempt, Attempt::Listen(_)) {
+        return Vec::new();
+    }
+    let ago = words::ago(failed.time, refusal.time);
+    let got = errno::name(failed.errno);
+    vec![seen(
+        "bind",
+        format!("{} asked for {} and got {got} {ago}", words::process(&failed.process), failed.socket.local),
+    )]
+}

@@ -1,0 +1,166 @@
+//! From a verdict to words: the summary, the evidence and the fix.
+
+mod evidence;
+mod fix;
+mod summary;
+mod words;
+
+use jiff::Timestamp;
+
+use super::container;
+use super::errno;
+use super::fact::Process;
+use super::flow::Protocol;
+use super::known::Known;
+use super::refusal::{Attempt, Connect, Refusal};
+use super::report::{
+    CauseReport, ContainerReport, FlowReport, Outcome, ProcessReport, Report, Side, UnixReport, schema,
+};
+use super::verdict::{Cause, Verdict};
+
+/// What is told of a refusal.
+pub fn explain(refusal: &Refusal, verdict: &Verdict, known: &Known, seq: u64) -> Report {
+    let time = wall(refusal.time, known);
+    let (outcome, errno) = outcome(refusal);
+    Report {
+        schema: schema::REFUSAL.to_owned(),
+        time,
+        boottime_ns: refusal.time,
+        seq,
+        outcome,
+        side: side(&refusal.attempt),
+        cause: cause(verdict),
+        summary: summary::summary(refusal, verdict, known),
+        flow: flow(&refusal.attempt, known),
+        client_process: client(&refusal.attempt, known).map(|process| process_report(&process)),
+        server_process: server(&refusal.attempt, &verdict.cause, known).map(|process| process_report(&process)),
+        evidence: evidence::evidence(refusal, verdict, known),
+        fix: fix::fix(refusal, &verdict.cause, known),
+        errno,
+        firewall: None,
+        lsm: None,
+        queue: None,
+        unix: match &refusal.attempt {
+            Attempt::Unix { path, .. } => Some(UnixReport { path: words::unix_path(path) }),
+            Attempt::Connect(_) | Attempt::Listen(_) | Attempt::Start(_) => None,
+        },
+        benign: refusal.benign,
+        count: 1,
+        first: time,
+        last: time,
+    }
+}
+
+/// Boot time as wall time.
+pub fn wall(boottime: u64, known: &Known) -> Timestamp {
+    let unix = i128::from(boottime) + i128::from(known.clock_offset);
+    Timestamp::from_nanosecond(unix).unwrap_or_default()
+}
+
+/// The sentence of an update.
+pub fn appeared(refused: u64, appeared: u64, listener: &str) -> String {
+    format!("{listener} began to listen there {} after the refusal", words::span(appeared.saturating_sub(refused)))
+}
+
+/// `redis-server (pid 991)`, for an update.
+pub fn named(process: &Process) -> String {
+    words::process(process)
+}
+
+pub(super) fn cause(verdict: &Verdict) -> CauseReport {
+    let code = verdict.cause.code();
+    CauseReport { code, name: code.name().to_owned(), class: code.class(), confidence: verdict.confidence }
+}
+
+fn outcome(refusal: &Refusal) -> (Outcome, Option<String>) {
+    const ECONNREFUSED: u32 = 111;
+    match &refusal.attempt {
+        Attempt::Connect(connect) => {
+            let errno = connect.client.as_ref().map_or(ECONNREFUSED, |client| client.errno);
+            (Outcome::Refused, Some(errno::name(errno)))
+        }
+        Attempt::Unix { errno: ECONNREFUSED, .. } => (Outcome::Refused, Some(errno::name(ECONNREFUSED))),
+        Attempt::Unix { errno, .. } => (Outcome::Denied, Some(errno::name(*errno))),
+        Attempt::Listen(bind) => (Outcome::ListenFailed, Some(errno::name(bind.errno))),
+        Attempt::Start(_) => (Outcome::ListenFailed, None),
+    }
+}
+
+fn side(attempt: &Attempt) -> Side {
+    match attempt {
+        Attempt::Connect(connect) => connect.side(),
+        Attempt::Unix { .. } => Side::Both,
+        Attempt::Listen(_) | Attempt::Start(_) => Side::Server,
+    }
+}
+
+fn flow(attempt: &Attempt, known: &Known) -> Option<FlowReport> {
+    let (netns, client, server) = match attempt {
+        Attempt::Connect(connect) => {
+            let flow = connect.flow()?;
+            (flow.netns, Some(flow.client), Some(flow.server))
+        }
+        Attempt::Listen(bind) => (bind.socket.netns, None, Some(bind.socket.local)),
+        Attempt::Start(process) => {
+            let failed = known.servers.failed_start(*process)?;
+            (failed.netns, None, None)
+        }
+        Attempt::Unix { .. } => return None,
+    };
+    let netns_name = known.namespace(netns).and_then(|namespace| namespace.name.clone());
+    Some(FlowReport { protocol: Protocol::Tcp, client, server, netns, netns_name })
+}
+
+fn client(attempt: &Attempt, known: &Known) -> Option<Process> {
+    match attempt {
+        Attempt::Connect(Connect { client, .. }) => Some(known.process_of(&client.as_ref()?.task)),
+        Attempt::Unix { task, .. } => Some(known.process_of(task)),
+        Attempt::Listen(_) | Attempt::Start(_) => None,
+    }
+}
+
+/// Who listens, listened, or tried to.
+fn server(attempt: &Attempt, cause: &Cause, known: &Known) -> Option<Process> {
+    let process = match cause {
+        Cause::ListenerExited { ended, .. }
+        | Cause::ListenerKilled { ended, .. }
+        | Cause::ListenerOomKilled { ended, .. }
+        | Cause::ListenerCrashed { ended, .. }
+        | Cause::ListenerClosed { ended } => Some(ended.process.clone()),
+        Cause::BoundToOtherAddress { listeners }
+        | Cause::BoundToOtherPort { listeners }
+        | Cause::OtherAddressFamily { listeners }
+        | Cause::ListenerInOtherNetns { listeners }
+        | Cause::PartialListen { listeners, .. } => listeners.first().and_then(|listener| listener.owner.clone()),
+        Cause::AddressInUse { failed, .. }
+        | Cause::AddressNotAvailable { failed }
+        | Cause::PrivilegedPort { failed } => Some(failed.process.clone()),
+        Cause::StartFailed { failed } => Some(failed.process.clone()),
+        Cause::BoundNotListening { owner, .. } => owner.clone(),
+        Cause::SkLookupRefused { listener } => listener.owner.clone(),
+        Cause::UnixSocketOnly { listener } => Some(listener.owner.clone()),
+        Cause::UnixSocketMissing { real, .. } => real.first().map(|listener| listener.owner.clone()),
+        Cause::Unknown { .. }
+        | Cause::NoListener
+        | Cause::UnixSocketStale { .. }
+        | Cause::UnixSocketPermission { .. }
+        | Cause::RemoteRefused => match attempt {
+            Attempt::Listen(bind) => Some(known.process_of(&bind.task)),
+            Attempt::Start(_) | Attempt::Connect(_) | Attempt::Unix { .. } => None,
+        },
+    }?;
+    // The process may have been described after the verdict's fact was learnt.
+    Some(known.process(process.key()).cloned().unwrap_or(process))
+}
+
+fn process_report(process: &Process) -> ProcessReport {
+    let (container, unit) = process.cgroup.as_ref().map_or((None, None), |cgroup| container::of(cgroup.as_str()));
+    ProcessReport {
+        pid: process.pid,
+        comm: process.comm.clone(),
+        exe: process.exe.clone(),
+        uid: process.uid,
+        container: container.map(|container| ContainerReport { runtime: container.runtime, id: container.id }),
+        unit,
+    }
+}

@@ -1,0 +1,74 @@
+//! Questions: what must be looked up on the host because a refusal needs it.
+
+#[cfg(doc)]
+use super::fact::What;
+use super::fact::{ProcessKey, UnixPath};
+use super::flow::Netns;
+use super::text::Text;
+
+/// What must be looked up on the host because a refusal needs it. The answer is a fact.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Question {
+    /// Who holds this port in this namespace? Answered by [`What::Sockets`] with the port, or [`What::Unreadable`].
+    Sockets {
+        /// Where.
+        netns: Netns,
+        /// Which port.
+        port: u16,
+    },
+    /// Which addresses has this namespace? Answered by [`What::Addresses`] or [`What::Unreadable`].
+    Addresses(Netns),
+    /// What is this namespace called? Answered by [`What::NetnsName`].
+    NetnsName(Netns),
+    /// What is this process? Answered by [`What::Process`], or [`What::ProcessState`] with `alive` false.
+    Process(ProcessKey),
+    /// Does that very process still live? Answered by [`What::ProcessState`].
+    Alive(ProcessKey),
+    /// Does that very process still hold this socket? Answered by [`What::Holds`].
+    Holds {
+        /// Which process.
+        process: ProcessKey,
+        /// The socket's inode.
+        inode: u64,
+    },
+    /// What stands behind this path? Answered by [`What::UnixState`].
+    Unix {
+        /// Who dialled: its root, its working directory, its user.
+        pid: u32,
+        /// Its user.
+        uid: u32,
+        /// Its namespace, for abstract names.
+        netns: Netns,
+        /// What it dialled.
+        path: UnixPath,
+    },
+    /// Where do server programs listen on unix sockets? Answered by [`What::UnixListeners`].
+    UnixListeners(Netns),
+    /// What did this server say before it ended? Answered by [`What::LastWords`].
+    LastWords {
+        /// Which process.
+        process: ProcessKey,
+        /// How it was started.
+        argv: Vec<Text>,
+        /// Its cgroup, which names the unit whose journal to read.
+        cgroup: Option<Text>,
+        /// Where its standard error went, when a probe caught it.
+        parent: u32,
+    },
+    /// Was it the host's memory or a cgroup's limit? Answered by [`What::OomReport`].
+    Oom(u32),
+}
+
+impl Question {
+    /// The namespace it is about, when it is about one.
+    pub fn netns(&self) -> Option<Netns> {
+        match self {
+            Self::Sockets { netns, .. }
+            | Self::Addresses(netns)
+            | Self::NetnsName(netns)
+            | Self::UnixListeners(netns)
+            | Self::Unix { netns, .. } => Some(*netns),
+            Self::Process(_) | Self::Alive(_) | Self::Holds { .. } | Self::LastWords { .. } | Self::Oom(_) => None,
+        }
+    }
+}

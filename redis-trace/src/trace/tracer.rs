@@ -1,0 +1,242 @@
+//! The line itself: facts go in, questions and what is to be told come out. Pure, so a recording replays to the same words.
+
+use std::collections::VecDeque;
+
+use super::attribute::{Judged, attribute};
+use super::cause::{Code, Confidence};
+use super::explain;
+use super::fact::{Fact, Socket, Task, What};
+use super::flow::Flow;
+use super::known::{Known, accepts};
+use super::question::Question;
+use super::refusal::{Attempt, Joining, Refusal, is_fallback};
+use super::remembered::Bounds;
+use super::report::{CauseReport, Report, Update, schema};
+
+/// What is to be done about the facts so far.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "short-lived: each is handled as it comes")]
+pub enum Step {
+    /// Ask the host this; its answer is a fact.
+    Ask(Question),
+    /// Tell this refusal.
+    Tell(Report),
+    /// Correct one that was told.
+    Correct(Update),
+}
+
+/// How long the host may take to answer before a verdict does without, nanoseconds.
+const PATIENCE: u64 = 250_000_000;
+/// How long after a refusal its listener may appear and still be told, nanoseconds.
+const APPEARS_WITHIN: u64 = 60_000_000_000;
+/// How long after a refusal another address may answer the same thread, nanoseconds.
+const FALLS_BACK_WITHIN: u64 = 5_000_000_000;
+/// Refusals kept for correction.
+const KEPT: usize = 1024;
+
+/// A refusal that waits for the host's answers.
+#[derive(Debug)]
+struct Waiting {
+    refusal: Refusal,
+    since: u64,
+    asked: Vec<Question>,
+}
+
+/// A refusal that was told and may be corrected.
+#[derive(Debug)]
+struct Told {
+    seq: u64,
+    refusal: Refusal,
+    code: Code,
+}
+
+/// The state of the line.
+#[derive(Debug)]
+pub struct Tracer {
+    known: Known,
+    joining: Joining,
+    waiting: VecDeque<Waiting>,
+    told: VecDeque<Told>,
+    seq: u64,
+}
+
+impl Tracer {
+    /// Knows nothing yet; remembers within these bounds.
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            known: Known::new(bounds),
+            joining: Joining::default(),
+            waiting: VecDeque::new(),
+            told: VecDeque::new(),
+            seq: 0,
+        }
+    }
+
+    /// Takes a fact in.
+    pub fn take(&mut self, fact: &Fact) -> Vec<Step> {
+        let time = fact.time;
+        let mut steps = Vec::new();
+        self.known.learn(fact);
+        match &fact.what {
+            What::Reset(reset) => self.joining.server(time, reset.clone()),
+            What::ConnectFailed(failed) => self.joining.client(time, failed.clone()),
+            What::Connected { flow, task } => steps.extend(self.connected(time, flow, task)),
+            What::UnixConnect { task, errno, path } => {
+                let attempt = Attempt::Unix { task: task.clone(), errno: *errno, path: path.clone() };
+                self.refused(Refusal { time, attempt, benign: false }, &mut steps);
+            }
+            What::Bind(bind) if bind.errno != 0 => {
+                self.refused(Refusal { time, attempt: Attempt::Listen(bind.clone()), benign: false }, &mut steps);
+            }
+            What::Exit { task, .. } if self.known.servers.failed_start(task.key()).is_some() => {
+                self.refused(Refusal { time, attempt: Attempt::Start(task.key()), benign: false }, &mut steps);
+            }
+            What::ListenUp { socket, task, .. } => steps.extend(self.appeared(time, socket, task)),
+            _ => {}
+        }
+        for refusal in self.joining.ripe(time) {
+            self.refused(refusal, &mut steps);
+        }
+        self.retry(&mut steps);
+        steps
+    }
+
+    /// Time must pass, by [`What::Tick`], for something to be told.
+    pub fn is_waiting(&self) -> bool {
+        !self.joining.is_empty() || !self.waiting.is_empty()
+    }
+
+    /// Everything known.
+    pub fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// A refusal is whole: tell it, or ask what its verdict needs.
+    fn refused(&mut self, refusal: Refusal, steps: &mut Vec<Step>) {
+        match attribute(&refusal, &self.known) {
+            Judged::Verdict(verdict) => {
+                self.seq += 1;
+                let report = explain::explain(&refusal, &verdict, &self.known, self.seq);
+                self.remember(Told { seq: self.seq, refusal, code: verdict.cause.code() });
+                steps.push(Step::Tell(report));
+            }
+            Judged::Ask(questions) => {
+                let is_asked = |question: &Question| self.waiting.iter().any(|other| other.asked.contains(question));
+                let new: Vec<_> = questions.iter().filter(|question| !is_asked(question)).cloned().collect();
+                steps.extend(new.into_iter().map(Step::Ask));
+                self.waiting.push_back(Waiting { refusal, since: self.known.now, asked: questions });
+            }
+        }
+    }
+
+    /// Those that wait are judged again once their answers are there, or have taken too long.
+    fn retry(&mut self, steps: &mut Vec<Step>) {
+        for _ in 0..self.waiting.len() {
+            let Some(waiting) = self.waiting.pop_front() else { return };
+            let Waiting { refusal, since, asked } = waiting;
+            let now = self.known.now;
+            let is_late = since.saturating_add(PATIENCE) <= now;
+            let is_answered = |question: &Question| self.known.is_answered(question, refusal.time);
+            if asked.iter().all(is_answered) {
+                self.refused(refusal, steps);
+            } else if is_late {
+                for question in asked {
+                    self.known.give_up(question);
+                }
+                self.refused(refusal, steps);
+            } else {
+                self.waiting.push_back(Waiting { refusal, since, asked });
+            }
+        }
+    }
+
+    /// A thread that was refused was connected elsewhere: the refusal hurt nobody.
+    fn connected(&mut self, time: u64, flow: &Flow, task: &Task) -> Option<Step> {
+        if self.joining.connected(flow, task) {
+            return None;
+        }
+        let is_spared = |refusal: &Refusal| {
+            let Attempt::Connect(connect) = &refusal.attempt else { return false };
+            connect.client.as_ref().is_some_and(|client| is_fallback(client, flow, task))
+                && refusal.time.saturating_add(FALLS_BACK_WITHIN) > time
+                && !refusal.benign
+        };
+        if let Some(waiting) = self.waiting.iter_mut().find(|waiting| is_spared(&waiting.refusal)) {
+            waiting.refusal.benign = true;
+            return None;
+        }
+        let told = self.told.iter_mut().rev().find(|told| is_spared(&told.refusal))?;
+        told.refusal.benign = true;
+        Some(Step::Correct(Update {
+            schema: schema::UPDATE.to_owned(),
+            time: explain::wall(time, &self.known),
+            seq: told.seq,
+            cause: None,
+            summary: format!("the same thread was then connected to {}", flow.server),
+            benign: true,
+        }))
+    }
+
+    /// A listener appeared: whoever was refused there came too early.
+    fn appeared(&mut self, time: u64, socket: &Socket, task: &Task) -> Vec<Step> {
+        let process = explain::named(&self.known.process_of(task));
+        let wall = explain::wall(time, &self.known);
+        let mut steps = Vec::new();
+        self.told.retain(|told| {
+            let Attempt::Connect(connect) = &told.refusal.attempt else { return true };
+            let is_for_it =
+                connect.flow().is_some_and(|flow| accepts(socket, &Flow { ifindex: socket.ifindex, ..*flow }));
+            if !is_for_it || told.refusal.time.saturating_add(APPEARS_WITHIN) < time {
+                return true;
+            }
+            steps.push(Step::Correct(Update {
+                schema: schema::UPDATE.to_owned(),
+                time: wall,
+                seq: told.seq,
+                cause: is_start_order(told.code).then(not_yet),
+                summary: explain::appeared(told.refusal.time, time, &process),
+                benign: false,
+            }));
+            false
+        });
+        steps
+    }
+
+    fn remember(&mut self, told: Told) {
+        let fault = |told: &Told| {
+            (told.code, told.refusal.benign, flow_of(&told.refusal).map(|flow| (flow.netns, flow.server)))
+        };
+        // Of many alike only the first is corrected, as only the first was told in full.
+        let horizon = told.refusal.time.saturating_sub(APPEARS_WITHIN);
+        let is_repeat = self.told.iter().any(|other| {
+            fault(other) == fault(&told)
+                && other.refusal.time >= horizon
+                && !told.refusal.benign
+                && flow_of(&other.refusal).map(|flow| flow.client.ip)
+                    == flow_of(&told.refusal).map(|flow| flow.client.ip)
+        });
+        if !is_repeat || told.refusal.benign {
+            self.told.push_back(told);
+        }
+        if self.told.len() > KEPT {
+            self.told.pop_front();
+        }
+    }
+}
+
+fn flow_of(refusal: &Refusal) -> Option<&Flow> {
+    match &refusal.attempt {
+        Attempt::Connect(connect) => connect.flow(),
+        Attempt::Unix { .. } | Attempt::Listen(_) | Attempt::Start(_) => None,
+    }
+}
+
+/// Causes that a listener which appears later turns into "not yet": nothing had ended there.
+fn is_start_order(code: Code) -> bool {
+    matches!(code, Code::RT1001 | Code::RT1008 | Code::RT1010 | Code::RT1014)
+}
+
+fn not_yet() -> CauseReport {
+    let code = Code::RT1018;
+    CauseReport { code, name: code.name().to_owned(), class: code.class(), confidence: Confidence::Certain }
+}

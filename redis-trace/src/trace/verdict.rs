@@ -1,0 +1,211 @@
+//! A verdict: the cause of a refusal with all that its sentence needs, and how sure it is.
+
+use super::cause::{Code, Confidence};
+use super::fact::{BoundSocket, Forbidden, Process, Socket, UnixListener, UnixPath};
+use super::known::{EndedListener, FailedBind, FailedStart, Listener, OomLimit, Sent};
+
+/// Why a refusal happened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// The cause.
+    pub cause: Cause,
+    /// How sure.
+    pub confidence: Confidence,
+}
+
+impl Verdict {
+    /// The kernel or the server said so.
+    pub fn certain(cause: Cause) -> Self {
+        Self { cause, confidence: Confidence::Certain }
+    }
+
+    /// Two independent facts say so.
+    pub fn likely(cause: Cause) -> Self {
+        Self { cause, confidence: Confidence::Likely }
+    }
+
+    /// One fact says so.
+    pub fn possible(cause: Cause) -> Self {
+        Self { cause, confidence: Confidence::Possible }
+    }
+}
+
+/// Every cause, with what makes it true.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cause {
+    /// Nothing that was seen explains it.
+    Unknown {
+        /// What was missing, a clause.
+        missing: String,
+    },
+    /// Nothing listens there and nothing explains it.
+    NoListener,
+    /// The last listener exited by itself.
+    ListenerExited {
+        /// The listener.
+        ended: EndedListener,
+        /// When its process ended, boottime nanoseconds.
+        time: u64,
+        /// The exit code; absent when the exit was not seen.
+        code: Option<u8>,
+        /// The request to end that it was sent.
+        asked: Option<Sent>,
+    },
+    /// The last listener was killed.
+    ListenerKilled {
+        /// The listener.
+        ended: EndedListener,
+        /// When its process ended, boottime nanoseconds.
+        time: u64,
+        /// The signal.
+        signal: u8,
+        /// Who sent it.
+        by: Option<Sent>,
+    },
+    /// The last listener was killed by the OOM killer.
+    ListenerOomKilled {
+        /// The listener.
+        ended: EndedListener,
+        /// When its process ended, boottime nanoseconds.
+        time: u64,
+        /// Whose memory limit.
+        limit: OomLimit,
+    },
+    /// The last listener crashed.
+    ListenerCrashed {
+        /// The listener.
+        ended: EndedListener,
+        /// When its process ended, boottime nanoseconds.
+        time: u64,
+        /// The signal.
+        signal: u8,
+        /// It left a core dump.
+        core: bool,
+        /// Who sent the signal, when a process did.
+        by: Option<Sent>,
+    },
+    /// The last listener was closed by a process that lives.
+    ListenerClosed {
+        /// The listener.
+        ended: EndedListener,
+    },
+    /// Listeners on that port miss the address or the device.
+    BoundToOtherAddress {
+        /// They.
+        listeners: Vec<Listener>,
+    },
+    /// Redis-like servers listen on other ports only.
+    BoundToOtherPort {
+        /// Their listeners.
+        listeners: Vec<Listener>,
+    },
+    /// Listeners on that port are of the other address family.
+    OtherAddressFamily {
+        /// They.
+        listeners: Vec<Listener>,
+    },
+    /// Listeners on that port live in other namespaces.
+    ListenerInOtherNetns {
+        /// They.
+        listeners: Vec<Listener>,
+    },
+    /// bind failed: the address is in use.
+    AddressInUse {
+        /// The attempt.
+        failed: FailedBind,
+        /// Who holds the address.
+        holder: Option<BoundSocket>,
+    },
+    /// bind failed: the address is on no interface.
+    AddressNotAvailable {
+        /// The attempt.
+        failed: FailedBind,
+    },
+    /// bind failed: the port is privileged and the capability is missing.
+    PrivilegedPort {
+        /// The attempt.
+        failed: FailedBind,
+    },
+    /// A socket is bound there and does not listen.
+    BoundNotListening {
+        /// The socket.
+        socket: Socket,
+        /// Who holds it.
+        owner: Option<Process>,
+    },
+    /// Nobody is behind the unix path or name.
+    UnixSocketStale {
+        /// What was dialled.
+        path: UnixPath,
+        /// What exists there is a socket.
+        is_socket: bool,
+    },
+    /// The unix path does not exist.
+    UnixSocketMissing {
+        /// What was dialled.
+        path: UnixPath,
+        /// The sockets that servers really have.
+        real: Vec<UnixListener>,
+    },
+    /// The unix path may not be used by this user.
+    UnixSocketPermission {
+        /// What was dialled.
+        path: UnixPath,
+        /// Where permission ends.
+        forbidden: Forbidden,
+    },
+    /// An `sk_lookup` program refused it though a listener matches.
+    SkLookupRefused {
+        /// The listener.
+        listener: Listener,
+    },
+    /// A server was started and ended before it listened.
+    StartFailed {
+        /// The start.
+        failed: FailedStart,
+    },
+    /// The server runs but lacks this address: its bind failed and it went on.
+    PartialListen {
+        /// What it lacks.
+        failed: FailedBind,
+        /// Where it does listen.
+        listeners: Vec<Listener>,
+    },
+    /// The server runs with a unix socket only.
+    UnixSocketOnly {
+        /// Its socket.
+        listener: UnixListener,
+    },
+    /// A reset came from another host.
+    RemoteRefused,
+}
+
+impl Cause {
+    /// Its code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Unknown { .. } => Code::RT0000,
+            Self::NoListener => Code::RT1001,
+            Self::ListenerExited { .. } => Code::RT1002,
+            Self::ListenerKilled { .. } => Code::RT1003,
+            Self::ListenerOomKilled { .. } => Code::RT1004,
+            Self::ListenerCrashed { .. } => Code::RT1005,
+            Self::ListenerClosed { .. } => Code::RT1006,
+            Self::BoundToOtherAddress { .. } => Code::RT1007,
+            Self::BoundToOtherPort { .. } => Code::RT1008,
+            Self::OtherAddressFamily { .. } => Code::RT1009,
+            Self::ListenerInOtherNetns { .. } => Code::RT1010,
+            Self::AddressInUse { .. } => Code::RT1011,
+            Self::AddressNotAvailable { .. } => Code::RT1012,
+            Self::PrivilegedPort { .. } => Code::RT1013,
+            Self::BoundNotListening { .. } => Code::RT1014,
+            Self::UnixSocketStale { .. } => Code::RT1015,
+            Self::UnixSocketMissing { .. } => Code::RT1016,
+            Self::UnixSocketPermission { .. } => Code::RT1017,
+            Self::SkLookupRefused { .. } => Code::RT1019,
+            Self::StartFailed { .. } => Code::RT1020,
+            Self::PartialListen { .. } | Self::UnixSocketOnly { .. } => Code::RT1021,
+            Self::RemoteRefused => Code::RT4001,
+        }
+    }
+}
