@@ -1,5 +1,7 @@
 //! One refusal as a block of text: who was turned away, why, the proof, the fix.
 
+use unicode_width::UnicodeWidthStr as _;
+
 use super::Look;
 use super::line::{Line, Paint, cut, wrap};
 use crate::trace::cause::Confidence;
@@ -26,16 +28,24 @@ pub(super) fn lines(report: &Report, look: &mut Look) -> Vec<Line> {
             detail(&mut lines, "proof", &wrap(&proof.join(" · "), text, 3));
         }
         let more = format!("redis-trace explain {}", report.cause.code);
-        let Some((last, before)) = report.fix.split_last() else {
-            detail(&mut lines, "more", &[more]);
-            return lines;
-        };
-        for fix in before {
-            detail(&mut lines, "fix", &wrap(&phrase(fix), text, 4));
+        let mut fixes: Vec<Vec<String>> = report.fix.iter().map(|fix| wrap(&phrase(fix), text, 4)).collect();
+        match fixes.last_mut() {
+            None => detail(&mut lines, "more", &[more]),
+            Some(last) => add(last, &more, text),
         }
-        detail(&mut lines, "fix", &wrap(&format!("{} · {more}", phrase(last)), text, 4));
+        for fix in &fixes {
+            detail(&mut lines, "fix", fix);
+        }
     }
     lines
+}
+
+/// Adds a remark to the last line when it has room, else in a line of its own: a command is not broken in two.
+fn add(lines: &mut Vec<String>, remark: &str, width: usize) {
+    match lines.last_mut() {
+        Some(last) if last.width() + 3 + remark.width() <= width => last.extend([" · ", remark]),
+        _ => lines.push(remark.to_owned()),
+    }
 }
 
 /// Time, outcome, who and what, cause: in one line where that fits, else in two.
@@ -43,13 +53,8 @@ fn headline(report: &Report, look: &mut Look, width: usize) -> Vec<Line> {
     let time = look.clock.show(report.time);
     let outcome = report.outcome.name().replace('_', " ").to_uppercase();
     let start = Line::default().with(Paint::Dim, &time).with(outcome_paint(report.outcome), &format!("{outcome:<8} "));
-    let indent = start.width();
     let name = report.cause.name.as_str();
-
-    let mut parties = wrap(&parties(report), width.saturating_sub(indent).max(LEAST / 2), 3).into_iter();
-    let mut lines = vec![start.with(Paint::Strong, &parties.next().unwrap_or_default())];
-    lines.extend(parties.map(|more| Line::indent(indent).with(Paint::Strong, &more)));
-
+    let (mut lines, indent) = parties_after(start, &parties(report), width);
     let confidence = report.cause.confidence.name();
     let needed = format!("{} {name}  {confidence}", report.cause.code).chars().count();
     if let Some(last) = lines.pop() {
@@ -64,6 +69,18 @@ fn headline(report: &Report, look: &mut Look, width: usize) -> Vec<Line> {
         }
     }
     lines
+}
+
+/// The parties, beside the start of the line or, where that leaves no room, below it; and where they begin.
+fn parties_after(start: Line, parties: &str, width: usize) -> (Vec<Line>, usize) {
+    let beside = start.width() + LEAST / 2 <= width;
+    let indent = if beside { start.width() } else { 2 };
+    // An arrow belongs to what it points to: no line ends in one.
+    let parties = wrap(&parties.replace("→ ", "→\u{a0}"), width - indent, 3);
+    let mut parties = parties.iter().map(|text| text.replace('\u{a0}', " "));
+    let first = if beside { start.with(Paint::Strong, &parties.next().unwrap_or_default()) } else { start };
+    let rest = parties.map(|more| Line::indent(indent).with(Paint::Strong, &more));
+    (std::iter::once(first).chain(rest).collect(), indent)
 }
 
 /// Code, name and confidence.
@@ -100,7 +117,8 @@ pub(super) fn target(report: &Report) -> Option<String> {
     server.or_else(|| report.unix.as_ref().map(|unix| unix.path.to_string()))
 }
 
-/// `redis.conf:87  bind 127.0.0.1 -::1 10.0.3.9     set a password or ACL first`.
+/// `redis.conf:87  bind 127.0.0.1 -::1 10.0.3.9     set a password or ACL first`: the risk matters more than what the
+/// command is for, and that more than nothing.
 fn phrase(fix: &Fix) -> String {
     let name = fix.file.as_ref().map(|file| file.as_str().rsplit('/').next().unwrap_or_default());
     let place = match (name, fix.line) {
@@ -108,9 +126,10 @@ fn phrase(fix: &Fix) -> String {
         (Some(name), None) => format!("{name}  "),
         (None, _) => String::new(),
     };
+    let remark = fix.risk.as_ref().or(fix.command.as_ref().and(Some(&fix.text)));
+    let remark = remark.map_or_else(String::new, |remark| format!("     {remark}"));
     let what = fix.command.as_deref().unwrap_or(&fix.text);
-    let risk = fix.risk.as_ref().map_or_else(String::new, |risk| format!("     {risk}"));
-    format!("{place}{what}{risk}")
+    format!("{place}{what}{remark}")
 }
 
 /// Adds a labelled detail.

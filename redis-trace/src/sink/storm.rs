@@ -9,7 +9,8 @@ use super::block::target;
 use super::grouped;
 use crate::trace::cause::Code;
 use crate::trace::flow::Netns;
-use crate::trace::report::Report;
+use crate::trace::report::{Outcome, Report};
+use crate::trace::text::Text;
 
 /// Clients that are told apart in one storm; those beyond are counted together.
 const CLIENTS_MAX: usize = 4096;
@@ -23,18 +24,22 @@ pub(super) struct Key {
     pub(super) target: Option<String>,
     /// Where.
     netns: Option<Netns>,
+    /// Which program, when it is a server that could not listen.
+    program: Option<Text>,
 }
 
 impl Key {
     /// Of this refusal.
     pub(super) fn of(report: &Report) -> Self {
         let netns = report.flow.as_ref().map(|flow| flow.netns);
-        Self { code: report.cause.code, target: target(report), netns }
+        let server = report.server_process.as_ref().filter(|_| report.outcome == Outcome::ListenFailed);
+        let program = server.map(|process| process.comm.clone());
+        Self { code: report.cause.code, target: target(report), netns, program }
     }
 
     /// Of all refusals with this cause that are too many to be told one by one.
     pub(super) fn rest(code: Code) -> Self {
-        Self { code, target: None, netns: None }
+        Self { code, target: None, netns: None, program: None }
     }
 }
 
@@ -173,9 +178,10 @@ fn rate(total: u64, seconds: f64) -> String {
     if rate >= 1.0 { format!(" ({rate:.0}/s)") } else { format!(" ({:.0}/min)", rate * 60.0) }
 }
 
-/// A span of time as people say it: `0.4 s`, `18 s`, `12 min`, `3.1 h`.
+/// A span of time as people say it: `14 ms`, `4.1 s`, `18 s`, `12 min`, `3.1 h`.
 pub(super) fn span(seconds: f64) -> String {
     match seconds {
+        s if s < 0.9995 => format!("{:.0} ms", s * 1000.0),
         s if s < 9.95 => format!("{s:.1} s"),
         s if s < 120.0 => format!("{s:.0} s"),
         s if s < 7200.0 => format!("{:.0} min", s / 60.0),

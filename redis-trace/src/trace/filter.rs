@@ -238,3 +238,120 @@ fn passes<T>(choices: &[Choice<T>], holds: impl Fn(&T) -> bool) -> bool {
     let mut plain = choices.iter().filter(|choice| !choice.not).peekable();
     !forbidden && (plain.peek().is_none() || plain.any(|choice| holds(&choice.value)))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn refusal() -> Report {
+        serde_json::from_value(json!({
+            "schema": "redis-trace.refusal/1", "time": "2026-11-23T12:03:41Z", "boottime_ns": 1, "seq": 1,
+            "outcome": "refused", "side": "both", "summary": "", "evidence": [], "fix": [], "count": 1,
+            "cause": {"code": "RT1007", "name": "", "class": "no_listener", "confidence": "certain"},
+            "flow": {"protocol": "tcp", "client": {"ip": "10.0.3.7", "port": 50022},
+                     "server": {"ip": "10.0.3.9", "port": 6379}, "netns": 4_026_532_201_u32, "netns_name": "db"},
+            "client_process": {"pid": 4123, "comm": "python3", "container": {"runtime": "docker", "id": "9f3c77"}},
+            "server_process": {"pid": 991, "comm": "redis-server"},
+            "first": "2026-11-23T12:03:41Z", "last": "2026-11-23T12:03:41Z"
+        }))
+        .expect("a refusal")
+    }
+
+    fn choices<T: FromStr<Err: fmt::Display>>(texts: &[&str]) -> Vec<Choice<T>> {
+        let parse = |text: &&str| text.parse::<Choice<T>>().expect("a filter");
+        texts.iter().map(parse).collect()
+    }
+
+    #[test]
+    fn no_filter_wants_everything() {
+        assert!(Filter::default().wants(&refusal()));
+    }
+
+    #[test]
+    fn inside_a_flag_one_is_enough_and_across_flags_all_must_hold() {
+        let wants = |port: &[&str], to: &[&str]| {
+            Filter { port: choices(port), to: choices(to), ..Filter::default() }.wants(&refusal())
+        };
+        assert!(wants(&["80", "6379"], &[]));
+        assert!(wants(&["6000-6999"], &["10.0.0.0/8"]));
+        assert!(!wants(&["6379"], &["192.168.0.0/16"]));
+        assert!(!wants(&["6000-6999", "!6379"], &[]));
+        assert!(wants(&["!80"], &["!10.0.3.8"]));
+    }
+
+    #[test]
+    fn every_flag_looks_at_what_it_is_named_after() {
+        let all = Filter {
+            port: choices(&["6379"]),
+            ip: choices(&["10.0.3.7"]),
+            from: choices(&["10.0.3.0/29"]),
+            to: choices(&["::ffff:10.0.3.9"]),
+            pid: choices(&["991"]),
+            comm: choices(&["redis-*"]),
+            container: choices(&["9f3c"]),
+            netns: choices(&["db", "net:[4026532201]"]),
+            side: choices(&["server"]),
+            outcome: choices(&["refused"]),
+            cause: choices(&["1007"]),
+        };
+        assert!(all.wants(&refusal()));
+        let mut unix = refusal();
+        unix.flow = None;
+        assert!(!all.wants(&unix), "what has no port is not on port 6379");
+        assert!(!Filter { from: choices(&["10.0.3.9"]), ..Filter::default() }.wants(&refusal()));
+        assert!(!Filter { container: choices(&["f3c"]), ..Filter::default() }.wants(&refusal()));
+    }
+
+    #[test]
+    fn what_is_no_filter_says_what_one_looks_like() {
+        let why = |error: Result<Choice<PortRange>, String>| error.expect_err("no port");
+        assert_eq!(why("redis".parse()), "\"redis\" is not a port (6379) or a range of ports (6379-6389)");
+        assert!("9-1".parse::<Choice<PortRange>>().is_err());
+        assert!("10.0.0.0/33".parse::<Choice<Address>>().is_err());
+        assert!("RT9999".parse::<Choice<Code>>().expect_err("none").contains("redis-trace explain"));
+        assert!("sideways".parse::<Choice<Side>>().expect_err("none").contains("server, client or both"));
+    }
+
+    #[test]
+    fn a_star_stands_for_anything() {
+        let fits = |pattern: &str, text: &str| pattern.parse::<Pattern>().expect("a name").fits(text);
+        assert!(fits("redis-*", "redis-server") && fits("*", "") && fits("*-server", "redis-server"));
+        assert!(fits("r*s*r", "redis-server") && !fits("r*s*r", "rsx") && !fits("redis", "redis-server"));
+        assert!(!fits("aba*ba", "aba"), "what the beginning took is not there for the end");
+    }
+
+    proptest! {
+        #[test]
+        fn a_negated_value_wants_exactly_the_rest(port: u16, first: u16, last: u16) {
+            let (first, last) = (first.min(last), first.max(last));
+            let mut report = refusal();
+            if let Some(server) = report.flow.as_mut().and_then(|flow| flow.server.as_mut()) {
+                server.port = port;
+            }
+            let range = format!("{first}-{last}");
+            let (plain, not) = (choices(&[&range]), choices(&[&format!("!{range}")]));
+            let wanted = Filter { port: plain, ..Filter::default() }.wants(&report);
+            prop_assert_eq!(wanted, (first..=last).contains(&port));
+            let filter = Filter { port: not, ..Filter::default() };
+            prop_assert_eq!(wanted, !filter.wants(&report));
+        }
+
+        #[test]
+        fn an_address_lies_in_a_network_that_shares_its_leading_bits(a: u128, b: u128, prefix in 0u8..=128) {
+            let network: Address = format!("{}/{prefix}", std::net::Ipv6Addr::from(a)).parse().expect("a network");
+            let shared = (a ^ b).leading_zeros() >= u32::from(prefix);
+            let other = std::net::Ipv6Addr::from(b);
+            prop_assume!(other.to_ipv4_mapped().is_none());
+            prop_assert_eq!(network.has(IpAddr::V6(other)), shared);
+        }
+
+        #[test]
+        fn no_text_breaks_the_parsers(text: String) {
+            let _ = (text.parse::<Choice<PortRange>>(), text.parse::<Choice<Address>>());
+            let _ = (text.parse::<Choice<Pattern>>(), text.parse::<Choice<Name>>());
+        }
+    }
+}
