@@ -1,11 +1,14 @@
 //! redis-trace's own tasks: everything that is done to this repository, as `cargo xtask TASK`.
 
+mod bench;
 mod demo;
 mod ebpf;
 #[path = "../../redis-trace/bpf/lock.rs"]
 mod lock;
 mod run;
 mod setup;
+mod test;
+mod vm;
 
 use anyhow::Result;
 use clap::Parser;
@@ -28,6 +31,15 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run redis-trace in machines with other kernels
+    Vm(vm::Options),
+    /// Run all tests: format, lints, object, unit, replay, native (as root), every kernel
+    Test,
+    /// Measure what watching costs and how soon a refusal is told (as root)
+    Bench(bench::Options),
+    /// The load that `bench` measures with
+    #[command(hide = true)]
+    Load(bench::Load),
 }
 
 fn main() -> Result<()> {
@@ -36,5 +48,9 @@ fn main() -> Result<()> {
         Task::Ebpf { check: false } => ebpf::build(),
         Task::Ebpf { check: true } => ebpf::check(),
         Task::Demo { arguments } => demo::demo(&arguments),
+        Task::Vm(options) => vm::vm(&options),
+        Task::Test => test::test(),
+        Task::Bench(options) => bench::bench(&options),
+        Task::Load(options) => bench::load(&options),
     }
 }

@@ -171,10 +171,11 @@ impl Drop for NoServices {
 
 /// Makes sure of rustfmt and clippy.
 fn install_components() -> Result<()> {
-    for (program, component) in [("cargo-fmt", "rustfmt"), ("cargo-clippy", "clippy")] {
-        if which(program).is_none() {
+    for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        // rustup's own stand-in is there even where the component is not.
+        if output(cargo()?.args([subcommand, "--version"])).is_err() {
             run(Command::new("rustup").args(["component", "add", component]))
-                .with_context(|| format!("{program} is missing: install the Rust component {component}"))?;
+                .with_context(|| format!("`cargo {subcommand}` is missing: install the Rust component {component}"))?;
         }
     }
     Ok(())

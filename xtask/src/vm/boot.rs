@@ -1,0 +1,119 @@
+//! Boots a kernel under QEMU and says how the command in it ended.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::archive;
+use super::kernel::Kernel;
+
+/// How long a kernel may take to its first process; a quiet machine needs 2 to 4 seconds.
+const TO_INIT: Duration = Duration::from_secs(90);
+/// How long the command may take.
+const TO_END: Duration = Duration::from_mins(10);
+/// How often a kernel that never reaches its first process is booted: emulation resets some boots of Debian's 6.12.
+const BOOTS: u32 = 3;
+
+/// How the command in one kernel ended.
+pub(crate) struct Outcome {
+    /// The series' name, and the release that the guest told.
+    pub(crate) kernel: String,
+    /// Whether QEMU and the guest both said that the command succeeded.
+    pub(crate) passed: bool,
+    /// How long it took from the first boot to the end.
+    pub(crate) seconds: f64,
+    /// How many boots never reached the first process.
+    pub(crate) false_starts: u32,
+    /// Everything the command printed; after a failure also the kernel's log.
+    pub(crate) output: String,
+}
+
+/// Boots the kernel with the archives and waits for the end of the command.
+pub(crate) fn boot(kernel: &Kernel, base: &Path, command: &Path, work: &Path) -> Result<Outcome> {
+    let start = Instant::now();
+    let initrd = work.join(format!("{}.initrd", kernel.name));
+    archive::concatenate(&[base, &kernel.modules, command], &initrd)?;
+    let mut false_starts = 0;
+    loop {
+        let machine = Machine::start(kernel, &initrd, work)?;
+        let (status, output, console) = machine.wait()?;
+        // A boot that never got to its first process tested nothing and may be tried again; a command that ran, never.
+        if !output.contains("VMTEST-INIT ") && false_starts + 1 < BOOTS {
+            false_starts += 1;
+            continue;
+        }
+        // Only both together are a pass: a guest that panics or reboots ends QEMU with status 0.
+        let passed = status.is_some_and(|status| status.code() == Some(1)) && output.contains("\nVMTEST-RC 0\n");
+        let release = output.lines().find_map(|line| line.strip_prefix("VMTEST-INIT ")).unwrap_or("never reached init");
+        let kernel = format!("{} ({release})", kernel.name);
+        let output = if passed { output } else { explain(&output, &console, status) };
+        fs::remove_file(&initrd).with_context(|| format!("cannot remove {}", initrd.display()))?;
+        return Ok(Outcome { kernel, passed, seconds: start.elapsed().as_secs_f64(), false_starts, output });
+    }
+}
+
+/// What helps to understand a failure.
+fn explain(output: &str, console: &str, status: Option<ExitStatus>) -> String {
+    let end = status.map_or_else(|| "was ended: the time was up".to_owned(), |status| format!("ended with {status}"));
+    format!("{output}\nQEMU {end}. The kernel's log:\n{console}")
+}
+
+/// A running QEMU.
+struct Machine {
+    /// The process.
+    qemu: Child,
+    /// When it started.
+    start: Instant,
+    /// What the guest's command prints.
+    output: PathBuf,
+    /// What the kernel logs.
+    console: PathBuf,
+}
+
+impl Machine {
+    /// Starts QEMU with emulation: hardware help is not there on every host, and on some only seems to be.
+    fn start(kernel: &Kernel, initrd: &Path, work: &Path) -> Result<Self> {
+        let output = work.join(format!("{}.out", kernel.name));
+        let console = work.join(format!("{}.console", kernel.name));
+        File::create(&output)?;
+        let qemu = Command::new("qemu-system-x86_64")
+            .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+            .args(["-accel", "tcg,thread=multi,tb-size=256", "-machine", "pc", "-cpu", "max", "-m", "512", "-smp", "1"])
+            .arg("-kernel")
+            .arg(&kernel.image)
+            .arg("-initrd")
+            .arg(initrd)
+            .args([
+                "-append",
+                "console=ttyS0 quiet loglevel=4 panic=-1 lsm=landlock,lockdown,yama,integrity,apparmor,bpf",
+            ])
+            .args(["-chardev", &format!("file,id=c0,path={}", console.display()), "-serial", "chardev:c0"])
+            .args(["-chardev", &format!("file,id=c1,path={}", output.display()), "-serial", "chardev:c1"])
+            .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
+            .stdin(Stdio::null())
+            .spawn()
+            .context("cannot start qemu-system-x86_64: run `cargo xtask setup`")?;
+        Ok(Self { qemu, start: Instant::now(), output, console })
+    }
+
+    /// Waits for the end, or for the time to be up: QEMU's status, the command's output, the kernel's log.
+    fn wait(mut self) -> Result<(Option<ExitStatus>, String, String)> {
+        let status = loop {
+            if let Some(status) = self.qemu.try_wait()? {
+                break Some(status);
+            }
+            let limit = if fs::metadata(&self.output)?.len() == 0 { TO_INIT } else { TO_END };
+            if self.start.elapsed() > limit {
+                self.qemu.kill()?;
+                self.qemu.wait()?;
+                break None;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        let read = |path: &Path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).replace('\r', ""));
+        Ok((status, read(&self.output)?, read(&self.console)?))
+    }
+}

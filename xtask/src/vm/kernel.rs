@@ -1,0 +1,200 @@
+//! The kernels of the test machines: found in Debian's suites, fetched with apt, kept in a cache.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::modules;
+use crate::run::{output, run};
+
+/// A kernel series that redis-trace supports, and where Debian keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Series {
+    /// What `--kernel` calls it.
+    pub(crate) name: &'static str,
+    /// A regular expression for the packages that hold its image.
+    packages: &'static str,
+}
+
+/// Every series that must pass, oldest first.
+pub(crate) const SERIES: [Series; 5] = [
+    Series { name: "5.10", packages: r"^linux-image-5\.10\..*-cloud-amd64$" },
+    Series { name: "6.1", packages: r"^linux-image-6\.1\..*-cloud-amd64$" },
+    Series { name: "6.12", packages: r"^linux-image-6\.12\..*-cloud-amd64$" },
+    Series { name: "6.18", packages: r"^linux-image-6\.18\..*-cloud-amd64$" },
+    // Since 6.19 linux-image is an empty shell around linux-binary and linux-modules.
+    Series { name: "7.x", packages: r"^linux-binary-7\..*-cloud-amd64$" },
+];
+
+/// The suites that hold the series.
+const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "trixie-backports"];
+
+/// A kernel that can be booted.
+#[derive(Clone, Debug)]
+pub(crate) struct Kernel {
+    /// What `--kernel` calls its series.
+    pub(crate) name: &'static str,
+    /// The image to boot.
+    pub(crate) image: PathBuf,
+    /// An archive of the modules that tests need.
+    pub(crate) modules: PathBuf,
+}
+
+/// The kernels kept on this machine.
+pub(crate) struct Cache(PathBuf);
+
+impl Cache {
+    /// Opens the cache in `REDIS_TRACE_VM_CACHE`, which clones may share, or below the target directory.
+    pub(crate) fn open(workspace: &Path) -> Result<Self> {
+        let directory =
+            std::env::var_os("REDIS_TRACE_VM_CACHE").map_or_else(|| workspace.join("target/vm-cache"), PathBuf::from);
+        fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+        let directory = directory.canonicalize().with_context(|| format!("cannot resolve {}", directory.display()))?;
+        Ok(Self(directory))
+    }
+
+    /// The newest kernels of the series, fetched unless they are here.
+    pub(crate) fn kernels(&self, series: &[Series]) -> Result<Vec<Kernel>> {
+        let missing: Vec<Series> = series.iter().copied().filter(|series| self.kept(*series).is_none()).collect();
+        if !missing.is_empty() {
+            let apt = Apt::open(&self.0)?;
+            missing.iter().try_for_each(|series| self.fetch(*series, &apt))?;
+        }
+        let kept = |series: &Series| {
+            self.kept(*series)
+                .with_context(|| format!("kernel {} is not in {} after fetching it", series.name, self.0.display()))
+        };
+        series.iter().map(kept).collect()
+    }
+
+    /// The kernel of a series, if it is kept.
+    fn kept(&self, series: Series) -> Option<Kernel> {
+        let kernel = Kernel {
+            name: series.name,
+            image: self.0.join(series.name).join("vmlinuz"),
+            modules: self.0.join(series.name).join("modules.cpio"),
+        };
+        (kernel.image.is_file() && kernel.modules.is_file()).then_some(kernel)
+    }
+
+    /// Downloads and unpacks the newest kernel of a series.
+    fn fetch(&self, series: Series, apt: &Apt) -> Result<()> {
+        let image = apt.newest(series)?;
+        println!("vm: fetching {image}");
+        let work = self.0.join(format!("{}.{}", series.name, std::process::id()));
+        let tree = work.join("tree");
+        fs::create_dir_all(&tree).with_context(|| format!("cannot create {}", tree.display()))?;
+        let mut packages = vec![image.clone()];
+        packages.extend(image.strip_prefix("linux-binary-").map(|rest| format!("linux-modules-{rest}")));
+        apt.download(&packages, &work)?;
+        for package in fs::read_dir(&work)?.collect::<std::io::Result<Vec<_>>>()? {
+            if package.path().extension().is_some_and(|extension| extension == "deb") {
+                run(Command::new("dpkg-deb").arg("-x").arg(package.path()).arg(&tree))?;
+                fs::remove_file(package.path())?;
+            }
+        }
+        let release = image.splitn(3, '-').nth(2).context("a kernel's package is named after its release")?;
+        fs::copy(find_image(&tree, release)?, work.join("vmlinuz"))?;
+        modules::pack(&tree, release, &work.join("modules.cpio"))?;
+        fs::remove_dir_all(&tree)?;
+        // Whole or not at all: another clone may share this cache. The later one's rename fails, and does not matter.
+        if fs::rename(&work, self.0.join(series.name)).is_err() {
+            fs::remove_dir_all(&work)?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a package keeps the image: /boot, or since 6.19 beside the modules.
+fn find_image(tree: &Path, release: &str) -> Result<PathBuf> {
+    let places = [format!("boot/vmlinuz-{release}"), format!("usr/lib/modules/{release}/vmlinuz")];
+    let found = places.iter().map(|place| tree.join(place)).find(|place| place.is_file());
+    found.with_context(|| format!("the packages of kernel {release} hold no image at {}", places.join(" or ")))
+}
+
+/// apt with a state of its own: the machine's sources and packages stay untouched, signatures are still checked.
+struct Apt {
+    /// Its configuration file.
+    configuration: PathBuf,
+}
+
+impl Apt {
+    /// Prepares the state below `directory` and reads what the suites hold now.
+    fn open(directory: &Path) -> Result<Self> {
+        let state = directory.join("apt");
+        for place in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(state.join(place)).with_context(|| format!("cannot create {}", state.display()))?;
+        }
+        let mirror = mirror()?;
+        let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
+        let sources =
+            SUITES.map(|suite| format!("deb [arch=amd64 signed-by={keyring}] {mirror} {suite} main\n")).concat();
+        fs::write(state.join("sources.list"), sources)?;
+        let at = state.display();
+        let configuration = format!(
+            "Dir::Etc::SourceList \"{at}/sources.list\";\nDir::Etc::SourceParts \"-\";\n\
+             Dir::State::Lists \"{at}/lists\";\nDir::Cache \"{at}/cache\";\nAcquire::Languages \"none\";\n\
+             Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\nAPT::Sandbox::User \"root\";\n"
+        );
+        fs::write(state.join("apt.conf"), configuration)?;
+        let apt = Self { configuration: state.join("apt.conf") };
+        run(apt.command("apt-get").args(["--quiet", "update"]))?;
+        Ok(apt)
+    }
+
+    /// A command of apt's, in this state.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("APT_CONFIG", &self.configuration);
+        command
+    }
+
+    /// The newest image package of a series.
+    fn newest(&self, series: Series) -> Result<String> {
+        let found = output(self.command("apt-cache").args(["search", "--names-only", series.packages]))?;
+        let names = found.lines().filter_map(|line| line.split(' ').next()).filter(|name| !name.contains("rc"));
+        let newest = names.max_by_key(|name| numbers(name)).map(str::to_owned);
+        newest.with_context(|| format!("Debian's suites {} hold no package {}", SUITES.join(", "), series.packages))
+    }
+
+    /// Downloads packages into a directory.
+    fn download(&self, packages: &[String], directory: &Path) -> Result<()> {
+        run(self.command("apt-get").args(["--quiet", "download"]).args(packages).current_dir(directory))
+    }
+}
+
+/// The numbers in a package's name, in order: what makes one newer than the next.
+fn numbers(name: &str) -> Vec<u64> {
+    name.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+}
+
+/// The Debian mirror that this machine itself uses.
+fn mirror() -> Result<String> {
+    let configured = || {
+        let format = "$(REPO_URI) $(ORIGIN) $(LABEL)";
+        output(Command::new("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]))
+    };
+    let mut targets = configured()?;
+    if targets.is_empty() {
+        run(Command::new("apt-get").args(["--quiet", "update"]))?;
+        targets = configured()?;
+    }
+    let main = targets.lines().find_map(|line| line.strip_suffix(" Debian Debian"));
+    match main {
+        Some(mirror) => Ok(mirror.to_owned()),
+        None => bail!("this machine's apt sources name no Debian mirror to take kernels from.\n  try   a Debian host"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::numbers;
+
+    #[test]
+    fn a_two_digit_version_is_newer_than_a_one_digit_one() {
+        assert!(numbers("linux-image-6.12.117+deb13-cloud-amd64") > numbers("linux-image-6.12.9+deb13-cloud-amd64"));
+        assert!(numbers("linux-image-5.10.0-32-cloud-amd64") > numbers("linux-image-5.10.0-9-cloud-amd64"));
+    }
+}

@@ -1,0 +1,137 @@
+//! `cargo xtask vm`: runs redis-trace as root in machines with other kernels.
+
+mod archive;
+mod boot;
+mod guest;
+mod kernel;
+mod modules;
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use crate::run::{cargo, run, workspace};
+use crate::setup;
+use boot::Outcome;
+use kernel::{Cache, Kernel, SERIES, Series};
+
+/// How many machines run at once.
+const AT_ONCE: usize = 2;
+/// The program's target in the machines.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// What runs where.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Kernel series: 5.10, 6.1, 6.12, 6.18, 7.x or all
+    #[arg(long, default_value = "all")]
+    kernel: String,
+    /// Run this shell script in the machine instead of redis-trace (which is in its PATH)
+    #[arg(long, value_name = "FILE", conflicts_with = "arguments")]
+    script: Option<PathBuf>,
+    /// Arguments for redis-trace in the machine [default: demo --repeat 3 -o json]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Runs the command in every machine that was asked for; an error unless all of them pass.
+pub(crate) fn vm(options: &Options) -> Result<()> {
+    setup::everything()?;
+    let series = choose(&options.kernel)?;
+    let command = command(options)?;
+    let root = workspace()?;
+    let work = root.join("target/vm");
+    let program = build(&work)?;
+    let kernels = Cache::open(&root)?.kernels(&series)?;
+    let base = guest::pack_base(&work)?;
+    let command = guest::pack_command(&work, &program, &command)?;
+    let outcomes = boot_all(kernels, &base, &command, &work)?;
+    summarize(&outcomes)
+}
+
+/// Runs the standard command with every kernel.
+pub(crate) fn all() -> Result<()> {
+    vm(&Options { kernel: "all".into(), script: None, arguments: Vec::new() })
+}
+
+/// The series that a `--kernel` argument names.
+fn choose(name: &str) -> Result<Vec<Series>> {
+    let chosen: Vec<Series> = SERIES.into_iter().filter(|series| name == "all" || series.name == name).collect();
+    if chosen.is_empty() {
+        let known = SERIES.map(|series| series.name).join(", ");
+        bail!("no kernel series is called {name}: there are {known} and all");
+    }
+    Ok(chosen)
+}
+
+/// The shell commands that the machine runs.
+fn command(options: &Options) -> Result<String> {
+    if let Some(file) = &options.script {
+        return std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()));
+    }
+    let standard = ["demo", "--repeat", "3", "-o", "json"].map(String::from);
+    let arguments = if options.arguments.is_empty() { &standard[..] } else { &options.arguments[..] };
+    let quoted = arguments.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''")));
+    Ok(format!("exec redis-trace {}\n", quoted.collect::<Vec<_>>().join(" ")))
+}
+
+/// Builds a program that needs no libraries of the machine it runs on.
+fn build(work: &Path) -> Result<PathBuf> {
+    // With --target the flags reach the program alone: procedural macros cannot be static.
+    run(cargo()?
+        .args(["build", "--release", "--package", "redis-trace", "--target", TARGET, "--target-dir"])
+        .arg(work)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        // Half the time to build, and no difference that a test could see.
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"))?;
+    Ok(work.join(TARGET).join("release/redis-trace"))
+}
+
+/// Boots the kernels, some at once, and prints what each said as soon as it is done.
+fn boot_all(kernels: Vec<Kernel>, base: &Path, command: &Path, work: &Path) -> Result<Vec<Outcome>> {
+    let waiting = Mutex::new(kernels.into_iter().enumerate());
+    let done = Mutex::new(Vec::new());
+    let next = || waiting.lock().ok().and_then(|mut kernels| kernels.next());
+    let boot_in_turn = || -> Result<()> {
+        while let Some((place, kernel)) = next() {
+            let outcome = boot::boot(&kernel, base, command, work)
+                .with_context(|| format!("kernel {} did not run", kernel.name))?;
+            println!("---- kernel {}\n{}", outcome.kernel, outcome.output);
+            if let Ok(mut done) = done.lock() {
+                done.push((place, outcome));
+            }
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(boot_in_turn)).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|_| bail!("a thread that booted kernels panicked")))
+    })?;
+    let mut done = done.into_inner().unwrap_or_default();
+    done.sort_by_key(|(place, _)| *place);
+    Ok(done.into_iter().map(|(_, outcome)| outcome).collect())
+}
+
+/// One line a kernel, then the count; an error unless all passed.
+fn summarize(outcomes: &[Outcome]) -> Result<()> {
+    println!("kernels:");
+    for outcome in outcomes {
+        let result = if outcome.passed { "passed" } else { "FAILED" };
+        let again = match outcome.false_starts {
+            0 => String::new(),
+            n => format!("; {n} boots before it never reached init"),
+        };
+        println!("  {:32} {:6.1} s  {result}{again}", outcome.kernel, outcome.seconds);
+    }
+    let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
+    println!("{} passed, {failed} failed", outcomes.len() - failed);
+    if failed > 0 {
+        bail!("{failed} of {} kernels failed", outcomes.len());
+    }
+    Ok(())
+}
