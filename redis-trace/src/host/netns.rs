@@ -14,6 +14,9 @@ use crate::trace::text::Text;
 /// Where `ip netns` keeps its names.
 const NAMED: [&str; 2] = ["/run/netns/", "/var/run/netns/"];
 
+/// At most so many threads visit namespaces at once.
+const VISITORS: usize = 4;
+
 /// A namespace and the ways into it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -79,18 +82,23 @@ pub(crate) fn inside<T: Send>(netns: Netns, place: &Place, work: impl FnOnce() -
     })
 }
 
-/// What `work` finds in each of many namespaces; one thread visits them all.
+/// What `work` finds in each of many namespaces. The kernel walks the sockets of the whole host for every one, so a few
+/// threads share the visits.
 pub(crate) fn inside_each<T: Send>(
     places: &BTreeMap<Netns, Place>,
     work: impl Fn(Netns) -> T + Sync,
 ) -> Vec<(Netns, Result<T, String>)> {
-    let visit = |(netns, place): (&Netns, &Place)| {
-        let there = if current() == Some(*netns) { Ok(()) } else { enter(*netns, place) };
-        (*netns, there.map(|()| work(*netns)))
+    let visit = |(netns, place): &(&Netns, &Place)| {
+        let there = if current() == Some(**netns) { Ok(()) } else { enter(**netns, place) };
+        (**netns, there.map(|()| work(**netns)))
     };
+    let visits: Vec<_> = places.iter().collect();
+    let visitors = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(VISITORS));
     std::thread::scope(|scope| {
-        let visitor = scope.spawn(|| places.iter().map(visit).collect());
-        visitor.join().unwrap_or_default()
+        let shares = visits.chunks(visits.len().div_ceil(visitors).max(1));
+        let visitors: Vec<_> =
+            shares.map(|share| scope.spawn(|| share.iter().map(visit).collect::<Vec<_>>())).collect();
+        visitors.into_iter().flat_map(|visitor| visitor.join().unwrap_or_default()).collect()
     })
 }
 

@@ -116,7 +116,7 @@ fn advice(text: &str) -> Fix {
 
 /// `systemctl restart redis-server.service`, when the process belongs to a unit.
 fn unit_command(verb: &str, process: &Process) -> Option<String> {
-    let (container, unit) = container::of(process.cgroup.as_ref()?.as_str());
+    let (container, unit) = container::of(process.cgroup.as_ref()?);
     match (container, unit) {
         (None, Some(unit)) if unit.as_str().ends_with(".service") => Some(format!("systemctl {verb} {unit}")),
         _ => None,

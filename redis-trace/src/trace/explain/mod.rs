@@ -154,7 +154,7 @@ fn server(attempt: &Attempt, cause: &Cause, known: &Known) -> Option<Process> {
 }
 
 fn process_report(process: &Process) -> ProcessReport {
-    let (container, unit) = process.cgroup.as_ref().map_or((None, None), |cgroup| container::of(cgroup.as_str()));
+    let (container, unit) = process.cgroup.as_ref().map_or((None, None), container::of);
     ProcessReport {
         pid: process.pid,
         comm: process.comm.clone(),
