@@ -1,0 +1,68 @@
+//! The pages of `explain` and the README's table say what the program has, all of it and nothing else.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use redis_trace::commands::explain::{meaning, page};
+use redis_trace::trace::cause::Code;
+use unicode_width::UnicodeWidthStr as _;
+
+const SECTIONS: [&str; 6] = [
+    "## What it means",
+    "## How it is detected",
+    "## Evidence you will see",
+    "## How to reproduce",
+    "## Fix and its risk",
+    "## What it is confused with",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
+#[test]
+fn every_cause_has_a_page_with_every_section() {
+    for code in Code::ALL {
+        let page = page(*code);
+        assert!(page.starts_with(&format!("# {code} {}\n\n", code.name())), "{code} has another title");
+        assert!(meaning(*code).ends_with('.'), "{code} begins with its meaning, in one sentence");
+        let headings: Vec<&str> = page.lines().filter(|line| line.starts_with("## ")).collect();
+        assert_eq!(headings, SECTIONS, "{code}");
+        let empty = page.split("\n## ").skip(1).any(|section| section.lines().skip(1).all(str::is_empty));
+        assert!(!empty, "{code} has an empty section");
+        assert!(page.lines().all(|line| line.width() <= 100), "{code} is wider than a terminal");
+    }
+}
+
+#[test]
+fn no_page_is_left_of_a_cause_that_does_not_exist() {
+    let files = std::fs::read_dir(root().join("redis-trace/src/pages")).expect("the pages");
+    let found: BTreeSet<String> =
+        files.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned()).collect();
+    let expected: BTreeSet<String> = Code::ALL.iter().map(|code| format!("{code}.md")).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_page_names_only_causes_that_exist() {
+    for code in Code::ALL {
+        let words = page(*code).split(|c: char| !c.is_ascii_alphanumeric());
+        for word in words.filter(|word| word.len() == 6 && word.starts_with("RT") && word[2..].parse::<u16>().is_ok()) {
+            assert!(word.parse::<Code>().is_ok(), "the page of {code} names {word}");
+        }
+    }
+}
+
+#[test]
+fn the_readme_lists_every_cause_as_the_program_knows_it() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("the README");
+    let table = readme
+        .split_once("<!-- causes: compared with the program by a test -->\n")
+        .and_then(|(_, rest)| rest.split_once("<!-- /causes -->"))
+        .expect("the table's place")
+        .0;
+    let row = |code: &Code| format!("| {code} | {} | {} |\n", code.name(), meaning(*code));
+    let expected =
+        format!("| code | name | what it means |\n|---|---|---|\n{}", Code::ALL.iter().map(row).collect::<String>());
+    assert!(table == expected, "README.md should have:\n{expected}");
+}
