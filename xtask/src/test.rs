@@ -19,5 +19,5 @@ pub(crate) fn test() -> Result<()> {
     ebpf::check()?;
     // A test that cannot run on this host prints why and, told so here, fails.
     run(cargo()?.args(["test", "--locked"]).env("REDIS_TRACE_NO_SKIP", "1"))?;
-    vm::all()
+    vm::test()
 }

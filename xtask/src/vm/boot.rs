@@ -19,8 +19,10 @@ const BOOTS: u32 = 3;
 
 /// How the command in one kernel ended.
 pub(crate) struct Outcome {
-    /// The series' name, and the release that the guest told.
-    pub(crate) kernel: String,
+    /// What `--kernel` calls its series.
+    pub(crate) series: &'static str,
+    /// The release that the guest told.
+    pub(crate) release: String,
     /// Whether QEMU and the guest both said that the command succeeded.
     pub(crate) passed: bool,
     /// How long it took from the first boot to the end.
@@ -47,11 +49,21 @@ pub(crate) fn boot(kernel: &Kernel, base: &Path, command: &Path, work: &Path) ->
         }
         // Only both together are a pass: a guest that panics or reboots ends QEMU with status 0.
         let passed = status.is_some_and(|status| status.code() == Some(1)) && output.contains("\nVMTEST-RC 0\n");
-        let release = output.lines().find_map(|line| line.strip_prefix("VMTEST-INIT ")).unwrap_or("never reached init");
-        let kernel = format!("{} ({release})", kernel.name);
+        let release = output
+            .lines()
+            .find_map(|line| line.strip_prefix("VMTEST-INIT "))
+            .unwrap_or("never reached init")
+            .to_owned();
         let output = if passed { output } else { explain(&output, &console, status) };
         fs::remove_file(&initrd).with_context(|| format!("cannot remove {}", initrd.display()))?;
-        return Ok(Outcome { kernel, passed, seconds: start.elapsed().as_secs_f64(), false_starts, output });
+        return Ok(Outcome {
+            series: kernel.name,
+            release,
+            passed,
+            seconds: start.elapsed().as_secs_f64(),
+            false_starts,
+            output,
+        });
     }
 }
 

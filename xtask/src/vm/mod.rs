@@ -5,6 +5,7 @@ mod boot;
 mod guest;
 mod kernel;
 mod modules;
+mod table;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -16,6 +17,7 @@ use crate::run::{cargo, run, workspace};
 use crate::setup;
 use boot::Outcome;
 use kernel::{Cache, Kernel, SERIES, Series};
+use table::Table;
 
 /// How many machines run at once.
 const AT_ONCE: usize = 2;
@@ -31,6 +33,9 @@ pub(crate) struct Options {
     /// Run this shell script in the machine instead of redis-trace (which is in its PATH)
     #[arg(long, value_name = "FILE", conflicts_with = "arguments")]
     script: Option<PathBuf>,
+    /// Keep the table of causes and kernels in docs/kernels.md
+    #[arg(long, conflicts_with_all = ["kernel", "script", "arguments"])]
+    keep: bool,
     /// Arguments for redis-trace in the machine [default: demo --repeat 3 -o json]
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
@@ -39,6 +44,25 @@ pub(crate) struct Options {
 /// Runs the command in every machine that was asked for; an error unless all of them pass.
 pub(crate) fn vm(options: &Options) -> Result<()> {
     setup::everything()?;
+    let outcomes = run_in_machines(options)?;
+    let table = tabulate(&outcomes);
+    if options.keep {
+        table.keep(&workspace()?)?;
+    }
+    summarize(&outcomes)
+}
+
+/// Runs the demo with every kernel; an error unless all pass and the table that is kept is what they showed.
+pub(crate) fn test() -> Result<()> {
+    let options = Options { kernel: "all".into(), script: None, keep: false, arguments: Vec::new() };
+    let outcomes = run_in_machines(&options)?;
+    let compared = tabulate(&outcomes).compare(&workspace()?);
+    summarize(&outcomes)?;
+    compared
+}
+
+/// Builds what the machines need and boots them.
+fn run_in_machines(options: &Options) -> Result<Vec<Outcome>> {
     let series = choose(&options.kernel)?;
     let command = command(options)?;
     let root = workspace()?;
@@ -47,13 +71,19 @@ pub(crate) fn vm(options: &Options) -> Result<()> {
     let kernels = Cache::open(&root)?.kernels(&series)?;
     let base = guest::pack_base(&work)?;
     let command = guest::pack_command(&work, &program, &command)?;
-    let outcomes = boot_all(kernels, &base, &command, &work)?;
-    summarize(&outcomes)
+    boot_all(kernels, &base, &command, &work)
 }
 
-/// Runs the standard command with every kernel.
-pub(crate) fn all() -> Result<()> {
-    vm(&Options { kernel: "all".into(), script: None, arguments: Vec::new() })
+/// The table of what the demo showed, printed if it ran.
+fn tabulate(outcomes: &[Outcome]) -> Table {
+    let mut table = Table::default();
+    for outcome in outcomes {
+        table.add(outcome.series, &outcome.output);
+    }
+    if !table.is_empty() {
+        println!("{}", table.markdown());
+    }
+    table
 }
 
 /// The series that a `--kernel` argument names.
@@ -99,7 +129,7 @@ fn boot_all(kernels: Vec<Kernel>, base: &Path, command: &Path, work: &Path) -> R
         while let Some((place, kernel)) = next() {
             let outcome = boot::boot(&kernel, base, command, work)
                 .with_context(|| format!("kernel {} did not run", kernel.name))?;
-            println!("---- kernel {}\n{}", outcome.kernel, outcome.output);
+            println!("---- kernel {}: {}\n{}", outcome.series, outcome.release, outcome.output);
             if let Ok(mut done) = done.lock() {
                 done.push((place, outcome));
             }
@@ -126,7 +156,7 @@ fn summarize(outcomes: &[Outcome]) -> Result<()> {
             0 => String::new(),
             n => format!("; {n} boots before it never reached init"),
         };
-        println!("  {:32} {:6.1} s  {result}{again}", outcome.kernel, outcome.seconds);
+        println!("  {:5} {:28} {:6.1} s  {result}{again}", outcome.series, outcome.release, outcome.seconds);
     }
     let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
     println!("{} passed, {failed} failed", outcomes.len() - failed);

@@ -1,0 +1,116 @@
+//! The table of causes, kernels and tiers, made of what `redis-trace demo -o json` says in each machine.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+/// Where the table is kept, relative to the workspace.
+const KEPT: &str = "docs/kernels.md";
+/// What a line of the demo calls itself that tells how a scenario went in all its runs.
+const PERFORMANCE: &str = "redis-trace.demo/1";
+/// What stands above the table.
+const TITLE: &str = "# What was shown to work where\n\n\
+    Each row is a situation that `redis-trace demo` makes happen for real; each column a kernel and the tier of its\n\
+    hooks. ✓: told as expected every time. –: not to be seen with those hooks. `cargo xtask vm` runs it all on\n\
+    emulated machines, `cargo xtask test` fails unless this page is what came of it, and `cargo xtask vm --keep`\n\
+    writes it.\n\n";
+
+/// The situations, and how each kernel did.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    /// One a machine: series and tier.
+    columns: Vec<String>,
+    /// Cause, situation, and one cell a column.
+    rows: Vec<(String, String, Vec<&'static str>)>,
+}
+
+impl Table {
+    /// Takes in what the demo said on one kernel.
+    pub(crate) fn add(&mut self, series: &str, output: &str) {
+        let lines = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let performances: Vec<Value> = lines.filter(|line| line["schema"] == PERFORMANCE).collect();
+        let Some(first) = performances.first() else { return };
+        self.columns.push(format!("{series} {}", text(&first["tier"])));
+        for performance in &performances {
+            let mark = if performance["passed"] == true { "✓" } else { "✗" };
+            self.mark(&text(&performance["code"]), &text(&performance["scenario"]), mark);
+        }
+        for (_, _, cells) in &mut self.rows {
+            cells.resize(self.columns.len(), "–");
+        }
+    }
+
+    /// Sets the newest column's cell in the row of a situation.
+    fn mark(&mut self, code: &str, scenario: &str, mark: &'static str) {
+        let known = self.rows.iter().position(|(c, s, _)| c == code && s == scenario);
+        let place = known.unwrap_or_else(|| {
+            self.rows.push((code.to_owned(), scenario.to_owned(), Vec::new()));
+            self.rows.len() - 1
+        });
+        let cells = &mut self.rows[place].2;
+        cells.resize(self.columns.len() - 1, "–");
+        cells.push(mark);
+    }
+
+    /// The table in Markdown.
+    pub(crate) fn markdown(&self) -> String {
+        let mut lines = vec![
+            format!("| cause | situation | {} |", self.columns.join(" | ")),
+            format!("|---|---|{}", ":-:|".repeat(self.columns.len())),
+        ];
+        let row = |(code, scenario, cells): &(String, String, Vec<&str>)| {
+            format!("| {code} | {scenario} | {} |", cells.join(" | "))
+        };
+        lines.extend(self.rows.iter().map(row));
+        lines.join("\n") + "\n"
+    }
+
+    /// Whether any machine ran the demo.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.columns.is_empty()
+    }
+
+    /// Writes the page that holds the table.
+    pub(crate) fn keep(&self, workspace: &Path) -> Result<()> {
+        let page = workspace.join(KEPT);
+        fs::create_dir_all(page.parent().unwrap_or(workspace))?;
+        fs::write(&page, format!("{TITLE}{}", self.markdown())).with_context(|| format!("cannot write {KEPT}"))
+    }
+
+    /// An error unless the page that is kept says what was seen now.
+    pub(crate) fn compare(&self, workspace: &Path) -> Result<()> {
+        let kept = fs::read_to_string(workspace.join(KEPT)).unwrap_or_default();
+        if kept != format!("{TITLE}{}", self.markdown()) {
+            bail!("{KEPT} is not what the kernels showed now: run `cargo xtask vm --keep` and commit it");
+        }
+        Ok(())
+    }
+}
+
+/// A JSON string's text; a cause that is not there is none.
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("none").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Table;
+
+    #[test]
+    fn a_situation_that_one_kernel_cannot_see_has_an_empty_cell_there() {
+        let line = |code: &str, passed: bool| {
+            format!(
+                "{{\"schema\":\"redis-trace.demo/1\",\"scenario\":\"s\",\"code\":\"{code}\",\"passed\":{passed},\"tier\":\"T1\"}}\n"
+            )
+        };
+        let mut table = Table::default();
+        table.add("5.10", &(String::from("VMTEST-INIT 5.10\n") + &line("RT1001", true)));
+        table.add("6.1", &(line("RT1002", false) + &line("RT1001", true)));
+        table.add("6.12", "no demo here\n");
+        let expected = "| cause | situation | 5.10 T1 | 6.1 T1 |\n|---|---|:-:|:-:|\n\
+                        | RT1001 | s | ✓ | ✓ |\n| RT1002 | s | – | ✗ |\n";
+        assert_eq!(table.markdown(), expected);
+    }
+}
