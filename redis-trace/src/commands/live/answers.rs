@@ -1,0 +1,74 @@
+//! The host on a thread of its own: questions go in, facts come out, and the ring is read meanwhile.
+
+use std::sync::mpsc;
+use std::thread;
+
+use tokio::sync::mpsc as answers;
+
+use crate::host::{self, Host};
+use crate::trace::fact::Fact;
+use crate::trace::question::Question;
+
+/// What the thread is asked.
+enum Task {
+    /// Everything, at the start.
+    Snapshot,
+    /// One thing.
+    Answer(Question),
+}
+
+/// The two ends of the host's thread.
+pub(super) struct Answers {
+    tasks: mpsc::Sender<Task>,
+    facts: answers::UnboundedReceiver<Vec<Fact>>,
+    ready: std::collections::VecDeque<Fact>,
+}
+
+impl Answers {
+    /// Starts the thread; it ends with this value.
+    pub(super) fn start() -> Self {
+        let (tasks, asked) = mpsc::channel();
+        let (told, facts) = answers::unbounded_channel();
+        thread::spawn(move || {
+            let mut host = Host::new();
+            for task in asked {
+                let found = match task {
+                    Task::Snapshot => host.snapshot(),
+                    Task::Answer(question) => host.answer(&question),
+                };
+                let time = host::boottime();
+                if told.send(found.into_iter().map(|what| Fact { time, what }).collect()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { tasks, facts, ready: std::collections::VecDeque::new() }
+    }
+
+    /// Looks at the whole host.
+    pub(super) async fn snapshot(&mut self) -> Vec<Fact> {
+        if self.tasks.send(Task::Snapshot).is_err() {
+            return Vec::new();
+        }
+        self.facts.recv().await.unwrap_or_default()
+    }
+
+    /// Asks one thing.
+    pub(super) fn ask(&self, question: Question) {
+        // The thread ends only with us, or in a panic that ends us.
+        let _ = self.tasks.send(Task::Answer(question));
+    }
+
+    /// The next answer. May be dropped while it waits without losing any.
+    pub(super) async fn next(&mut self) -> Fact {
+        loop {
+            if let Some(fact) = self.ready.pop_front() {
+                return fact;
+            }
+            match self.facts.recv().await {
+                Some(facts) => self.ready.extend(facts),
+                None => std::future::pending().await,
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What the hooks let us see: for the banner, the summary, and the facts.
+
+use std::collections::BTreeSet;
+
+use redis_trace_common::hook::{Role, Tier};
+
+use crate::kernel::{HookState, State};
+use crate::trace::cause::Code;
+use crate::trace::fact::Sight;
+use crate::trace::flow::Netns;
+use crate::trace::report::HooksReport;
+
+/// What can be seen with these hooks, from this moment on.
+pub fn sight(hooks: &[HookState], since: u64) -> Sight {
+    let sees = |role: Role| serves(hooks, role);
+    Sight {
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        since,
+        resets: sees(Role::Resets),
+        connects: sees(Role::States),
+        binds: sees(Role::Binds),
+        unix: sees(Role::UnixConnects),
+        netns: own_netns(),
+    }
+}
+
+/// How many hooks are up of those wanted, and which causes the others hide.
+pub fn report(hooks: &[HookState]) -> HooksReport {
+    let mut report = HooksReport::default();
+    let mut hidden = BTreeSet::new();
+    for role in Role::ALL {
+        let of_role: Vec<_> = hooks.iter().filter(|state| state.hook.role == *role).collect();
+        let tier = of_role.iter().find(|state| state.state == State::Up).map_or(Tier::T2, |state| state.tier());
+        let wanted = of_role.iter().filter(|state| state.tier() == tier);
+        let (up, all) = wanted.fold((0, 0), |(up, all), state| (up + u32::from(state.state == State::Up), all + 1));
+        report.up += up;
+        report.expected += all;
+        if up < all {
+            hidden.extend(role.causes().iter().filter_map(|code| code.parse::<Code>().ok()));
+        }
+    }
+    report.degraded = hidden.into_iter().collect();
+    report
+}
+
+/// The lines that tell a user what is watched and what is not.
+pub fn banner(hooks: &[HookState], listeners: usize, namespaces: usize) -> String {
+    let report = report(hooks);
+    let sight = sight(hooks, 0);
+    let mut lines =
+        vec![format!("redis-trace {} · kernel {} · hooks {}/{}", sight.version, sight.kernel, report.up, report.expected)];
+    if !report.degraded.is_empty() {
+        let codes: Vec<&str> = report.degraded.iter().map(|code| code.as_str()).collect();
+        lines.push(format!("degraded: {} (redis-trace check says why)", codes.join(" ")));
+    }
+    if hooks.iter().any(|state| state.state == State::Up && state.hook.kind == redis_trace_common::hook::Kind::Syscall) {
+        lines.push(
+            "system call tracepoints are on: every system call costs 9 to 18 ns more; --no-syscall-hooks leaves them out"
+                .to_owned(),
+        );
+    }
+    let plural = if namespaces == 1 { "" } else { "s" };
+    lines.push(format!("watching {listeners} listeners in {namespaces} network namespace{plural}; Ctrl-C ends"));
+    lines.join("\n")
+}
+
+fn serves(hooks: &[HookState], role: Role) -> bool {
+    hooks.iter().any(|state| state.hook.role == role && state.state == State::Up)
+}
+
+fn own_netns() -> Netns {
+    use rustix::fs::{CWD, statat};
+    let inode = statat(CWD, "/proc/self/ns/net", rustix::fs::AtFlags::empty()).map(|stat| stat.st_ino);
+    Netns(inode.ok().and_then(|inode| u32::try_from(inode).ok()).unwrap_or_default())
+}

@@ -1,0 +1,142 @@
+//! Facts as they happen: the probes' records, the host's answers, and the passing of time.
+
+mod answers;
+mod hooks;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use redis_trace_common::record::{Number, Record};
+use tokio::time::{Instant, sleep_until};
+
+use answers::Answers;
+pub use hooks::{banner, report as hooks_report, sight};
+
+use crate::failure::{Exit, Failure};
+use crate::host;
+use crate::kernel::{self, HookState, Options, Probes};
+use crate::trace::decode::decode;
+use crate::trace::fact::{Fact, What};
+use crate::trace::question::Question;
+use crate::trace::report::Lost;
+
+/// A step of the wall clock smaller than this is drift, nanoseconds.
+const STEP: u64 = 50_000_000;
+
+/// Probes and host, as one source of facts.
+pub struct Live {
+    probes: Probes,
+    answers: Answers,
+    ready: VecDeque<Fact>,
+    clock_offset: i64,
+    /// Listeners that the first look found.
+    pub listeners: usize,
+    /// Namespaces that it found.
+    pub namespaces: usize,
+}
+
+impl Live {
+    /// Attaches the probes, then looks at the host: what happens between the two is seen twice, never missed.
+    pub async fn start(options: &Options) -> Result<Self, Failure> {
+        let probes = kernel::attach(options).map_err(failure)?;
+        let mut live = Self {
+            ready: VecDeque::from(clock_and_sight(probes.hooks())),
+            probes,
+            answers: Answers::start(),
+            clock_offset: offset(),
+            listeners: 0,
+            namespaces: 0,
+        };
+        for fact in live.answers.snapshot().await {
+            live.note(&fact);
+            live.ready.push_back(fact);
+        }
+        Ok(live)
+    }
+
+    /// The next fact. With `patience`, a tick comes when nothing else did for so long.
+    pub async fn next(&mut self, patience: Option<Duration>) -> std::io::Result<Fact> {
+        loop {
+            if let Some(fact) = self.ready.pop_front() {
+                return Ok(fact);
+            }
+            let Self { probes, answers, ready, .. } = self;
+            let names = probes.names().clone();
+            let deadline = Instant::now() + patience.unwrap_or(Duration::from_hours(1));
+            tokio::select! {
+                read = probes.read(|bytes| ready.extend(Record::decode(bytes).ok().map(|record| decode(&record, &names)))) => read?,
+                fact = answers.next() => ready.push_back(fact),
+                () = sleep_until(deadline) => {
+                    ready.extend(self.clock_step());
+                    self.ready.push_back(Fact { time: host::boottime(), what: What::Tick });
+                }
+            }
+        }
+    }
+
+    /// Asks the host; the answer is a fact.
+    pub fn ask(&self, question: Question) {
+        self.answers.ask(question);
+    }
+
+    /// Every hook and what became of it.
+    pub fn hooks(&self) -> &[HookState] {
+        self.probes.hooks()
+    }
+
+    /// Refusals whose records found no room.
+    pub fn lost(&self) -> Result<Lost, Failure> {
+        let lost = self.probes.lost().map_err(failure)?;
+        let of_a_refusal = |number: Number| {
+            matches!(number, Number::Reset | Number::ConnectFailed | Number::UnixConnect | Number::Bind)
+        };
+        let ring = lost.iter().filter(|(number, _)| of_a_refusal(*number)).map(|(_, count)| count).sum();
+        Ok(Lost { ring, ..Lost::default() })
+    }
+
+    /// Has the ends of processes that already listen told.
+    fn note(&mut self, fact: &Fact) {
+        let What::Sockets { sockets, port: None, .. } = &fact.what else { return };
+        self.namespaces += 1;
+        for bound in sockets.iter().filter(|bound| bound.listening) {
+            self.listeners += 1;
+            if let Some(owner) = &bound.owner {
+                // A full map costs the reason of an end, not the end: that is seen at the listener itself.
+                let _ = self.probes.watch_process(owner.pid);
+            }
+        }
+    }
+
+    /// The wall clock was set: times told from now on follow it.
+    fn clock_step(&mut self) -> Option<Fact> {
+        let now = offset();
+        (now.abs_diff(self.clock_offset) > STEP).then(|| {
+            self.clock_offset = now;
+            clock()
+        })
+    }
+}
+
+fn offset() -> i64 {
+    host::wall().saturating_sub(host::boottime().cast_signed())
+}
+
+fn clock() -> Fact {
+    Fact { time: host::boottime(), what: What::Clock { unix_ns: host::wall() } }
+}
+
+fn clock_and_sight(hooks: &[HookState]) -> [Fact; 2] {
+    let clock = clock();
+    let sight = Fact { time: clock.time, what: What::Sight(sight(hooks, clock.time)) };
+    [clock, sight]
+}
+
+/// A fault of the probes as the user reads it.
+fn failure(error: kernel::Error) -> Failure {
+    let exit = match error.fault {
+        kernel::Fault::Kernel => Exit::Unsupported,
+        kernel::Fault::Permission => Exit::Forbidden,
+        kernel::Fault::Bug => Exit::Bug,
+    };
+    Failure { what: error.headline, facts: error.facts, tries: error.remedies, exit }
+}

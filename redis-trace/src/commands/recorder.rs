@@ -1,0 +1,59 @@
+//! Keeps the facts of a run in a file.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use crate::failure::{Exit, Failure};
+use crate::trace::fact::Fact;
+use crate::trace::recording::{Header, line};
+
+/// A recording that is being made.
+pub struct Recorder {
+    file: BufWriter<File>,
+    fault: Option<io::Error>,
+}
+
+impl Recorder {
+    /// Creates the file, readable by its owner alone; one that exists is never overwritten.
+    pub fn create(path: &Path) -> Result<Self, Failure> {
+        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let file = opened.map_err(|why| {
+            Failure::new(Exit::Usage, format!("cannot create the recording {}: {why}", path.display()))
+                .attempt("another file name; an existing recording is never overwritten")
+        })?;
+        let mut recorder = Self { file: BufWriter::new(file), fault: None };
+        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+        recorder.write(line(&Header::new(&kernel)));
+        Ok(recorder)
+    }
+
+    /// Keeps a fact. After the first fault of the disk nothing more is kept, and what was is good.
+    pub fn keep(&mut self, fact: &Fact) {
+        if self.fault.is_none() {
+            self.write(line(fact));
+        }
+    }
+
+    /// Ends the recording; false when it is not whole, which was said when it happened.
+    pub fn finish(mut self) -> bool {
+        if let Err(why) = self.file.flush() {
+            self.fail(why);
+        }
+        self.fault.is_none()
+    }
+
+    fn write(&mut self, line: io::Result<Vec<u8>>) {
+        if let Err(why) = line.and_then(|line| self.file.write_all(&line)) {
+            self.fail(why);
+        }
+    }
+
+    fn fail(&mut self, why: io::Error) {
+        if self.fault.is_none() {
+            eprintln!("the recording ends here, watching goes on: {why}");
+            self.fault = Some(why);
+        }
+    }
+}

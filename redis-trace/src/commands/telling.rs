@@ -1,0 +1,131 @@
+//! From facts to a sink: what `watch`, `record` and `replay` share.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::sink::Sink;
+use crate::trace::aggregate::Aggregate;
+use crate::trace::cause::Code;
+use crate::trace::fact::Fact;
+use crate::trace::filter::Filter;
+use crate::trace::known::Known;
+use crate::trace::question::Question;
+use crate::trace::remembered::Bounds;
+use crate::trace::report::{HooksReport, Lost, Report, Summary, schema};
+use crate::trace::tracer::{Step, Tracer};
+
+/// Whether a refusal is one of those that matter, beyond the filter.
+pub type Wanted = Box<dyn Fn(&Report, &Known) -> bool>;
+
+/// What is told, and to whom.
+pub struct Telling {
+    tracer: Tracer,
+    filter: Filter,
+    wanted: Wanted,
+    aggregate: Aggregate,
+    sink: Box<dyn Sink>,
+    counts: Summary,
+    began: Option<u64>,
+    ended: u64,
+}
+
+impl Telling {
+    /// To this sink, what passes this filter and is wanted; every single one when not `fold`ed.
+    pub fn new(bounds: Bounds, filter: Filter, wanted: Wanted, fold: bool, sink: Box<dyn Sink>) -> Self {
+        Self {
+            tracer: Tracer::new(bounds),
+            filter,
+            wanted,
+            aggregate: Aggregate::new(!fold),
+            sink,
+            counts: Summary { schema: schema::SUMMARY.to_owned(), ..Summary::default() },
+            began: None,
+            ended: 0,
+        }
+    }
+
+    /// Takes a fact in, tells what it leads to, and hands back what must be asked.
+    pub fn take(&mut self, fact: &Fact) -> io::Result<Vec<Question>> {
+        self.began.get_or_insert(fact.time);
+        self.ended = self.ended.max(fact.time);
+        let mut questions = Vec::new();
+        for step in self.tracer.take(fact) {
+            match step {
+                Step::Ask(question) => questions.push(question),
+                Step::Tell(report) => self.tell(report)?,
+                Step::Correct(update) => self.sink.update(&update)?,
+            }
+        }
+        for grown in self.aggregate.tick(self.ended) {
+            self.out(&grown)?;
+        }
+        Ok(questions)
+    }
+
+    /// A refusal waits for its other end or for the host: time must pass for it to be told.
+    pub fn is_waiting(&self) -> bool {
+        self.tracer.is_waiting()
+    }
+
+    /// A count has grown and was not told.
+    pub fn has_untold(&self) -> bool {
+        self.aggregate.has_untold()
+    }
+
+    /// How many refusals were seen.
+    pub fn seen(&self) -> u64 {
+        self.counts.seen
+    }
+
+    /// How many had each cause.
+    pub fn by_cause(&self) -> &BTreeMap<Code, u64> {
+        &self.counts.by_cause
+    }
+
+    /// What is drawn in place is drawn again.
+    pub fn redraw(&mut self) -> io::Result<()> {
+        self.sink.tick()
+    }
+
+    /// The end: counts that were not told, then the summary.
+    pub fn finish(&mut self, lost: Lost, hooks: HooksReport) -> io::Result<Summary> {
+        for rest in self.aggregate.finish() {
+            self.out(&rest)?;
+        }
+        let summary = &mut self.counts;
+        let nanoseconds = self.ended.saturating_sub(self.began.unwrap_or(self.ended));
+        summary.seconds = std::time::Duration::from_nanos(nanoseconds).as_secs_f64();
+        summary.lost = Lost { output: summary.lost.output, ..lost };
+        summary.seen += lost.ring + lost.queue;
+        summary.delivered = self.aggregate.delivered - summary.lost.output;
+        summary.aggregated = self.aggregate.aggregated;
+        summary.hooks = hooks;
+        self.sink.summary(summary)?;
+        Ok(summary.clone())
+    }
+
+    fn tell(&mut self, report: Report) -> io::Result<()> {
+        if !self.filter.wants(&report) || !(self.wanted)(&report, self.tracer.known()) {
+            return Ok(());
+        }
+        self.counts.seen += 1;
+        *self.counts.by_cause.entry(report.cause.code).or_default() += 1;
+        self.counts.unknown += u64::from(report.cause.code == Code::RT0000);
+        self.counts.benign += u64::from(report.benign);
+        match self.aggregate.take(report) {
+            Some(now) => self.out(&now),
+            None => Ok(()),
+        }
+    }
+
+    /// A reader that went away ends the run; any other fault of the output costs this refusal, and is counted.
+    fn out(&mut self, report: &Report) -> io::Result<()> {
+        match self.sink.report(report) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                self.counts.lost.output += u64::from(report.count == 1);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+}

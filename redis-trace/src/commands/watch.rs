@@ -1,0 +1,122 @@
+//! `redis-trace watch`: every refused connection as it happens, and why. The line, from hook to sink.
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use super::live::{Live, banner, hooks_report};
+use super::output;
+use super::recorder::Recorder;
+use super::stop::Stop;
+use super::telling::{Telling, Wanted};
+use crate::cli::{HistoryArgs, ObservationArgs, Tier, WatchArgs};
+use crate::failure::Exit;
+use crate::kernel::{Options, TierWish};
+use crate::trace::cause::Code;
+use crate::trace::remembered::Bounds;
+use crate::trace::report::Summary;
+
+/// Runs it.
+pub fn run(args: &WatchArgs) -> anyhow::Result<Exit> {
+    run_and_record(args, None)
+}
+
+/// Runs it, and keeps every fact in a recording.
+pub fn run_and_record(args: &WatchArgs, recorder: Option<Recorder>) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(watch(args, recorder))
+}
+
+async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Result<Exit> {
+    let mut live = Live::start(&options(args.observation)).await?;
+    writeln!(io::stderr(), "{}", banner(live.hooks(), live.listeners, live.namespaces))?;
+    let mut stop = Stop::new(&args.limits, args.cmd.as_deref())?;
+    let mut telling = telling(args, stop.family());
+    while !stop.is_enough(telling.seen()) {
+        let patience = patience(&telling, output::is_live(&args.output));
+        let fact = tokio::select! {
+            fact = live.next(patience) => fact?,
+            () = stop.wait() => break,
+        };
+        take(&fact, &mut live, &mut telling, &mut recorder)?;
+    }
+    drain(&mut live, &mut telling, &mut recorder).await?;
+    let summary = telling.finish(live.lost()?, hooks_report(live.hooks()))?;
+    let recorded = recorder.is_none_or(Recorder::finish);
+    Ok(exit(args, &summary, recorded, &stop))
+}
+
+/// One fact through the line.
+fn take(
+    fact: &crate::trace::fact::Fact,
+    live: &mut Live,
+    telling: &mut Telling,
+    recorder: &mut Option<Recorder>,
+) -> io::Result<()> {
+    if let Some(recorder) = recorder {
+        recorder.keep(fact);
+    }
+    for question in telling.take(fact)? {
+        live.ask(question);
+    }
+    if matches!(fact.what, crate::trace::fact::What::Tick) {
+        telling.redraw()?;
+    }
+    Ok(())
+}
+
+/// What happened before the end is told: records still in the ring, refusals that wait for their other end or an answer.
+async fn drain(live: &mut Live, telling: &mut Telling, recorder: &mut Option<Recorder>) -> io::Result<()> {
+    loop {
+        let fact = live.next(Some(SOON)).await?;
+        let is_quiet = matches!(fact.what, crate::trace::fact::What::Tick);
+        take(&fact, live, telling, recorder)?;
+        if is_quiet && !telling.is_waiting() {
+            return Ok(());
+        }
+    }
+}
+
+/// While a refusal waits for its other end, time passes in small steps.
+const SOON: Duration = Duration::from_millis(5);
+
+fn patience(telling: &Telling, is_live: bool) -> Option<Duration> {
+    if telling.is_waiting() {
+        Some(SOON)
+    } else if telling.has_untold() || is_live {
+        Some(Duration::from_millis(500))
+    } else {
+        None
+    }
+}
+
+fn telling(args: &WatchArgs, wanted: Wanted) -> Telling {
+    let sink = output::sink(&args.output);
+    Telling::new(bounds(args.history), output::filter(&args.filters), wanted, !args.output.no_aggregate, sink)
+}
+
+/// How the kernel is to be observed.
+pub fn options(args: ObservationArgs) -> Options {
+    let tier = match args.tier {
+        Tier::Auto => TierWish::Auto,
+        Tier::T2 => TierWish::NoTrampoline,
+    };
+    Options { syscall_hooks: !args.no_syscall_hooks, ring_bytes: args.ring, tier }
+}
+
+/// How much is to be remembered.
+pub fn bounds(args: HistoryArgs) -> Bounds {
+    let age = u64::try_from(args.max_age.as_nanos()).unwrap_or(u64::MAX);
+    Bounds { number: usize::try_from(args.max_processes).unwrap_or(usize::MAX), age }
+}
+
+fn exit(args: &WatchArgs, summary: &Summary, recorded: bool, stop: &Stop) -> Exit {
+    let failed = |code: &Code| summary.by_cause.contains_key(code);
+    let is_incomplete = summary.lost.total() > 0 || !summary.hooks.degraded.is_empty();
+    if !recorded || (args.limits.strict && is_incomplete) {
+        Exit::Incomplete
+    } else if args.fail_on_cause.iter().any(failed) || (stop.is_command() && summary.seen > 0) {
+        Exit::Found
+    } else {
+        Exit::Fine
+    }
+}
