@@ -1,4 +1,6 @@
 //! The contract between probes and program.
 #![no_std]
 
+pub mod hook;
+pub mod member;
 pub mod record;

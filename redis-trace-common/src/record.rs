@@ -10,6 +10,9 @@ pub const UNIX_PATH_LEN: usize = 108;
 /// Bytes kept of a command line.
 pub const ARGV_LEN: usize = 512;
 /// Bytes kept of a path that a probe walked, its components last first, each ended by a NUL.
+///
+/// A whole path ends with the root's empty name, so `sh\0bin\0usr\0\0` is `/usr/bin/sh`; one that had no room lacks it, and
+/// its last component may be cut.
 pub const PATH_LEN: usize = 256;
 
 /// A value that can be read back from the bytes of a record.
@@ -96,7 +99,7 @@ layout! {
         start: u64,
         /// Id of its cgroup in the unified hierarchy.
         cgroup: u64,
-        /// Its name, NUL padded.
+        /// The process's name (its first thread's, which `ps` shows), NUL padded.
         comm: [u8; COMM_LEN],
     }
 }
@@ -123,6 +126,12 @@ layout! {
     }
 }
 
+/// A record that knows its number, so that a probe can only send it under that one.
+pub trait Numbered {
+    /// The first word of the record.
+    const NUMBER: Number;
+}
+
 /// Declares the records: the structures, their numbers, and [`Record`] with its decoder.
 macro_rules! records {
     ($($(#[$doc:meta])* $name:ident = $number:literal { $($(#[$fdoc:meta])* $field:ident: $ty:ty,)* })*) => {
@@ -135,6 +144,10 @@ macro_rules! records {
             time: u64,
             $($(#[$fdoc])* $field: $ty,)*
         } })*
+
+        $(impl Numbered for $name {
+            const NUMBER: Number = Number::$name;
+        })*
 
         /// The first word of each record.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]

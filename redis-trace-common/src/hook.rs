@@ -1,0 +1,179 @@
+//! Every hook, declared once: the kernel point, how a probe is put on it, and what is lost without it.
+//!
+//! Hooks that tell the same thing share a [`Role`]. For each role the program tries the first tier, and where this kernel
+//! refuses any of it, the second: decided by trying, never by version number.
+
+/// How a probe is put on a kernel point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// On a function's entry, by its BTF.
+    Fentry,
+    /// On a function's return, by its BTF.
+    Fexit,
+    /// On a tracepoint, with its arguments as the kernel has them.
+    RawTracepoint {
+        /// How many arguments it must have for the probe to be of use.
+        arguments: u32,
+    },
+    /// On a system call's tracepoint, which every call of every task then passes a little slower.
+    Syscall,
+}
+
+/// Which of two ways to see the same thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// Trampolines on kernel functions: sees most, hardened kernels refuse it.
+    T1,
+    /// Tracepoints, which every kernel has.
+    T2,
+}
+
+impl Kind {
+    /// The tier it belongs to.
+    pub const fn tier(self) -> Tier {
+        match self {
+            Self::Fentry | Self::Fexit => Tier::T1,
+            Self::RawTracepoint { .. } | Self::Syscall => Tier::T2,
+        }
+    }
+}
+
+/// One hook.
+#[derive(Clone, Copy, Debug)]
+pub struct Hook {
+    /// The kernel's name of the function or tracepoint.
+    pub target: &'static str,
+    /// The probe's name in the object.
+    pub probe: &'static str,
+    /// How it is attached.
+    pub kind: Kind,
+    /// What it is for.
+    pub role: Role,
+}
+
+macro_rules! roles {
+    ($($(#[$doc:meta])* $name:ident { essential: $essential:literal, causes: [$($cause:ident),*], })*) => {
+        /// What a hook is for. Hooks of the same role and another tier are alternatives.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Role { $($(#[$doc])* $name,)* }
+
+        impl Role {
+            /// Every role.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// Without any essential role there is nothing to tell.
+            pub const fn essential(self) -> bool {
+                match self { $(Self::$name => $essential,)* }
+            }
+
+            /// The causes that need it.
+            pub const fn causes(self) -> &'static [&'static str] {
+                match self { $(Self::$name => &[$(stringify!($cause)),*],)* }
+            }
+        }
+    };
+}
+
+roles! {
+    /// The server end: resets that the kernel sends to a SYN without a socket.
+    Resets {
+        essential: true,
+        causes: [RT1001, RT1002, RT1003, RT1004, RT1005, RT1006, RT1007, RT1008, RT1009, RT1010, RT1014, RT1018, RT1019],
+    }
+    /// The client end, and listeners that come and go.
+    States {
+        essential: true,
+        causes: [RT1001, RT1002, RT1003, RT1004, RT1005, RT1006, RT1018, RT4001],
+    }
+    /// bind(2) that failed.
+    Binds { essential: false, causes: [RT1011, RT1012, RT1013, RT1014], }
+    /// listen(2) that failed.
+    Listens { essential: false, causes: [RT1011], }
+    /// connect(2) on a unix socket that failed.
+    UnixConnects { essential: false, causes: [RT1015, RT1016, RT1017], }
+    /// Servers that are started.
+    Execs { essential: false, causes: [RT1020, RT1021], }
+    /// Processes that servers fork, such as their daemon.
+    Forks { essential: false, causes: [RT1020], }
+    /// How servers end.
+    Exits { essential: false, causes: [RT1002, RT1003, RT1004, RT1005, RT1020], }
+    /// Who sent the signal that ended a server.
+    Signals { essential: false, causes: [RT1003], }
+    /// The OOM killer's choice.
+    OomVictims { essential: false, causes: [RT1004], }
+}
+
+macro_rules! hooks {
+    ($($role:ident: $kind:ident $({ $field:ident: $value:literal })? $target:literal by $probe:literal;)*) => {
+        /// Every hook, in the order they are attached.
+        pub const HOOKS: &[Hook] = &[$(
+            Hook { target: $target, probe: $probe, kind: Kind::$kind $({ $field: $value })?, role: Role::$role },
+        )*];
+    };
+}
+
+hooks! {
+    // net/ipv4/tcp_ipv4.c, net/ipv6/tcp_ipv6.c: called with the listener, the socket, or none.
+    Resets: Fentry "tcp_v4_send_reset" by "reset_v4";
+    Resets: Fentry "tcp_v6_send_reset" by "reset_v6";
+    // include/trace/events/tcp.h: silent without a socket until it got its `reason`, since Linux 6.10.
+    Resets: RawTracepoint { arguments: 3 } "tcp_send_reset" by "reset";
+    // include/trace/events/sock.h
+    States: RawTracepoint { arguments: 3 } "inet_sock_set_state" by "state";
+    // net/ipv4/af_inet.c, net/ipv6/af_inet6.c
+    Binds: Fexit "inet_bind" by "bound_v4";
+    Binds: Fexit "inet6_bind" by "bound_v6";
+    Binds: Syscall "sys_enter_bind" by "enter_bind";
+    Binds: Syscall "sys_exit_bind" by "exit_bind";
+    Listens: Fexit "inet_listen" by "listened";
+    Listens: Syscall "sys_enter_listen" by "enter_listen";
+    Listens: Syscall "sys_exit_listen" by "exit_listen";
+    // net/unix/af_unix.c
+    UnixConnects: Fexit "unix_stream_connect" by "unix_connected";
+    UnixConnects: Syscall "sys_enter_connect" by "enter_connect";
+    UnixConnects: Syscall "sys_exit_connect" by "exit_connect";
+    // include/trace/events/sched.h, signal.h, oom.h
+    Execs: RawTracepoint { arguments: 3 } "sched_process_exec" by "exec";
+    Forks: RawTracepoint { arguments: 2 } "sched_process_fork" by "fork";
+    Exits: RawTracepoint { arguments: 1 } "sched_process_exit" by "exit";
+    Signals: RawTracepoint { arguments: 5 } "signal_generate" by "signal";
+    OomVictims: RawTracepoint { arguments: 1 } "mark_victim" by "oom_victim";
+}
+
+/// Whose arguments are counted.
+#[derive(Clone, Copy, Debug)]
+pub enum Called {
+    /// A function.
+    Function(&'static str),
+    /// A tracepoint.
+    Tracepoint(&'static str),
+}
+
+/// Kernel points whose arguments changed: how many the running kernel's have tells the probe which they are.
+pub const ARGUMENTS: &[Called] =
+    &[Called::Function("tcp_v4_send_reset"), Called::Function("tcp_v6_send_reset"), Called::Tracepoint("mark_victim")];
+
+/// Place in [`ARGUMENTS`] of `tcp_v4_send_reset(sk, skb[, reason])`; `reason` since Linux 6.10.
+pub const TCP_V4_SEND_RESET: usize = 0;
+/// Place in [`ARGUMENTS`] of `tcp_v6_send_reset(sk, skb[, reason])`.
+pub const TCP_V6_SEND_RESET: usize = 1;
+/// Place in [`ARGUMENTS`] of `mark_victim(pid)`, since Linux 6.8 `mark_victim(task, uid)`.
+pub const MARK_VICTIM: usize = 2;
+
+/// Names of server programs, as the kernel cuts them: what they are started with, and how they end, is worth knowing.
+pub const SERVERS: &[&str] = &[
+    "redis-server",
+    "redis-sentinel",
+    "redis-check-rdb",
+    "redis-check-aof",
+    "redis-stack-server",
+    "valkey-server",
+    "valkey-sentinel",
+    "valkey-check-rdb",
+    "valkey-check-aof",
+    "keydb-server",
+    "keydb-sentinel",
+    "dragonfly",
+    "kvrocks",
+    "garnet-server",
+];

@@ -1,0 +1,251 @@
+//! Every member of a kernel structure that a probe reads, declared once: where it is found, and as what it is read.
+//!
+//! Rust has no CO-RE. At start the program looks each path up in the running kernel's BTF and hands the probes one read-only
+//! table of words. A member this kernel lacks, has twice, or has with another size is [`ABSENT`], and a probe can tell.
+
+use core::marker::PhantomData;
+
+/// The word of a member that the running kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+
+/// A kernel address, read as a number: probes never follow one by themselves.
+pub type Pointer = u64;
+
+/// A member that is only gone through or stepped to, never read, so its size does not matter.
+#[derive(Clone, Copy, Debug)]
+pub struct Place;
+
+/// A bit-field of one bit; its word counts bits, not bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Bit;
+
+/// What the kernel's member has to be for a probe to read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Exactly this many bytes.
+    Bytes(u32),
+    /// A bit-field of one bit.
+    Bit,
+    /// Anything.
+    Any,
+}
+
+/// A type that a member is read as.
+pub trait Shaped {
+    /// What the kernel's member has to be.
+    const SHAPE: Shape;
+}
+
+macro_rules! plain {
+    ($($ty:ty),*) => {$(
+        impl Shaped for $ty {
+            const SHAPE: Shape = Shape::Bytes(size_of::<$ty>() as u32);
+        }
+    )*};
+}
+#[expect(clippy::cast_possible_truncation, reason = "sizes of a few bytes")]
+mod plain {
+    use super::{Shape, Shaped};
+    plain!(u8, u16, u32, u64, i32);
+    impl<T, const N: usize> Shaped for [T; N] {
+        const SHAPE: Shape = Shape::Bytes(size_of::<[T; N]>() as u32);
+    }
+}
+
+impl Shaped for Place {
+    const SHAPE: Shape = Shape::Any;
+}
+
+impl Shaped for Bit {
+    const SHAPE: Shape = Shape::Bit;
+}
+
+/// A member of a kernel structure: its place in the table of words, and the type it is read as.
+pub struct Member<T> {
+    index: usize,
+    kind: PhantomData<T>,
+}
+
+impl<T> Member<T> {
+    /// Its place in the table.
+    pub const fn index(&self) -> usize {
+        self.index
+    }
+}
+
+impl<T> Clone for Member<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Member<T> {}
+
+/// What the program has to find in BTF for one word of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// `structure.member.member`, newest name first; anonymous structures in between are not named.
+    pub paths: &'static [&'static str],
+    /// What it has to be.
+    pub shape: Shape,
+}
+
+macro_rules! members {
+    ($($(#[$doc:meta])* $name:ident: $ty:ty = $($path:literal)|+;)*) => {
+        #[expect(non_camel_case_types, clippy::upper_case_acronyms, reason = "each is named after its constant")]
+        enum Index { $($name,)* }
+        $($(#[$doc])* pub const $name: Member<$ty> = Member { index: Index::$name as usize, kind: PhantomData };)*
+        /// What to find, in the order of the table.
+        pub const MEMBERS: &[Wanted] = &[$(Wanted { paths: &[$($path),+], shape: <$ty as Shaped>::SHAPE }),*];
+    };
+}
+
+members! {
+    // A socket: include/net/sock.h, include/net/inet_sock.h, include/linux/tcp.h.
+    /// Address family.
+    SK_FAMILY: u16 = "sock.__sk_common.skc_family";
+    /// Local port, host byte order; 0 again once the port was given back.
+    SK_NUM: u16 = "sock.__sk_common.skc_num";
+    /// Remote port, network byte order.
+    SK_DPORT: u16 = "sock.__sk_common.skc_dport";
+    /// Remote IPv4 address.
+    SK_DADDR: [u8; 4] = "sock.__sk_common.skc_daddr";
+    /// Local IPv4 address.
+    SK_RCV_SADDR: [u8; 4] = "sock.__sk_common.skc_rcv_saddr";
+    /// Remote IPv6 address.
+    SK_V6_DADDR: [u8; 16] = "sock.__sk_common.skc_v6_daddr";
+    /// Local IPv6 address.
+    SK_V6_RCV_SADDR: [u8; 16] = "sock.__sk_common.skc_v6_rcv_saddr";
+    /// `SO_BINDTODEVICE`.
+    SK_BOUND_DEV_IF: u32 = "sock.__sk_common.skc_bound_dev_if";
+    /// Its network namespace.
+    SK_NET: Pointer = "sock.__sk_common.skc_net.net";
+    /// `IPV6_V6ONLY`.
+    SK_IPV6ONLY: Bit = "sock.__sk_common.skc_ipv6only";
+    /// The error its user is to get.
+    SK_ERR: u32 = "sock.sk_err";
+    /// Its `struct socket`, which has the file.
+    SK_SOCKET: Pointer = "sock.sk_socket";
+    /// `IPPROTO_TCP` or another.
+    SK_PROTOCOL: u16 = "sock.sk_protocol";
+    /// `SOCK_STREAM` or another.
+    SK_TYPE: u16 = "sock.sk_type";
+    /// Limit of the accept queue.
+    SK_MAX_ACK_BACKLOG: u32 = "sock.sk_max_ack_backlog";
+    /// Local port, network byte order; outlives the port's return.
+    INET_SPORT: u16 = "inet_sock.inet_sport";
+    /// First sequence number not yet acknowledged: the SYN's own while it waits for an answer.
+    TCP_SND_UNA: u32 = "tcp_sock.snd_una";
+    /// The sock behind a `struct socket`: include/linux/net.h.
+    SOCKET_SK: Pointer = "socket.sk";
+    /// Its file.
+    SOCKET_FILE: Pointer = "socket.file";
+    /// The inode that lies beside a `struct socket`.
+    SOCKET_INODE: Place = "socket_alloc.vfs_inode";
+    /// An inode's number: include/linux/fs.h.
+    I_INO: u64 = "inode.i_ino";
+
+    // A packet and where it came in: include/linux/skbuff.h, include/linux/netdevice.h.
+    /// Start of the buffer.
+    SKB_HEAD: Pointer = "sk_buff.head";
+    /// Distance of the IP header from it.
+    SKB_NETWORK_HEADER: u16 = "sk_buff.network_header";
+    /// Distance of the TCP header from it.
+    SKB_TRANSPORT_HEADER: u16 = "sk_buff.transport_header";
+    /// The device.
+    SKB_DEV: Pointer = "sk_buff.dev";
+    /// A device's network namespace.
+    DEV_NET: Pointer = "net_device.nd_net.net";
+    /// A device's number.
+    DEV_IFINDEX: u32 = "net_device.ifindex";
+    /// Inode of a network namespace: include/net/net_namespace.h.
+    NET_INUM: u32 = "net.ns.inum";
+    /// BPF programs of a network namespace: flow dissector, `sk_lookup` (include/net/netns/bpf.h).
+    NET_BPF: [Pointer; 2] = "net.bpf.run_array";
+
+    // A task: include/linux/sched.h, include/linux/sched/signal.h, include/linux/cred.h, include/linux/nsproxy.h.
+    /// Thread id.
+    TASK_PID: u32 = "task_struct.pid";
+    /// Process id.
+    TASK_TGID: u32 = "task_struct.tgid";
+    /// The process's first thread.
+    TASK_LEADER: Pointer = "task_struct.group_leader";
+    /// When it started, boottime nanoseconds.
+    TASK_START: u64 = "task_struct.start_boottime";
+    /// Its name.
+    TASK_COMM: [u8; 16] = "task_struct.comm";
+    /// `PF_EXITING` and others.
+    TASK_FLAGS: u32 = "task_struct.flags";
+    /// What it exits with.
+    TASK_EXIT_CODE: u32 = "task_struct.exit_code";
+    /// Its parent.
+    TASK_PARENT: Pointer = "task_struct.real_parent";
+    /// Its credentials.
+    TASK_CRED: Pointer = "task_struct.real_cred";
+    /// Its namespaces.
+    TASK_NSPROXY: Pointer = "task_struct.nsproxy";
+    /// Its cgroups.
+    TASK_CGROUPS: Pointer = "task_struct.cgroups";
+    /// What its process shares.
+    TASK_SIGNAL: Pointer = "task_struct.signal";
+    /// Its memory.
+    TASK_MM: Pointer = "task_struct.mm";
+    /// Its open files.
+    TASK_FILES: Pointer = "task_struct.files";
+    /// Real user id.
+    CRED_UID: u32 = "cred.uid";
+    /// Network namespace.
+    NSPROXY_NET: Pointer = "nsproxy.net_ns";
+    /// Threads of a process that have not begun to exit.
+    SIGNAL_LIVE: u32 = "signal_struct.live";
+    /// `SIGNAL_GROUP_EXIT` and others.
+    SIGNAL_FLAGS: u32 = "signal_struct.flags";
+    /// What the whole process exits with.
+    SIGNAL_GROUP_EXIT_CODE: u32 = "signal_struct.group_exit_code";
+    /// Where a signal comes from: include/linux/signal_types.h.
+    SIGINFO_CODE: i32 = "kernel_siginfo.si_code";
+
+    // Cgroups: include/linux/cgroup-defs.h, include/linux/kernfs.h.
+    /// The cgroup of the unified hierarchy.
+    CSS_SET_CGROUP: Pointer = "css_set.dfl_cgrp";
+    /// A cgroup's directory.
+    CGROUP_KN: Pointer = "cgroup.kn";
+    /// A directory's id.
+    KN_ID: u64 = "kernfs_node.id";
+    /// Its name.
+    KN_NAME: Pointer = "kernfs_node.name";
+    /// The directory it is in; `__parent` since Linux 6.15.
+    KN_PARENT: Pointer = "kernfs_node.__parent" | "kernfs_node.parent";
+
+    // Memory and files: include/linux/mm_types.h, include/linux/fdtable.h, include/linux/fs.h, fs/mount.h.
+    /// Where the arguments begin.
+    MM_ARG_START: u64 = "mm_struct.arg_start";
+    /// Where they end.
+    MM_ARG_END: u64 = "mm_struct.arg_end";
+    /// The executable.
+    MM_EXE_FILE: Pointer = "mm_struct.exe_file";
+    /// The table of a process's files.
+    FILES_FDT: Pointer = "files_struct.fdt";
+    /// How many slots it has.
+    FDT_MAX: u32 = "fdtable.max_fds";
+    /// The slots.
+    FDT_FD: Pointer = "fdtable.fd";
+    /// A socket's file points to the socket here.
+    FILE_PRIVATE: Pointer = "file.private_data";
+    /// The mount a file was opened through.
+    FILE_MNT: Pointer = "file.f_path.mnt";
+    /// Its name in the directory tree.
+    FILE_DENTRY: Pointer = "file.f_path.dentry";
+    /// The top of a mount.
+    MNT_ROOT: Pointer = "vfsmount.mnt_root";
+    /// The public part of a mount.
+    MOUNT_MNT: Place = "mount.mnt";
+    /// The mount it is mounted on; the uppermost one's own.
+    MOUNT_PARENT: Pointer = "mount.mnt_parent";
+    /// The directory it is mounted on.
+    MOUNT_POINT: Pointer = "mount.mnt_mountpoint";
+    /// The directory a name is in; the uppermost one's own.
+    DENTRY_PARENT: Pointer = "dentry.d_parent";
+    /// The name.
+    DENTRY_NAME: Pointer = "dentry.d_name.name";
+}

@@ -1,0 +1,223 @@
+//! Reading kernel memory by declared members, and what is read most: tasks, sockets, flows.
+
+use core::ffi::c_void;
+use core::ptr::read_volatile;
+
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user};
+use redis_trace_common::hook::ARGUMENTS;
+use redis_trace_common::member::{
+    ABSENT, Bit, CGROUP_KN, CRED_UID, CSS_SET_CGROUP, I_INO, INET_SPORT, KN_ID, MEMBERS, Member, NET_INUM, NSPROXY_NET,
+    Place, SIGNAL_FLAGS, SIGNAL_GROUP_EXIT_CODE, SK_BOUND_DEV_IF, SK_DADDR, SK_DPORT, SK_FAMILY, SK_IPV6ONLY, SK_NET,
+    SK_RCV_SADDR, SK_SOCKET, SK_V6_DADDR, SK_V6_RCV_SADDR, SOCKET_INODE, TASK_CGROUPS, TASK_COMM, TASK_CRED,
+    TASK_EXIT_CODE, TASK_LEADER, TASK_NSPROXY, TASK_PID, TASK_SIGNAL, TASK_START, TASK_TGID,
+};
+use redis_trace_common::record::{Flow, Socket, Task};
+
+/// The running kernel's offsets, in the order of [`MEMBERS`]; frozen at load, so the verifier sees constants.
+#[unsafe(no_mangle)]
+static OFFSETS: [u32; MEMBERS.len()] = [ABSENT; MEMBERS.len()];
+
+/// How many arguments the running kernel's hooks have, in the order of [`ARGUMENTS`]; [`ABSENT`] where it has no such hook.
+#[unsafe(no_mangle)]
+static ARGUMENT_COUNTS: [u32; ARGUMENTS.len()] = [ABSENT; ARGUMENTS.len()];
+
+/// `AF_INET`, include/linux/socket.h.
+pub(crate) const AF_INET: u16 = 2;
+/// `AF_INET6`.
+pub(crate) const AF_INET6: u16 = 10;
+/// `IPPROTO_TCP`, include/uapi/linux/in.h.
+pub(crate) const IPPROTO_TCP: u16 = 6;
+/// `PF_EXITING`, include/linux/sched.h.
+pub(crate) const PF_EXITING: u32 = 0x4;
+/// `SIGNAL_GROUP_EXIT`, include/linux/sched/signal.h.
+const SIGNAL_GROUP_EXIT: u32 = 0x4;
+
+/// A member's word; volatile, or it folds to its initial value.
+#[inline(always)]
+fn word<T>(member: Member<T>) -> u32 {
+    unsafe { read_volatile((&raw const OFFSETS).cast::<u32>().add(member.index())) }
+}
+
+/// Whether the running kernel has the member.
+#[inline(always)]
+pub(crate) fn has<T>(member: Member<T>) -> bool {
+    word(member) != ABSENT
+}
+
+/// How many arguments a hook has on the running kernel; `which` is a place in [`ARGUMENTS`].
+#[inline(always)]
+pub(crate) fn arguments(which: usize) -> u32 {
+    unsafe { read_volatile((&raw const ARGUMENT_COUNTS).cast::<u32>().add(which)) }
+}
+
+/// Copies kernel memory; on a fault the destination is zeroed.
+#[inline(always)]
+pub(crate) fn copy<T>(into: *mut T, from: u64) {
+    // Since Linux 5.5; bpf_probe_read_kernel_common() clears the destination when it fails, so the status needs no look.
+    let _ = unsafe { bpf_probe_read_kernel(into.cast::<c_void>(), size_of::<T>() as u32, from as *const c_void) };
+}
+
+/// Copies the caller's memory; on a fault the destination is zeroed.
+#[inline(always)]
+pub(crate) fn copy_user<T>(into: *mut T, from: u64) {
+    let _ = unsafe { bpf_probe_read_user(into.cast::<c_void>(), size_of::<T>() as u32, from as *const c_void) };
+}
+
+/// What lies at an address; zero when nothing does.
+#[inline(always)]
+pub(crate) fn peek<T: Default>(at: u64) -> T {
+    let mut value = T::default();
+    copy(&raw mut value, at);
+    value
+}
+
+/// A member of the structure at `base`; zero when it is absent or cannot be read.
+#[inline(always)]
+pub(crate) fn read<T: Default>(base: u64, member: Member<T>) -> T {
+    let mut value = T::default();
+    if has(member) {
+        copy(&raw mut value, base + u64::from(word(member)));
+    }
+    value
+}
+
+/// Copies a member of the structure at `base` to where it is wanted, zero when it is absent or cannot be read.
+#[inline(always)]
+pub(crate) fn read_into<T: Default>(into: *mut T, base: u64, member: Member<T>) {
+    if has(member) {
+        copy(into, base + u64::from(word(member)));
+    } else {
+        unsafe { into.write(T::default()) };
+    }
+}
+
+/// A bit-field of the structure at `base`; 0 when it is absent.
+#[inline(always)]
+pub(crate) fn read_bit(base: u64, member: Member<Bit>) -> u32 {
+    if !has(member) {
+        return 0;
+    }
+    let bit = word(member);
+    u32::from(peek::<u8>(base + u64::from(bit / 8)) >> (bit % 8) & 1)
+}
+
+/// Where in the structure at `base` a member lies.
+#[inline(always)]
+pub(crate) fn place(base: u64, member: Member<Place>) -> u64 {
+    base + u64::from(word(member))
+}
+
+/// The structure that has the member at `inner`.
+#[inline(always)]
+pub(crate) fn container(inner: u64, member: Member<Place>) -> u64 {
+    inner - u64::from(word(member))
+}
+
+/// The task that runs now: the caller in a system call, anyone in a softirq.
+#[inline(always)]
+pub(crate) fn current() -> u64 {
+    unsafe { bpf_get_current_task() }
+}
+
+/// Describes a task.
+#[inline(always)]
+pub(crate) fn fill_task(into: *mut Task, task: u64) {
+    let leader = read(task, TASK_LEADER);
+    let cgroup = read(read(read(task, TASK_CGROUPS), CSS_SET_CGROUP), CGROUP_KN);
+    unsafe {
+        read_into(&raw mut (*into).pid, task, TASK_TGID);
+        read_into(&raw mut (*into).tid, task, TASK_PID);
+        read_into(&raw mut (*into).uid, read(task, TASK_CRED), CRED_UID);
+        // A task that exits has given its namespaces back: 0 then.
+        read_into(&raw mut (*into).netns, read(read(task, TASK_NSPROXY), NSPROXY_NET), NET_INUM);
+        read_into(&raw mut (*into).start, leader, TASK_START);
+        read_into(&raw mut (*into).cgroup, cgroup, KN_ID);
+        read_into(&raw mut (*into).comm, leader, TASK_COMM);
+    }
+}
+
+/// What wait(2) will say of a task's process: wait_task_zombie() in kernel/exit.c.
+#[inline(always)]
+pub(crate) fn exit_code(task: u64) -> u32 {
+    let signal = read(task, TASK_SIGNAL);
+    if read(signal, SIGNAL_FLAGS) & SIGNAL_GROUP_EXIT != 0 {
+        read(signal, SIGNAL_GROUP_EXIT_CODE)
+    } else {
+        read(read(task, TASK_LEADER), TASK_EXIT_CODE)
+    }
+}
+
+/// Writes an IPv4 address as IPv6 has it mapped, `::ffff:a.b.c.d`.
+#[inline(always)]
+pub(crate) fn mapped(into: *mut [u8; 16], address: [u8; 4]) {
+    let words = into.cast::<u32>();
+    unsafe {
+        words.write(0);
+        words.add(1).write(0);
+        words.add(2).write(u32::from_be(0xffff));
+        words.add(3).write(u32::from_ne_bytes(address));
+    }
+}
+
+/// A sock's local port; `inet_sport` still has it when `tcp_set_state(sk, TCP_CLOSE)` gave the port back.
+#[inline(always)]
+pub(crate) fn local_port(sk: u64) -> u16 {
+    u16::from_be(read(sk, INET_SPORT))
+}
+
+/// Describes the connection of a client's sock.
+#[inline(always)]
+pub(crate) fn fill_flow(into: *mut Flow, sk: u64) {
+    unsafe {
+        (&raw mut (*into).netns).write(read(read(sk, SK_NET), NET_INUM));
+        (&raw mut (*into).protocol).write(IPPROTO_TCP);
+        if read(sk, SK_FAMILY) == AF_INET6 {
+            read_into(&raw mut (*into).client, sk, SK_V6_RCV_SADDR);
+            read_into(&raw mut (*into).server, sk, SK_V6_DADDR);
+            // A mapped address is dialled by IPv4, whatever the socket: ipv6_addr_v4mapped(), include/net/ipv6.h.
+            let server = (&raw const (*into).server).cast::<u32>();
+            let is_mapped = (*server | *server.add(1) | (*server.add(2) ^ u32::from_be(0xffff))) == 0;
+            (&raw mut (*into).family).write(if is_mapped { AF_INET } else { AF_INET6 });
+        } else {
+            mapped(&raw mut (*into).client, read(sk, SK_RCV_SADDR));
+            mapped(&raw mut (*into).server, read(sk, SK_DADDR));
+            (&raw mut (*into).family).write(AF_INET);
+        }
+        (&raw mut (*into).client_port).write(local_port(sk));
+        (&raw mut (*into).server_port).write(u16::from_be(read(sk, SK_DPORT)));
+        (&raw mut (*into).ifindex).write(read(sk, SK_BOUND_DEV_IF));
+    }
+}
+
+/// Describes a sock but for its address and port.
+#[inline(always)]
+pub(crate) fn fill_socket(into: *mut Socket, sk: u64) {
+    unsafe {
+        (&raw mut (*into).cookie).write(sk);
+        (&raw mut (*into).inode).write(inode(sk));
+        (&raw mut (*into).netns).write(read(read(sk, SK_NET), NET_INUM));
+        (&raw mut (*into).family).write(read(sk, SK_FAMILY));
+        (&raw mut (*into).ifindex).write(read(sk, SK_BOUND_DEV_IF));
+        (&raw mut (*into).v6only).write(read_bit(sk, SK_IPV6ONLY));
+    }
+}
+
+/// Adds the address and port that a sock has.
+#[inline(always)]
+pub(crate) fn fill_local(into: *mut Socket, sk: u64) {
+    unsafe {
+        (&raw mut (*into).port).write(local_port(sk));
+        if read(sk, SK_FAMILY) == AF_INET6 {
+            read_into(&raw mut (*into).address, sk, SK_V6_RCV_SADDR);
+        } else {
+            mapped(&raw mut (*into).address, read(sk, SK_RCV_SADDR));
+        }
+    }
+}
+
+/// The inode of a sock's file, 0 when it has none: SOCK_INODE(), include/net/sock.h.
+#[inline(always)]
+fn inode(sk: u64) -> u64 {
+    let socket = read(sk, SK_SOCKET);
+    if socket == 0 { 0 } else { read(place(socket, SOCKET_INODE), I_INO) }
+}

@@ -1,0 +1,153 @@
+//! bind(2) and listen(2) on TCP sockets: the failures, and the ports that were taken.
+
+use aya_ebpf::macros::{fexit, tracepoint};
+use aya_ebpf::programs::{FExitContext, TracePointContext};
+use redis_trace_common::member::{SK_PROTOCOL, SK_TYPE, SOCKET_SK};
+use redis_trace_common::record::Bind;
+
+use super::{syscall, who};
+use crate::emit::send;
+use crate::kernel::{
+    AF_INET, AF_INET6, IPPROTO_TCP, copy, copy_user, current, fill_local, fill_socket, fill_task, mapped, read,
+};
+
+/// `IPPROTO_MPTCP`, include/uapi/linux/in.h.
+const IPPROTO_MPTCP: u16 = 262;
+/// `SOCK_STREAM`, include/linux/net.h.
+const SOCK_STREAM: u16 = 1;
+
+/// `struct sockaddr_in` and the beginning of `struct sockaddr_in6`, include/uapi/linux/in.h, in6.h.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Asked {
+    family: u16,
+    port: u16,
+    v4: [u8; 4],
+    v6: [u8; 16],
+}
+
+/// `int inet_bind(struct socket *sock, struct sockaddr *uaddr, int addr_len)`, net/ipv4/af_inet.c.
+#[fexit(function = "inet_bind")]
+pub(crate) fn bound_v4(ctx: FExitContext) -> u32 {
+    bound(&ctx);
+    0
+}
+
+/// `int inet6_bind(struct socket *sock, struct sockaddr *uaddr, int addr_len)`, net/ipv6/af_inet6.c.
+#[fexit(function = "inet6_bind")]
+pub(crate) fn bound_v6(ctx: FExitContext) -> u32 {
+    bound(&ctx);
+    0
+}
+
+/// `int inet_listen(struct socket *sock, int backlog)`, net/ipv4/af_inet.c.
+#[fexit(function = "inet_listen")]
+pub(crate) fn listened(ctx: FExitContext) -> u32 {
+    // The return value stands behind the arguments; bpf_get_func_ret() is only there since Linux 5.17.
+    tell_listen(read(ctx.arg(0), SOCKET_SK), ctx.arg(2));
+    0
+}
+
+/// Enters bind(2): `{ int fd; struct sockaddr *umyaddr; int addrlen }`.
+#[tracepoint(category = "syscalls", name = "sys_enter_bind")]
+pub(crate) fn enter_bind(ctx: TracePointContext) -> u32 {
+    syscall::enter(&ctx);
+    0
+}
+
+/// Leaves bind(2).
+#[tracepoint(category = "syscalls", name = "sys_exit_bind")]
+pub(crate) fn exit_bind(ctx: TracePointContext) -> u32 {
+    if let Some((call, sk, result)) = syscall::exit(&ctx) {
+        let mut asked = Asked::default();
+        syscall_address(&raw mut asked, call.address);
+        tell_bind(sk, &asked, result);
+    }
+    0
+}
+
+/// Enters listen(2): `{ int fd; int backlog }`.
+#[tracepoint(category = "syscalls", name = "sys_enter_listen")]
+pub(crate) fn enter_listen(ctx: TracePointContext) -> u32 {
+    syscall::enter(&ctx);
+    0
+}
+
+/// Leaves listen(2).
+#[tracepoint(category = "syscalls", name = "sys_exit_listen")]
+pub(crate) fn exit_listen(ctx: TracePointContext) -> u32 {
+    if let Some((_, sk, result)) = syscall::exit(&ctx) {
+        tell_listen(sk, result);
+    }
+    0
+}
+
+/// A bind(2) that came to the protocol family.
+#[inline(always)]
+fn bound(ctx: &FExitContext) {
+    let mut asked = Asked::default();
+    copy(&raw mut asked, ctx.arg(1));
+    tell_bind(read(ctx.arg(0), SOCKET_SK), &asked, ctx.arg(3));
+}
+
+/// Reads an address from the caller's memory, which the call itself has just read.
+#[inline(always)]
+fn syscall_address(into: *mut Asked, address: u64) {
+    unsafe {
+        // An IPv4 address ends where its memory may: it is read no further.
+        copy_user(into.cast::<u64>(), address);
+        if (*into).family == AF_INET6 {
+            copy_user(&raw mut (*into).v6, address + 8);
+        }
+    }
+}
+
+/// Whether a sock is of TCP, or of MPTCP, which falls back to it.
+#[inline(always)]
+fn is_tcp(sk: u64) -> bool {
+    let protocol = read(sk, SK_PROTOCOL);
+    read(sk, SK_TYPE) == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP)
+}
+
+/// Tells of a bind that failed, or took a port that was asked for.
+#[inline(always)]
+fn tell_bind(sk: u64, asked: &Asked, result: i32) {
+    let inet = asked.family == AF_INET || asked.family == AF_INET6;
+    if !inet || !is_tcp(sk) || (result == 0 && asked.port == 0) {
+        return;
+    }
+    let task = current();
+    send::<Bind>(|record| unsafe {
+        let socket = &raw mut (*record).socket;
+        fill_socket(socket, sk);
+        (&raw mut (*socket).port).write(u16::from_be(asked.port));
+        if asked.family == AF_INET6 {
+            (&raw mut (*socket).address).write(asked.v6);
+        } else {
+            mapped(&raw mut (*socket).address, asked.v4);
+        }
+        fill_task(&raw mut (*record).task, task);
+        (&raw mut (*record).errno).write(result.unsigned_abs());
+        (&raw mut (*record).listen).write(0);
+    });
+    if result != 0 {
+        who::watch(task);
+    }
+}
+
+/// Tells of a listen that failed; one that did not is told where the socket's state changes.
+#[inline(always)]
+fn tell_listen(sk: u64, result: i32) {
+    if result == 0 || !is_tcp(sk) {
+        return;
+    }
+    let task = current();
+    send::<Bind>(|record| unsafe {
+        fill_socket(&raw mut (*record).socket, sk);
+        fill_local(&raw mut (*record).socket, sk);
+        fill_task(&raw mut (*record).task, task);
+        (&raw mut (*record).errno).write(result.unsigned_abs());
+        (&raw mut (*record).listen).write(1);
+    });
+    who::watch(task);
+}

@@ -1,0 +1,37 @@
+//! Listeners that come and go.
+
+use redis_trace_common::member::{SK_MAX_ACK_BACKLOG, TASK_FLAGS};
+use redis_trace_common::record::{ListenDown, ListenUp};
+
+use super::who;
+use crate::emit::send;
+use crate::kernel::{PF_EXITING, current, exit_code, fill_local, fill_socket, fill_task, read};
+
+/// listen(2) on a TCP socket: inet_csk_listen_start(), in the caller's context. It may still fail to get the port, and then
+/// the socket closes again at once.
+#[inline(always)]
+pub(crate) fn up(sk: u64) {
+    let task = current();
+    send::<ListenUp>(|record| unsafe {
+        fill_socket(&raw mut (*record).socket, sk);
+        fill_local(&raw mut (*record).socket, sk);
+        fill_task(&raw mut (*record).task, task);
+        (&raw mut (*record).backlog).write(read(sk, SK_MAX_ACK_BACKLOG));
+        (&raw mut (*record).reserved).write(0);
+    });
+    who::watch(task);
+}
+
+/// close(2), shutdown(2), or the exit of the last that held it: __tcp_close(), tcp_disconnect().
+#[inline(always)]
+pub(crate) fn down(sk: u64) {
+    let task = current();
+    let exiting = read(task, TASK_FLAGS) & PF_EXITING != 0;
+    send::<ListenDown>(|record| unsafe {
+        fill_socket(&raw mut (*record).socket, sk);
+        fill_local(&raw mut (*record).socket, sk);
+        fill_task(&raw mut (*record).task, task);
+        (&raw mut (*record).exiting).write(u32::from(exiting));
+        (&raw mut (*record).exit_code).write(if exiting { exit_code(task) } else { 0 });
+    });
+}

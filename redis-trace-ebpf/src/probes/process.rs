@@ -1,0 +1,69 @@
+//! Processes that serve: how they are started, and how they end.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use redis_trace_common::member::{
+    MM_ARG_END, MM_ARG_START, SIGNAL_LIVE, TASK_COMM, TASK_MM, TASK_PARENT, TASK_SIGNAL, TASK_TGID,
+};
+use redis_trace_common::record::{ARGV_LEN, Exec, Exit};
+
+use super::who;
+use crate::emit::send;
+use crate::kernel::{exit_code, fill_task, read};
+use crate::maps::{INTRODUCED, SERVERS, WATCHED};
+
+/// `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`, include/trace/events/sched.h.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub(crate) fn exec(ctx: RawTracePointContext) -> i32 {
+    let task = ctx.arg(0);
+    // What was said of the process before is no longer true.
+    let _ = INTRODUCED.remove(&read(task, TASK_TGID));
+    if unsafe { SERVERS.get(&read(task, TASK_COMM)) }.is_none() {
+        return 0;
+    }
+    let mm = read(task, TASK_MM);
+    let (start, end) = (read(mm, MM_ARG_START), read(mm, MM_ARG_END));
+    let length = end.wrapping_sub(start);
+    let length = if length > ARGV_LEN as u64 { ARGV_LEN as u32 } else { length as u32 };
+    send::<Exec>(|record| unsafe {
+        fill_task(&raw mut (*record).task, task);
+        (&raw mut (*record).parent).write(read(read(task, TASK_PARENT), TASK_TGID));
+        (&raw mut (*record).length).write(length);
+        bpf_probe_read_user((&raw mut (*record).argv).cast::<c_void>(), length, start as *const c_void);
+    });
+    who::watch(task);
+    0
+}
+
+/// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`: a server's daemon is a child of what was
+/// executed.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub(crate) fn fork(ctx: RawTracePointContext) -> i32 {
+    let (parent, child) = (read(ctx.arg(0), TASK_TGID), read(ctx.arg(1), TASK_TGID));
+    if parent != child && unsafe { WATCHED.get(&parent) }.is_some() {
+        let _ = WATCHED.insert(&child, &1, 0);
+    }
+    0
+}
+
+/// `sched_process_exit(struct task_struct *p[, bool group_dead])`, the flag since Linux 6.16: a thread exits, do_exit().
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub(crate) fn exit(ctx: RawTracePointContext) -> i32 {
+    let task = ctx.arg(0);
+    let process = read(task, TASK_TGID);
+    if unsafe { WATCHED.get(&process) }.is_none() || read(read(task, TASK_SIGNAL), SIGNAL_LIVE) != 0 {
+        return 0;
+    }
+    // The last two threads may both find none alive: the one that strikes the process off the list tells.
+    if WATCHED.remove(&process).is_ok() {
+        send::<Exit>(|record| unsafe {
+            fill_task(&raw mut (*record).task, task);
+            (&raw mut (*record).exit_code).write(exit_code(task));
+            (&raw mut (*record).reserved).write(0);
+        });
+    }
+    0
+}

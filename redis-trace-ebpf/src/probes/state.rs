@@ -1,0 +1,36 @@
+//! Where TCP sockets change state: the client end of a dial, and listeners that come and go.
+
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use redis_trace_common::member::SK_PROTOCOL;
+
+use super::{connect, listen};
+use crate::kernel::{IPPROTO_TCP, read};
+
+/// `TCP_ESTABLISHED`, include/net/tcp_states.h.
+const ESTABLISHED: u32 = 1;
+/// `TCP_SYN_SENT`.
+const SYN_SENT: u32 = 2;
+/// `TCP_CLOSE`.
+const CLOSE: u32 = 7;
+/// `TCP_LISTEN`.
+const LISTEN: u32 = 10;
+
+/// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, include/trace/events/sock.h.
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub(crate) fn state(ctx: RawTracePointContext) -> i32 {
+    let (sk, old, new) = (ctx.arg::<u64>(0), ctx.arg::<u32>(1), ctx.arg::<u32>(2));
+    let ours = matches!((old, new), (SYN_SENT, _) | (CLOSE, SYN_SENT | LISTEN) | (LISTEN, CLOSE));
+    // An MPTCP socket mirrors what its first TCP socket does.
+    if !ours || read(sk, SK_PROTOCOL) != IPPROTO_TCP {
+        return 0;
+    }
+    match (old, new) {
+        (CLOSE, SYN_SENT) => connect::dialled(sk),
+        (SYN_SENT, ESTABLISHED) => connect::connected(sk),
+        (SYN_SENT, _) => connect::failed(sk),
+        (CLOSE, _) => listen::up(sk),
+        _ => listen::down(sk),
+    }
+    0
+}

@@ -1,0 +1,92 @@
+//! connect(2) on unix stream sockets: the failures.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
+use aya_ebpf::macros::{fexit, tracepoint};
+use aya_ebpf::programs::{FExitContext, TracePointContext};
+use redis_trace_common::member::{SK_FAMILY, SK_TYPE, SOCKET_SK};
+use redis_trace_common::record::{UNIX_PATH_LEN, UnixConnect};
+
+use super::{syscall, who};
+use crate::emit::send;
+use crate::kernel::{copy_user, current, fill_task, read};
+use crate::maps::Call;
+
+/// `AF_UNIX`, include/linux/socket.h.
+const AF_UNIX: u16 = 1;
+/// `SOCK_STREAM`, include/linux/net.h.
+const SOCK_STREAM: u16 = 1;
+/// Where `sun_path` begins in `struct sockaddr_un`, include/uapi/linux/un.h.
+const SUN_PATH: u64 = 2;
+
+/// Whose memory an address is in.
+#[derive(Clone, Copy)]
+enum Memory {
+    /// The kernel's copy.
+    Kernel,
+    /// The caller's.
+    User,
+}
+
+/// `int unix_stream_connect(struct socket *sock, struct sockaddr *uaddr, int addr_len, int flags)`, net/unix/af_unix.c.
+#[fexit(function = "unix_stream_connect")]
+pub(crate) fn unix_connected(ctx: FExitContext) -> u32 {
+    // The return value stands behind the arguments; bpf_get_func_ret() is only there since Linux 5.17.
+    tell(read(ctx.arg(0), SOCKET_SK), ctx.arg(1), ctx.arg(2), ctx.arg(4), Memory::Kernel);
+    0
+}
+
+/// Enters connect(2): `{ int fd; struct sockaddr *uservaddr; int addrlen }`.
+#[tracepoint(category = "syscalls", name = "sys_enter_connect")]
+pub(crate) fn enter_connect(ctx: TracePointContext) -> u32 {
+    let address = syscall::argument(&ctx, 1);
+    let mut family = 0_u16;
+    copy_user(&raw mut family, address);
+    if family == AF_UNIX {
+        let length = syscall::argument(&ctx, 2);
+        syscall::remember(&Call { fd: syscall::argument(&ctx, 0), address, length });
+    }
+    0
+}
+
+/// Leaves connect(2).
+#[tracepoint(category = "syscalls", name = "sys_exit_connect")]
+pub(crate) fn exit_connect(ctx: TracePointContext) -> u32 {
+    if let Some((call, sk, result)) = syscall::exit(&ctx) {
+        tell(sk, call.address, call.length, result, Memory::User);
+    }
+    0
+}
+
+/// Whether a server or the way to it turned the caller away: not for EINPROGRESS, EINTR, EISCONN and the like.
+#[inline(always)]
+fn turned_away(errno: u32) -> bool {
+    // EPERM, ENOENT, EAGAIN, EACCES, ENOTDIR, ELOOP, EPROTOTYPE, ECONNREFUSED: include/uapi/asm-generic/errno*.h.
+    matches!(errno, 1 | 2 | 11 | 13 | 20 | 40 | 91 | 111)
+}
+
+/// Tells of a unix stream socket that was turned away.
+#[inline(always)]
+fn tell(sk: u64, address: u64, length: u64, result: i32, memory: Memory) {
+    let errno = result.unsigned_abs();
+    if result >= 0 || !turned_away(errno) || read(sk, SK_FAMILY) != AF_UNIX || read(sk, SK_TYPE) != SOCK_STREAM {
+        return;
+    }
+    let task = current();
+    // A length is an int; one that is too short or too long the kernel has refused with EINVAL: unix_validate_addr().
+    let length = (length as u32).wrapping_sub(SUN_PATH as u32);
+    let length = if length > UNIX_PATH_LEN as u32 { 0 } else { length };
+    send::<UnixConnect>(|record| unsafe {
+        fill_task(&raw mut (*record).task, task);
+        (&raw mut (*record).errno).write(errno);
+        (&raw mut (*record).length).write(length);
+        (&raw mut (*record).reserved).write(0);
+        let (path, from) = ((&raw mut (*record).path).cast::<c_void>(), (address + SUN_PATH) as *const c_void);
+        match memory {
+            Memory::Kernel => bpf_probe_read_kernel(path, length, from),
+            Memory::User => bpf_probe_read_user(path, length, from),
+        };
+    });
+    who::introduce_task(task);
+}

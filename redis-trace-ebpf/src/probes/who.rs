@@ -1,0 +1,116 @@
+//! What a process is: told once, when it first matters.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
+use redis_trace_common::member::{
+    CGROUP_KN, CSS_SET_CGROUP, DENTRY_NAME, DENTRY_PARENT, FILE_DENTRY, FILE_MNT, KN_NAME, KN_PARENT, MM_EXE_FILE,
+    MNT_ROOT, MOUNT_MNT, MOUNT_PARENT, MOUNT_POINT, TASK_CGROUPS, TASK_LEADER, TASK_MM, TASK_PARENT, TASK_START,
+    TASK_TGID,
+};
+use redis_trace_common::record::{PATH_LEN, Who};
+
+use crate::emit::send_roomy;
+use crate::kernel::{container, fill_task, place, read};
+use crate::maps::{INTRODUCED, WATCHED};
+
+/// The longest name of a directory entry and its NUL: `NAME_MAX`, include/uapi/linux/limits.h.
+const NAME_ROOM: usize = 256;
+/// Directories and mounts that are gone through at most.
+const DEPTH: usize = 32;
+
+/// Keeps an eye on a task's process until it ends, and tells what it is.
+#[inline(always)]
+pub(crate) fn watch(task: u64) {
+    let _ = WATCHED.insert(&read(task, TASK_TGID), &1, 0);
+    introduce_task(task);
+}
+
+/// Tells what the process of a task is that runs now.
+#[inline(always)]
+pub(crate) fn introduce_task(task: u64) {
+    introduce(task, read(task, TASK_TGID), read(read(task, TASK_LEADER), TASK_START));
+}
+
+/// Tells what a process is, by a pointer to one of its tasks that may be stale: only if it is still that process's.
+#[inline(always)]
+pub(crate) fn introduce(task: u64, pid: u32, start: u64) {
+    if unsafe { INTRODUCED.get(&pid) }.is_some_and(|known| *known == start) {
+        return;
+    }
+    if read(task, TASK_TGID) != pid || read(read(task, TASK_LEADER), TASK_START) != start {
+        return;
+    }
+    // A path is written until it has passed its end: the first into the second, the second into the slack.
+    let sent = send_roomy::<Who, NAME_ROOM>(|record| unsafe {
+        fill_task(&raw mut (*record).task, task);
+        (&raw mut (*record).parent).write(read(read(task, TASK_PARENT), TASK_TGID));
+        (&raw mut (*record).reserved).write(0);
+        let exe = fill_exe((&raw mut (*record).exe).cast(), task);
+        (&raw mut (*record).exe_length).write(exe);
+        let cgroup = fill_cgroup((&raw mut (*record).cgroup).cast(), task);
+        (&raw mut (*record).cgroup_length).write(cgroup);
+    });
+    if sent {
+        let _ = INTRODUCED.insert(&pid, &start, 0);
+    }
+}
+
+/// Appends a name and its NUL; the length of what there is then.
+#[inline(always)]
+unsafe fn append(path: *mut u8, length: usize, name: u64) -> usize {
+    let to = unsafe { path.add(length) }.cast::<c_void>();
+    let written = unsafe { bpf_probe_read_kernel_str(to, NAME_ROOM as u32, name as *const c_void) };
+    // Negative for a name that cannot be read.
+    if written > 0 && written <= NAME_ROOM as i64 { length + written as usize } else { length }
+}
+
+/// The part of a length that the record has room for.
+#[inline(always)]
+fn capped(length: usize) -> u32 {
+    if length > PATH_LEN { PATH_LEN as u32 } else { length as u32 }
+}
+
+/// Writes the path of a task's executable: prepend_path(), fs/d_path.c, but for its root, so that it is the host's path.
+#[inline(always)]
+unsafe fn fill_exe(path: *mut u8, task: u64) -> u32 {
+    let file = read(read(task, TASK_MM), MM_EXE_FILE);
+    let (mut mnt, mut dentry) = (read(file, FILE_MNT), read(file, FILE_DENTRY));
+    let mut length = 0;
+    for _ in 0..DEPTH {
+        if dentry == 0 || length >= PATH_LEN {
+            break;
+        }
+        if dentry == read(mnt, MNT_ROOT) {
+            let mount = container(mnt, MOUNT_MNT);
+            let parent = read(mount, MOUNT_PARENT);
+            if parent == mount || parent == 0 {
+                // The root: an empty name.
+                unsafe { path.add(length).write(0) };
+                length += 1;
+                break;
+            }
+            dentry = read(mount, MOUNT_POINT);
+            mnt = place(parent, MOUNT_MNT);
+        } else {
+            length = unsafe { append(path, length, read(dentry, DENTRY_NAME)) };
+            dentry = read(dentry, DENTRY_PARENT);
+        }
+    }
+    capped(length)
+}
+
+/// Writes the path of a task's cgroup in the unified hierarchy, whose root has an empty name: kernfs_path_from_node().
+#[inline(always)]
+unsafe fn fill_cgroup(path: *mut u8, task: u64) -> u32 {
+    let mut kn = read(read(read(task, TASK_CGROUPS), CSS_SET_CGROUP), CGROUP_KN);
+    let mut length = 0;
+    for _ in 0..DEPTH {
+        if kn == 0 || length >= PATH_LEN {
+            break;
+        }
+        length = unsafe { append(path, length, read(kn, KN_NAME)) };
+        kn = read(kn, KN_PARENT);
+    }
+    capped(length)
+}
