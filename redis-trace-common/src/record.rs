@@ -154,6 +154,16 @@ macro_rules! records {
         #[repr(u32)]
         pub enum Number { $($(#[$doc])* $name = $number,)* }
 
+        impl Number {
+            /// Every kind of record.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// What it is called in the source.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+        }
+
         /// Any record, decoded.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Record { $($(#[$doc])* $name($name),)* }
@@ -170,7 +180,7 @@ macro_rules! records {
         }
 
         /// How many kinds of record there are, plus one for the number 0 that is never sent.
-        pub const NUMBERS: usize = 1 + [$(Number::$name),*].len();
+        pub const NUMBERS: usize = 1 + Number::ALL.len();
     };
 }
 

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod commands;
 pub mod failure;
 pub mod host;
+pub mod kernel;
 pub mod redis;
 pub mod sink;
 pub mod trace;

@@ -1,0 +1,386 @@
+//! The running kernel's own description of its types, read as far as probes need it: offsets of members, counts of
+//! arguments, names of numbers.
+//!
+//! Format: Documentation/bpf/btf.rst and include/uapi/linux/btf.h. What this reader does not know it steps over by the
+//! layout that the file brings along (since Linux 7.1); without one an unknown kind ends the reading.
+
+use redis_trace_common::member::Shape;
+
+/// `/sys/kernel/btf/vmlinux`, parsed.
+pub struct Btf {
+    bytes: Vec<u8>,
+    strings: usize,
+    types: Vec<Type>,
+}
+
+/// `struct btf_type`, and where what follows it begins.
+#[derive(Clone, Copy, Default)]
+struct Type {
+    name: u32,
+    info: u32,
+    /// A size, or the type it refers to.
+    size: u32,
+    details: usize,
+}
+
+/// One thing a [`Type`] lists: a member, an argument, an enumerator.
+struct Item {
+    name: u32,
+    kind: u32,
+    /// Of a member: where it is.
+    offset: u32,
+}
+
+/// A member that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Found {
+    bits: u32,
+    /// Width of a bit-field, 0 for a plain member.
+    width: u32,
+    kind: u32,
+}
+
+/// Why bytes are not BTF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BtfError {
+    /// No magic, or a header that points outside the file.
+    #[error("its header is not BTF's")]
+    Header,
+    /// A type that is neither known nor described.
+    #[error("it has types of a kind ({0}) that this version does not know and that it does not describe")]
+    Kind(u32),
+}
+
+const INT: u32 = 1;
+const POINTER: u32 = 2;
+const ARRAY: u32 = 3;
+const STRUCT: u32 = 4;
+const UNION: u32 = 5;
+const ENUM: u32 = 6;
+const TYPEDEF: u32 = 8;
+const VOLATILE: u32 = 9;
+const CONST: u32 = 10;
+const RESTRICT: u32 = 11;
+const FUNC: u32 = 12;
+const FUNC_PROTO: u32 = 13;
+const FLOAT: u32 = 16;
+const TYPE_TAG: u32 = 18;
+const ENUM64: u32 = 19;
+
+/// Bytes that follow a type of each known kind: once, and for each thing it lists.
+const LAYOUT: [(usize, usize); 20] = [
+    (0, 0),
+    (4, 0), // INT
+    (0, 0),
+    (12, 0), // ARRAY
+    (0, 12), // STRUCT
+    (0, 12), // UNION
+    (0, 8),  // ENUM
+    (0, 0),
+    (0, 0),
+    (0, 0),
+    (0, 0),
+    (0, 0),
+    (0, 0),
+    (0, 8),  // FUNC_PROTO
+    (4, 0),  // VAR
+    (0, 12), // DATASEC
+    (0, 0),
+    (4, 0), // DECL_TAG
+    (0, 0),
+    (0, 12), // ENUM64
+];
+
+/// How deep types may refer to one another; a kernel's go a few deep, a broken file's in circles.
+const DEPTH: u32 = 10;
+
+impl Type {
+    /// 7 bits since Linux 7.1; the two above the old 5 were always zero.
+    fn kind(self) -> u32 {
+        self.info >> 24 & 0x7f
+    }
+
+    /// How many things it lists: 24 bits since Linux 7.1, of which the upper 8 were always zero.
+    fn count(self) -> usize {
+        (self.info & 0xff_ffff) as usize
+    }
+
+    /// Its members say whether they are bit-fields.
+    fn has_bit_fields(self) -> bool {
+        self.info >> 31 == 1
+    }
+}
+
+impl Btf {
+    /// Parses the bytes of a BTF file.
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, BtfError> {
+        let header = |at| word(&bytes, at).map(|word| word as usize).ok_or(BtfError::Header);
+        if bytes.get(..2) != Some(&[0x9f, 0xeb]) {
+            return Err(BtfError::Header);
+        }
+        let (length, types, types_length) = (header(4)?, header(8)?, header(12)?);
+        // Since Linux 7.1: `struct btf_layout { __u8 info_sz; __u8 elem_sz; __u16 flags; }` for each kind.
+        let layout = if length >= 32 { (length + header(24)?, header(28)? / 4) } else { (0, 0) };
+        let strings = length + header(16)?;
+        let mut btf = Self { bytes, strings, types: vec![Type::default()] };
+        let (mut at, end) = (length + types, length + types + types_length);
+        while at < end {
+            let word = |n: usize| word(&btf.bytes, at + 4 * n).ok_or(BtfError::Header);
+            let ty = Type { name: word(0)?, info: word(1)?, size: word(2)?, details: at + 12 };
+            let (once, each) = btf.sizes(ty.kind() as usize, layout).ok_or(BtfError::Kind(ty.kind()))?;
+            at = ty.details + once + each * ty.count();
+            btf.types.push(ty);
+        }
+        Ok(btf)
+    }
+
+    /// Bytes that follow a type of this kind.
+    fn sizes(&self, kind: usize, (layout, kinds): (usize, usize)) -> Option<(usize, usize)> {
+        if let Some(known) = LAYOUT.get(kind) {
+            return Some(*known);
+        }
+        let described = self.bytes.get(layout + 4 * kind..)?;
+        (kind < kinds).then_some((usize::from(*described.first()?), usize::from(*described.get(1)?)))
+    }
+
+    /// The word that a probe gets for the first of these paths that the kernel has in this shape.
+    pub fn member(&self, paths: &[&str], shape: Shape) -> Option<u32> {
+        paths.iter().find_map(|path| {
+            let (structure, members) = path.split_once('.')?;
+            let mut words = self.named(structure, &[STRUCT, UNION]).filter_map(|ty| {
+                let found = self.find(ty, members, 0, DEPTH)?;
+                self.fits(found, shape)
+            });
+            let word = words.next()?;
+            // Two structures of one name, and the member elsewhere in the second: it could be either.
+            words.all(|other| other == word).then_some(word)
+        })
+    }
+
+    /// The word of a member that has the shape wanted.
+    fn fits(&self, found: Found, shape: Shape) -> Option<u32> {
+        let fits = match shape {
+            Shape::Bit => found.width == 1,
+            Shape::Bytes(size) => found.width == 0 && self.size(found.kind, DEPTH) == Some(size),
+            Shape::Any => found.width == 0,
+        };
+        fits.then_some(if shape == Shape::Bit { found.bits } else { found.bits / 8 })
+    }
+
+    /// How many arguments a function has.
+    pub fn function_arguments(&self, name: &str) -> Option<u32> {
+        self.named(name, &[FUNC]).find_map(|function| self.prototype(function.size))
+    }
+
+    /// How many arguments a tracepoint has: `typedef void (*btf_trace_NAME)(void *, …)`, include/trace/bpf_probe.h.
+    pub fn tracepoint_arguments(&self, name: &str) -> Option<u32> {
+        let typedef = self.named(&format!("btf_trace_{name}"), &[TYPEDEF]).next()?;
+        let pointer = self.types.get(typedef.size as usize)?;
+        self.prototype(pointer.size)?.checked_sub(1)
+    }
+
+    fn prototype(&self, id: u32) -> Option<u32> {
+        let ty = self.types.get(id as usize)?;
+        (ty.kind() == FUNC_PROTO).then_some(ty.info & 0xff_ffff)
+    }
+
+    /// The names of an enumeration's values up to 255, by value; empty when the kernel has none of that name.
+    pub fn enumerators(&self, name: &str) -> Vec<Option<String>> {
+        let mut names = Vec::new();
+        let Some(ty) = self.named(name, &[ENUM]).next() else {
+            return names;
+        };
+        for index in 0..ty.count() {
+            let Some(item) = self.item(ty, index, 8) else { break };
+            let value = item.kind as usize;
+            if value < 256 {
+                names.resize(names.len().max(value + 1), None);
+                names[value] = Some(String::from_utf8_lossy(self.string(item.name)).into_owned());
+            }
+        }
+        names
+    }
+
+    /// The types of a name that are of one of these kinds.
+    fn named(&self, name: &str, kinds: &[u32]) -> impl Iterator<Item = Type> {
+        self.types.iter().copied().filter(move |ty| kinds.contains(&ty.kind()) && self.is(ty.name, name))
+    }
+
+    fn is(&self, at: u32, name: &str) -> bool {
+        let bytes = self.bytes.get(self.strings + at as usize..).unwrap_or_default();
+        bytes.starts_with(name.as_bytes()) && bytes.get(name.len()) == Some(&0)
+    }
+
+    fn string(&self, at: u32) -> &[u8] {
+        let bytes = self.bytes.get(self.strings + at as usize..).unwrap_or_default();
+        bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+
+    fn item(&self, ty: Type, index: usize, size: usize) -> Option<Item> {
+        let at = ty.details + index * size;
+        Some(Item {
+            name: word(&self.bytes, at)?,
+            kind: word(&self.bytes, at + 4)?,
+            offset: if size > 8 { word(&self.bytes, at + 8)? } else { 0 },
+        })
+    }
+
+    /// Finds a member by its path, through anonymous structures too.
+    fn find(&self, ty: Type, path: &str, base: u32, depth: u32) -> Option<Found> {
+        let depth = depth.checked_sub(1)?;
+        let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
+        (0..ty.count()).map_while(|index| self.item(ty, index, 12)).find_map(|member| {
+            let (bits, width) = if ty.has_bit_fields() {
+                (member.offset & 0xff_ffff, member.offset >> 24)
+            } else {
+                (member.offset, 0)
+            };
+            let bits = base.checked_add(bits)?;
+            if self.string(member.name).is_empty() {
+                return self.find(self.structure(member.kind)?, path, bits, depth);
+            }
+            match rest {
+                _ if !self.is(member.name, name) => None,
+                None => Some(Found { bits, width, kind: member.kind }),
+                Some(rest) => self.find(self.structure(member.kind)?, rest, bits, depth),
+            }
+        })
+    }
+
+    /// The type behind `typedef`, `const` and the like.
+    fn plain(&self, mut id: u32) -> Option<Type> {
+        for _ in 0..DEPTH {
+            let ty = *self.types.get(id as usize)?;
+            match ty.kind() {
+                TYPEDEF | VOLATILE | CONST | RESTRICT | TYPE_TAG => id = ty.size,
+                _ => return Some(ty),
+            }
+        }
+        None
+    }
+
+    fn structure(&self, id: u32) -> Option<Type> {
+        self.plain(id).filter(|ty| matches!(ty.kind(), STRUCT | UNION))
+    }
+
+    /// How many bytes a type takes.
+    fn size(&self, id: u32, depth: u32) -> Option<u32> {
+        let depth = depth.checked_sub(1)?;
+        let ty = self.plain(id)?;
+        match ty.kind() {
+            INT | STRUCT | UNION | ENUM | ENUM64 | FLOAT => Some(ty.size),
+            POINTER => Some(8),
+            ARRAY => {
+                let element = self.size(word(&self.bytes, ty.details)?, depth)?;
+                element.checked_mul(word(&self.bytes, ty.details + 8)?)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The word at a place.
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Builds BTF: words of types, and strings by their place.
+    fn file(types: &[u32], strings: &[u8], layout: &[u8]) -> Vec<u8> {
+        let size = |n: usize| u32::try_from(n).expect("small");
+        let (types_len, strings_len) = (size(types.len() * 4), size(strings.len()));
+        let header: [u32; 8] =
+            [0x0001_eb9f, 32, 0, types_len, types_len, strings_len, types_len + strings_len, size(layout.len())];
+        let words = header.iter().chain(types).flat_map(|word| word.to_ne_bytes());
+        words.chain(strings.iter().copied()).chain(layout.iter().copied()).collect()
+    }
+
+    const NAMES: &[u8] = b"\0int\0s\0a\0b\0inner\0flag\0";
+    const INT32: [u32; 4] = [1, INT << 24, 4, 32];
+
+    /// `struct s { int a; struct { int b; }; int flag: 1; }`
+    fn structure() -> Vec<u32> {
+        let mut types = INT32.to_vec();
+        types.extend([0, STRUCT << 24 | 1, 4, 9, 1, 0]);
+        types.extend([5, 1 << 31 | STRUCT << 24 | 3, 12, 7, 1, 0, 0, 2, 32, 17, 1, 1 << 24 | 67]);
+        types
+    }
+
+    #[test]
+    fn a_member_is_found_also_in_an_anonymous_structure_and_as_a_bit() {
+        let btf = Btf::parse(file(&structure(), NAMES, &[])).expect("BTF");
+        assert_eq!(btf.member(&["s.a"], Shape::Bytes(4)), Some(0));
+        assert_eq!(btf.member(&["s.b"], Shape::Bytes(4)), Some(4));
+        assert_eq!(btf.member(&["s.flag"], Shape::Bit), Some(67));
+        assert_eq!(btf.member(&["s.gone", "s.b"], Shape::Any), Some(4));
+    }
+
+    #[test]
+    fn a_member_that_is_gone_or_has_another_size_is_absent() {
+        let btf = Btf::parse(file(&structure(), NAMES, &[])).expect("BTF");
+        assert_eq!(btf.member(&["s.int"], Shape::Any), None);
+        assert_eq!(btf.member(&["s.a"], Shape::Bytes(8)), None);
+        assert_eq!(btf.member(&["s.flag"], Shape::Bytes(4)), None);
+        assert_eq!(btf.member(&["t.a"], Shape::Any), None);
+    }
+
+    #[test]
+    fn a_kind_from_the_future_is_stepped_over_when_the_file_describes_it() {
+        let mut types = vec![0, 21 << 24 | 2, 0, 7, 7, 7, 7, 7];
+        types.extend(INT32);
+        let mut layout = vec![0; 22 * 4];
+        layout[21 * 4] = 4;
+        layout[21 * 4 + 1] = 8;
+        let btf = Btf::parse(file(&types, NAMES, &layout)).expect("BTF");
+        assert_eq!(btf.types.len(), 3);
+        assert!(matches!(Btf::parse(file(&types, NAMES, &[])), Err(BtfError::Kind(21))));
+    }
+
+    #[test]
+    fn the_running_kernel_s_sock_begins_with_what_all_socks_have() {
+        let Ok(bytes) = std::fs::read("/sys/kernel/btf/vmlinux") else {
+            eprintln!("skipped: this kernel has no BTF");
+            return;
+        };
+        let btf = Btf::parse(bytes).expect("the kernel's BTF");
+        assert_eq!(btf.member(&["sock.__sk_common.skc_dport"], Shape::Bytes(2)), Some(12));
+        assert_eq!(btf.tracepoint_arguments("inet_sock_set_state"), Some(3));
+        for wanted in redis_trace_common::member::MEMBERS {
+            assert!(btf.member(wanted.paths, wanted.shape).is_some(), "{:?} is absent", wanted.paths);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(types in prop::collection::vec(any::<u32>(), 0..64), tail in any::<Vec<u8>>()) {
+            for bytes in [file(&types, &tail, &tail), tail.clone()] {
+                if let Ok(btf) = Btf::parse(bytes) {
+                    btf.member(&["s.a.b", "s.b"], Shape::Bytes(4));
+                    btf.function_arguments("s");
+                    btf.enumerators("a");
+                }
+            }
+        }
+
+        #[test]
+        fn types_that_refer_to_each_other_in_circles_end(kinds in prop::collection::vec((1_u32..20, 0_u32..9), 1..9)) {
+            let types: Vec<u32> = kinds
+                .iter()
+                .flat_map(|(kind, id)| {
+                    let (once, each) = LAYOUT[*kind as usize];
+                    let mut words = vec![5, kind << 24 | 1, *id];
+                    words.extend([0, *id, 0].iter().take((once + each) / 4));
+                    words
+                })
+                .collect();
+            if let Ok(btf) = Btf::parse(file(&types, NAMES, &[])) {
+                btf.member(&["s.a", "s.b"], Shape::Bytes(4));
+            }
+        }
+    }
+}

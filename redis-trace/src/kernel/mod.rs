@@ -1,0 +1,150 @@
+//! The kernel's side of the line: probes put on hooks, their records read. The only place that knows aya.
+
+mod attach;
+mod btf;
+mod environment;
+mod error;
+mod ring;
+mod tracefs;
+
+use std::io;
+
+use aya::Ebpf;
+use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
+use redis_trace_common::hook::{Hook, Tier};
+use redis_trace_common::record::Number;
+
+pub use attach::attach;
+pub use error::{Error, Fault};
+use ring::Ring;
+
+use crate::trace::decode::Names;
+
+/// What to attach.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Tracepoints of system calls too, where functions cannot be hooked: they slow every system call a little.
+    pub syscall_hooks: bool,
+    /// Room for records that wait to be read, a power of two of at least a page.
+    pub ring_bytes: u32,
+    /// Which tier.
+    pub tier: TierWish,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { syscall_hooks: true, ring_bytes: 4 << 20, tier: TierWish::Auto }
+    }
+}
+
+/// Which tier is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TierWish {
+    /// For each role the best that this kernel allows.
+    Auto,
+    /// As on a kernel that has no trampolines.
+    NoTrampoline,
+}
+
+/// A hook, and what became of it.
+#[derive(Clone, Debug)]
+pub struct HookState {
+    /// Which.
+    pub hook: &'static Hook,
+    /// Attached, not needed, or why not.
+    pub state: State,
+}
+
+/// What became of a hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It is attached.
+    Up,
+    /// The other tier tells the same.
+    Spare,
+    /// It is not attached: a phrase that says why.
+    Down(String),
+}
+
+impl HookState {
+    /// The kernel's name of it.
+    pub fn name(&self) -> &'static str {
+        self.hook.target
+    }
+
+    /// The tier it belongs to.
+    pub fn tier(&self) -> Tier {
+        self.hook.kind.tier()
+    }
+
+    /// The codes of the causes that need what it tells.
+    pub fn causes(&self) -> &'static [&'static str] {
+        self.hook.role.causes()
+    }
+
+    /// Whether there is nothing to tell without hooks like this one.
+    pub fn essential(&self) -> bool {
+        self.hook.role.essential()
+    }
+}
+
+/// Probes at work. Dropping it, or the end of the process in any way, takes them out of the kernel.
+pub struct Probes {
+    hooks: Vec<HookState>,
+    names: Names,
+    source: Source,
+    /// Counts by number of record, for each processor.
+    lost: PerCpuArray<MapData, u64>,
+    watched: HashMap<MapData, u32, u8>,
+    /// Owns the programs and through them their links.
+    _object: Ebpf,
+}
+
+/// The ring before and after the runtime watches it.
+enum Source {
+    Unwatched(Option<RingBuf<MapData>>),
+    Watched(Ring),
+}
+
+impl Probes {
+    /// Every hook and what became of it.
+    pub fn hooks(&self) -> &[HookState] {
+        &self.hooks
+    }
+
+    /// The running kernel's names of its numbers.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Waits until there are records and hands out those there are. To be called in a tokio runtime; may be dropped
+    /// while it waits without losing any.
+    pub async fn read(&mut self, each: impl FnMut(&[u8])) -> io::Result<()> {
+        if let Source::Unwatched(ring) = &mut self.source {
+            let ring = ring.take().ok_or_else(|| io::Error::other("the ring could not be watched before"))?;
+            self.source = Source::Watched(Ring::new(ring)?);
+        }
+        match &mut self.source {
+            Source::Watched(ring) => ring.read(each).await,
+            Source::Unwatched(_) => Ok(()),
+        }
+    }
+
+    /// Records that found no room in the ring, by kind; kinds of which none was lost are left out.
+    pub fn lost(&self) -> Result<Vec<(Number, u64)>, Error> {
+        let mut lost = Vec::new();
+        for number in Number::ALL {
+            let counts = self.lost.get(&(*number as u32), 0).map_err(|e| Error::map("LOST", &e))?;
+            let count = counts.iter().sum();
+            if count > 0 {
+                lost.push((*number, count));
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Has a process's end and the signals sent to it told: one that already listened when the probes came.
+    pub fn watch_process(&mut self, pid: u32) -> Result<(), Error> {
+        self.watched.insert(pid, 1, 0).map_err(|e| Error::map("WATCHED", &e))
+    }
+}
