@@ -40,6 +40,10 @@ pub struct Cli {
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Tell every refused connection on this host as it happens, and why
+    Watch(Box<WatchArgs>),
+    /// Watch, and keep every fact in a file
+    Record(Box<RecordArgs>),
     /// Explain a cause: what it means, how it is detected, how to end it
     Explain(ExplainArgs),
     /// Print the JSON Schema of an output object

@@ -5,13 +5,21 @@ use crate::failure::Exit;
 
 pub mod completions;
 pub mod explain;
+mod live;
 pub mod man;
 pub mod output;
+pub mod record;
+mod recorder;
 pub mod schema;
+mod stop;
+mod telling;
+pub mod watch;
 
 /// Runs the command and says how it ended.
 pub fn run(command: &Command) -> anyhow::Result<Exit> {
     match command {
+        Command::Watch(args) => watch::run(args),
+        Command::Record(args) => record::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),

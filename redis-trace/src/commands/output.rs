@@ -36,6 +36,11 @@ fn look(args: &OutputArgs) -> Look {
     Look { color: color(args.color), live, width: columns(), clock, fold: !args.no_aggregate }
 }
 
+/// Whether text is drawn in place on a terminal.
+pub fn is_live(args: &OutputArgs) -> bool {
+    args.output == Format::Text && io::stdout().is_terminal()
+}
+
 /// Whether standard output is coloured: the flag, else NO_COLOR, CLICOLOR, CLICOLOR_FORCE and the terminal.
 pub fn color(when: When) -> bool {
     match when {

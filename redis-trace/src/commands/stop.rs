@@ -101,4 +101,3 @@ fn descends(report: &Report, known: &Known, root: u32) -> bool {
     }
     false
 }
-

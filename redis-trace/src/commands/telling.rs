@@ -1,6 +1,5 @@
 //! From facts to a sink: what `watch`, `record` and `replay` share.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use crate::sink::Sink;
@@ -75,11 +74,6 @@ impl Telling {
     /// How many refusals were seen.
     pub fn seen(&self) -> u64 {
         self.counts.seen
-    }
-
-    /// How many had each cause.
-    pub fn by_cause(&self) -> &BTreeMap<Code, u64> {
-        &self.counts.by_cause
     }
 
     /// What is drawn in place is drawn again.

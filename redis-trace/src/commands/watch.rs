@@ -12,6 +12,7 @@ use crate::cli::{HistoryArgs, ObservationArgs, Tier, WatchArgs};
 use crate::failure::Exit;
 use crate::kernel::{Options, TierWish};
 use crate::trace::cause::Code;
+use crate::trace::fact::{Fact, What};
 use crate::trace::remembered::Bounds;
 use crate::trace::report::Summary;
 
@@ -27,7 +28,7 @@ pub fn run_and_record(args: &WatchArgs, recorder: Option<Recorder>) -> anyhow::R
 }
 
 async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Result<Exit> {
-    let mut live = Live::start(&options(args.observation)).await?;
+    let mut live = Live::start(&options(&args.observation)).await?;
     writeln!(io::stderr(), "{}", banner(live.hooks(), live.listeners, live.namespaces))?;
     let mut stop = Stop::new(&args.limits, args.cmd.as_deref())?;
     let mut telling = telling(args, stop.family());
@@ -41,24 +42,19 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
     }
     drain(&mut live, &mut telling, &mut recorder).await?;
     let summary = telling.finish(live.lost()?, hooks_report(live.hooks()))?;
-    let recorded = recorder.is_none_or(Recorder::finish);
-    Ok(exit(args, &summary, recorded, &stop))
+    let is_whole = recorder.is_none_or(Recorder::finish);
+    Ok(exit(args, &summary, is_whole, &stop))
 }
 
 /// One fact through the line.
-fn take(
-    fact: &crate::trace::fact::Fact,
-    live: &mut Live,
-    telling: &mut Telling,
-    recorder: &mut Option<Recorder>,
-) -> io::Result<()> {
+fn take(fact: &Fact, live: &mut Live, telling: &mut Telling, recorder: &mut Option<Recorder>) -> io::Result<()> {
     if let Some(recorder) = recorder {
         recorder.keep(fact);
     }
     for question in telling.take(fact)? {
         live.ask(question);
     }
-    if matches!(fact.what, crate::trace::fact::What::Tick) {
+    if matches!(fact.what, What::Tick) {
         telling.redraw()?;
     }
     Ok(())
@@ -68,7 +64,7 @@ fn take(
 async fn drain(live: &mut Live, telling: &mut Telling, recorder: &mut Option<Recorder>) -> io::Result<()> {
     loop {
         let fact = live.next(Some(SOON)).await?;
-        let is_quiet = matches!(fact.what, crate::trace::fact::What::Tick);
+        let is_quiet = matches!(fact.what, What::Tick);
         take(&fact, live, telling, recorder)?;
         if is_quiet && !telling.is_waiting() {
             return Ok(());
@@ -95,7 +91,7 @@ fn telling(args: &WatchArgs, wanted: Wanted) -> Telling {
 }
 
 /// How the kernel is to be observed.
-pub fn options(args: ObservationArgs) -> Options {
+pub fn options(args: &ObservationArgs) -> Options {
     let tier = match args.tier {
         Tier::Auto => TierWish::Auto,
         Tier::T2 => TierWish::NoTrampoline,
@@ -109,10 +105,10 @@ pub fn bounds(args: HistoryArgs) -> Bounds {
     Bounds { number: usize::try_from(args.max_processes).unwrap_or(usize::MAX), age }
 }
 
-fn exit(args: &WatchArgs, summary: &Summary, recorded: bool, stop: &Stop) -> Exit {
+fn exit(args: &WatchArgs, summary: &Summary, is_whole: bool, stop: &Stop) -> Exit {
     let failed = |code: &Code| summary.by_cause.contains_key(code);
     let is_incomplete = summary.lost.total() > 0 || !summary.hooks.degraded.is_empty();
-    if !recorded || (args.limits.strict && is_incomplete) {
+    if !is_whole || (args.limits.strict && is_incomplete) {
         Exit::Incomplete
     } else if args.fail_on_cause.iter().any(failed) || (stop.is_command() && summary.seen > 0) {
         Exit::Found

@@ -22,8 +22,7 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
     let environment = Environment::look();
     let btf = std::fs::read("/sys/kernel/btf/vmlinux").map_err(|e| environment.no_btf(&e.to_string()))?;
     let btf = Btf::parse(btf).map_err(|e| environment.no_btf(&e.to_string()))?;
-    let mut object = load(&btf, options)
-        .map_err(|e| environment.explain("load probes", errno(&e), &deepest(&e)))?;
+    let mut object = load(&btf, options).map_err(|e| environment.explain("load probes", errno(&e), &deepest(&e)))?;
 
     let mut servers: HashMap<_, [u8; COMM_LEN], u8> = map(&mut object, "SERVERS")?;
     for server in SERVERS {
@@ -150,9 +149,9 @@ impl Attacher<'_> {
             Kind::Syscall if !options.syscall_hooks => Some("hooks on system calls are not wanted".to_owned()),
             Kind::RawTracepoint { arguments } => match self.btf.tracepoint_arguments(hook.target) {
                 None => Some("this kernel has no such tracepoint".to_owned()),
-                Some(has) if has < arguments => {
-                    Some(format!("has {has} arguments on this kernel, and does not tell what is needed without {arguments}"))
-                }
+                Some(has) if has < arguments => Some(format!(
+                    "has {has} arguments on this kernel, and does not tell what is needed without {arguments}"
+                )),
                 Some(_) => None,
             },
             Kind::Fentry | Kind::Fexit | Kind::Syscall => None,

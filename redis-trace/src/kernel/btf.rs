@@ -230,11 +230,8 @@ impl Btf {
         let depth = depth.checked_sub(1)?;
         let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
         (0..ty.count()).map_while(|index| self.item(ty, index, 12)).find_map(|member| {
-            let (bits, width) = if ty.has_bit_fields() {
-                (member.offset & 0xff_ffff, member.offset >> 24)
-            } else {
-                (member.offset, 0)
-            };
+            let (bits, width) =
+                if ty.has_bit_fields() { (member.offset & 0xff_ffff, member.offset >> 24) } else { (member.offset, 0) };
             let bits = base.checked_add(bits)?;
             if self.string(member.name).is_empty() {
                 return self.find(self.structure(member.kind)?, path, bits, depth);

@@ -118,7 +118,8 @@ impl Environment {
         let verb = if self.missing.len() == 1 { "is" } else { "are" };
         let have = if self.have.is_empty() { "neither".to_owned() } else { self.have.join(", ") };
         let why = format!("{} {verb} missing (have {have})", self.missing.join(" and "));
-        let program = std::env::current_exe().map_or_else(|_| "redis-trace".to_owned(), |exe| exe.display().to_string());
+        let program =
+            std::env::current_exe().map_or_else(|_| "redis-trace".to_owned(), |exe| exe.display().to_string());
         let setcap = format!("sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep {program}");
         (Fault::Permission, why, vec!["sudo redis-trace watch".to_owned(), setcap])
     }
@@ -143,7 +144,9 @@ fn capabilities() -> (Vec<&'static str>, Vec<&'static str>) {
 
 /// Of `none [integrity] confidentiality`, the one in brackets.
 fn chosen(text: &str) -> String {
-    text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or_else(String::new, |(word, _)| word.to_owned())
+    text.split_once('[')
+        .and_then(|(_, rest)| rest.split_once(']'))
+        .map_or_else(String::new, |(word, _)| word.to_owned())
 }
 
 /// The context or profile of a process that is confined; `unconfined` and the kernel's own are not.

@@ -10,7 +10,7 @@ use super::flow::Flow;
 use super::known::{Known, accepts};
 use super::question::Question;
 use super::refusal::{Attempt, Joining, Refusal, is_fallback};
-use super::remembered::Bounds;
+use super::remembered::{Bounds, Remembered};
 use super::report::{CauseReport, Report, Update, schema};
 
 /// What is to be done about the facts so far.
@@ -56,6 +56,7 @@ pub struct Tracer {
     known: Known,
     joining: Joining,
     waiting: VecDeque<Waiting>,
+    asked: Remembered<Question, u64>,
     told: VecDeque<Told>,
     seq: u64,
 }
@@ -67,6 +68,7 @@ impl Tracer {
             known: Known::new(bounds),
             joining: Joining::default(),
             waiting: VecDeque::new(),
+            asked: Remembered::new(Bounds { number: KEPT, age: PATIENCE }),
             told: VecDeque::new(),
             seq: 0,
         }
@@ -78,7 +80,12 @@ impl Tracer {
         let mut steps = Vec::new();
         self.known.learn(fact);
         match &fact.what {
-            What::Reset(reset) => self.joining.server(time, reset.clone()),
+            What::Reset(reset) => {
+                // Asked at once: whoever holds the port may be gone when both ends have come.
+                let Flow { netns, server, .. } = reset.flow;
+                self.ask(Question::Sockets { netns, port: server.port }, &mut steps);
+                self.joining.server(time, reset.clone());
+            }
             What::ConnectFailed(failed) => self.joining.client(time, failed.clone()),
             What::Connected { flow, task } => steps.extend(self.connected(time, flow, task)),
             What::UnixConnect { task, errno, path } => {
@@ -90,6 +97,10 @@ impl Tracer {
             }
             What::Exit { task, .. } if self.known.servers.failed_start(task.key()).is_some() => {
                 self.refused(Refusal { time, attempt: Attempt::Start(task.key()), benign: false }, &mut steps);
+            }
+            What::Sockets { netns, port: Some(port), .. } => {
+                // What it said may be overtaken at once, and is then asked again.
+                self.asked.remove(&Question::Sockets { netns: *netns, port: *port });
             }
             What::ListenUp { socket, task, .. } => steps.extend(self.appeared(time, socket, task)),
             _ => {}
@@ -121,11 +132,21 @@ impl Tracer {
                 steps.push(Step::Tell(report));
             }
             Judged::Ask(questions) => {
-                let is_asked = |question: &Question| self.waiting.iter().any(|other| other.asked.contains(question));
-                let new: Vec<_> = questions.iter().filter(|question| !is_asked(question)).cloned().collect();
-                steps.extend(new.into_iter().map(Step::Ask));
+                for question in &questions {
+                    self.ask(question.clone(), steps);
+                }
                 self.waiting.push_back(Waiting { refusal, since: self.known.now, asked: questions });
             }
+        }
+    }
+
+    /// Asks the host, unless it has answered of late or is about to.
+    fn ask(&mut self, question: Question, steps: &mut Vec<Step>) {
+        let now = self.known.now;
+        let is_in_flight = self.asked.get(&question).is_some_and(|asked| asked.saturating_add(PATIENCE) > now);
+        if !is_in_flight && !self.known.is_answered(&question, now) {
+            self.asked.insert(now, question.clone(), now);
+            steps.push(Step::Ask(question));
         }
     }
 

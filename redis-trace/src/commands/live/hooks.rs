@@ -48,13 +48,16 @@ pub fn report(hooks: &[HookState]) -> HooksReport {
 pub fn banner(hooks: &[HookState], listeners: usize, namespaces: usize) -> String {
     let report = report(hooks);
     let sight = sight(hooks, 0);
-    let mut lines =
-        vec![format!("redis-trace {} · kernel {} · hooks {}/{}", sight.version, sight.kernel, report.up, report.expected)];
+    let mut lines = vec![format!(
+        "redis-trace {} · kernel {} · hooks {}/{}",
+        sight.version, sight.kernel, report.up, report.expected
+    )];
     if !report.degraded.is_empty() {
         let codes: Vec<&str> = report.degraded.iter().map(|code| code.as_str()).collect();
         lines.push(format!("degraded: {} (redis-trace check says why)", codes.join(" ")));
     }
-    if hooks.iter().any(|state| state.state == State::Up && state.hook.kind == redis_trace_common::hook::Kind::Syscall) {
+    if hooks.iter().any(|state| state.state == State::Up && state.hook.kind == redis_trace_common::hook::Kind::Syscall)
+    {
         lines.push(
             "system call tracepoints are on: every system call costs 9 to 18 ns more; --no-syscall-hooks leaves them out"
                 .to_owned(),

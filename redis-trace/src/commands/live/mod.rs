@@ -15,7 +15,7 @@ pub use hooks::{banner, report as hooks_report, sight};
 use crate::failure::{Exit, Failure};
 use crate::host;
 use crate::kernel::{self, HookState, Options, Probes};
-use crate::trace::decode::decode;
+use crate::trace::decode::{Names, decode};
 use crate::trace::fact::{Fact, What};
 use crate::trace::question::Question;
 use crate::trace::report::Lost;
@@ -26,6 +26,7 @@ const STEP: u64 = 50_000_000;
 /// Probes and host, as one source of facts.
 pub struct Live {
     probes: Probes,
+    names: Names,
     answers: Answers,
     ready: VecDeque<Fact>,
     clock_offset: i64,
@@ -41,6 +42,7 @@ impl Live {
         let probes = kernel::attach(options).map_err(failure)?;
         let mut live = Self {
             ready: VecDeque::from(clock_and_sight(probes.hooks())),
+            names: probes.names().clone(),
             probes,
             answers: Answers::start(),
             clock_offset: offset(),
@@ -60,14 +62,14 @@ impl Live {
             if let Some(fact) = self.ready.pop_front() {
                 return Ok(fact);
             }
-            let Self { probes, answers, ready, .. } = self;
-            let names = probes.names().clone();
+            let Self { probes, names, answers, ready, .. } = self;
             let deadline = Instant::now() + patience.unwrap_or(Duration::from_hours(1));
             tokio::select! {
-                read = probes.read(|bytes| ready.extend(Record::decode(bytes).ok().map(|record| decode(&record, &names)))) => read?,
+                read = probes.read(|bytes| ready.extend(Record::decode(bytes).ok().map(|it| decode(&it, names)))) => read?,
                 fact = answers.next() => ready.push_back(fact),
                 () = sleep_until(deadline) => {
-                    ready.extend(self.clock_step());
+                    let step = self.clock_step();
+                    self.ready.extend(step);
                     self.ready.push_back(Fact { time: host::boottime(), what: What::Tick });
                 }
             }

@@ -196,6 +196,11 @@ impl Known {
         self.processes.get(&key.pid).filter(|process| process.key() == key)
     }
 
+    /// What is known of the process that has, or last had, this id.
+    pub fn process_by_id(&self, pid: u32) -> Option<&Process> {
+        self.processes.get(&pid)
+    }
+
     /// What is known of a namespace.
     pub fn namespace(&self, netns: Netns) -> Option<&Namespace> {
         self.namespaces.get(&netns)
