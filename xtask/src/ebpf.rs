@@ -153,20 +153,26 @@ const PROFILE: [(&str, &str); 6] = [
 
 /// The compiler's flags; the last ones keep the names of this machine's directories out of the object.
 fn flags(root: &Path) -> Result<Vec<String>> {
-    let home = std::env::var_os("HOME").map(PathBuf::from).context("HOME is not set")?;
-    let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
-    let mut flags: Vec<String> =
-        ["-Clinker=bpf-linker", "--cfg=bpf_target_arch=\"x86_64\"", "-Cdebuginfo=2", "-Clink-arg=--btf"]
-            .map(String::from)
-            .into();
-    // The later flag wins where both match.
-    flags.push(format!("--remap-path-prefix={}=/cargo", cargo_home.display()));
-    for entry in std::fs::read_dir(cargo_home.join("registry/src")).into_iter().flatten() {
+    let cargo_home = home_of("CARGO_HOME", ".cargo")?;
+    // Where two fit, the later one counts.
+    let mut places = vec![(home_of("RUSTUP_HOME", ".rustup")?, "/rustup"), (cargo_home.clone(), "/cargo")];
+    for registry in std::fs::read_dir(cargo_home.join("registry/src")).into_iter().flatten() {
         // The directory is named after the registry's address: each machine may have its own.
-        flags.push(format!("--remap-path-prefix={}=/registry", entry?.path().display()));
+        places.push((registry?.path(), "/registry"));
     }
-    flags.push(format!("--remap-path-prefix={}=/redis-trace", root.display()));
-    Ok(flags)
+    places.push((root.to_owned(), "/redis-trace"));
+    let fixed = ["-Clinker=bpf-linker", "--cfg=bpf_target_arch=\"x86_64\"", "-Cdebuginfo=2", "-Clink-arg=--btf"];
+    let remapped = places.iter().map(|(place, name)| format!("--remap-path-prefix={}={name}", place.display()));
+    Ok(fixed.into_iter().map(String::from).chain(remapped).collect())
+}
+
+/// A tool's own directory: where its variable says, or below the user's home.
+fn home_of(variable: &str, name: &str) -> Result<PathBuf> {
+    if let Some(directory) = std::env::var_os(variable) {
+        return Ok(directory.into());
+    }
+    let home = std::env::var_os("HOME").with_context(|| format!("neither {variable} nor HOME is set"))?;
+    Ok(PathBuf::from(home).join(name))
 }
 
 /// The LLVM strip that fits the compiler.
