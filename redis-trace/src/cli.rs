@@ -46,6 +46,15 @@ pub enum Command {
     Record(Box<RecordArgs>),
     /// Explain a cause: what it means, how it is detected, how to end it
     Explain(ExplainArgs),
+    /// Make each cause happen for real in a private network namespace, and show the verdict
+    Demo(DemoArgs),
+    /// Play a client or a server of the demo
+    #[command(hide = true)]
+    DemoActor {
+        /// The part to play, and its words
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        part: Vec<String>,
+    },
     /// Print the JSON Schema of an output object
     Schema(SchemaArgs),
     /// Print the completions of a shell
@@ -112,15 +121,24 @@ pub struct ReplayArgs {
 /// `redis-trace demo`.
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
-    /// Stage only this cause, by code or name (repeatable)
+    /// Stage only this cause, by code or name, or the scenarios with these words in their name (repeatable)
     #[arg(long, value_name = "CODE")]
     pub only: Vec<String>,
     /// Stage everything this many times
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub repeat: u32,
-    /// Also write one recording for each cause into this directory
+    /// Record each scenario into this directory, and replay it
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,
+    /// Stage everything and watch nothing
+    #[arg(long, hide = true, conflicts_with = "record")]
+    pub rehearse: bool,
+    /// How many healthy connections to make
+    #[arg(long, value_name = "N", default_value_t = 2_000, hide = true)]
+    pub connections: u32,
+    /// Which hooks to use, for tests
+    #[arg(long, value_name = "TIER", default_value = "auto", hide = true)]
+    pub tier: Tier,
     /// Text for people, JSON for programs
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: Format,

@@ -4,6 +4,7 @@ use crate::cli::Command;
 use crate::failure::Exit;
 
 pub mod completions;
+pub mod demo;
 pub mod explain;
 mod live;
 pub mod man;
@@ -20,6 +21,8 @@ pub fn run(command: &Command) -> anyhow::Result<Exit> {
     match command {
         Command::Watch(args) => watch::run(args),
         Command::Record(args) => record::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::DemoActor { part } => demo::act(part),
         Command::Explain(args) => explain::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),

@@ -1,0 +1,173 @@
+//! The small programs that play the clients and servers of a scenario: `redis-trace demo-actor PART …`, a hidden command.
+//!
+//! They are this same binary, because a virtual machine that tests it has no other. Each says what happened as a line on its
+//! standard output, and each ends when its standard input does, so that none outlives the demo.
+
+use std::io::{BufRead as _, Read as _, Write as _, stdin, stdout};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context as _, Result, bail};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, connect, getsockname, listen,
+    socket_with, sockopt,
+};
+use rustix::process::{Gid, Uid};
+use rustix::thread::{UnshareFlags, gettid, set_name};
+use serde::{Deserialize, Serialize};
+
+use super::{healthy, wire};
+
+/// One attempt to connect, as the one who tried saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Dialled {
+    /// Who tried.
+    pub(crate) pid: u32,
+    /// Its thread.
+    pub(crate) tid: i32,
+    /// Its user.
+    pub(crate) uid: u32,
+    /// Its own address, when it had one.
+    pub(crate) from: Option<SocketAddr>,
+    /// 0, or the errno.
+    pub(crate) errno: i32,
+}
+
+/// Plays a part.
+pub(crate) fn play(arguments: &[String]) -> Result<()> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["hold"] => hold(),
+        ["dial", uid, times, addresses @ ..] => dial(uid.parse()?, times.parse()?, addresses),
+        ["dial-unix", uid, path] => dial_unix(uid.parse()?, path),
+        ["bind", address] => {
+            let _socket = bound(address.parse()?)?;
+            say("bound")?;
+            until_end_of_input()
+        }
+        ["listen", address] => serve(address.parse()?),
+        ["healthy", address, connections] => healthy::play(address.parse()?, connections.parse()?),
+        ["answer-with-reset", server] => wire::answer_with_reset(server.parse()?),
+        unknown => bail!("there is no part {unknown:?} to play"),
+    }
+}
+
+/// Says a line at once.
+pub(crate) fn say(line: &str) -> Result<()> {
+    let mut out = stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).context("cannot write to standard output")
+}
+
+/// Blocks until whoever started us closes our standard input, or dies.
+pub(crate) fn until_end_of_input() -> Result<()> {
+    stdin().read_to_end(&mut Vec::new()).context("cannot read standard input")?;
+    Ok(())
+}
+
+/// Keeps a new network namespace alive.
+fn hold() -> Result<()> {
+    set_name(c"init").context("cannot name the task")?;
+    #[expect(
+        deprecated,
+        reason = "the newer name is unsafe for UnshareFlags::FILES alone, and the program has no unsafe code"
+    )]
+    rustix::thread::unshare(UnshareFlags::NEWNET)
+        .context("cannot make a network namespace: CAP_SYS_ADMIN is needed")?;
+    say("ready")?;
+    until_end_of_input()
+}
+
+/// Becomes a user without rights.
+fn become_user(uid: u32) -> Result<()> {
+    if uid != 0 {
+        rustix::thread::set_thread_groups(&[])?;
+        rustix::thread::set_thread_gid(Gid::from_raw(uid))?;
+        rustix::thread::set_thread_uid(Uid::from_raw(uid)).context("cannot change the user")?;
+    }
+    set_name(c"client").context("cannot name the task")
+}
+
+/// Dials each address once, in order, on one thread, until one answers; `times` times.
+fn dial(uid: u32, times: u32, addresses: &[&str]) -> Result<()> {
+    become_user(uid)?;
+    for _ in 0..times {
+        for address in addresses {
+            let address: SocketAddr = address.parse()?;
+            let socket = stream_socket(address)?;
+            let result = connect(&socket, &address);
+            let from = getsockname(&socket).ok().and_then(|name| SocketAddr::try_from(name).ok());
+            report(from, result)?;
+            if result.is_ok() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Dials a unix socket; a name that begins with `@` is abstract.
+fn dial_unix(uid: u32, path: &str) -> Result<()> {
+    become_user(uid)?;
+    let address = match path.strip_prefix('@') {
+        Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes())?,
+        None => SocketAddrUnix::new(path)?,
+    };
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let result = connect(&socket, &address);
+    report(None, result)
+}
+
+/// Says how an attempt went.
+fn report(from: Option<SocketAddr>, result: Result<(), Errno>) -> Result<()> {
+    let dialled = Dialled {
+        pid: std::process::id(),
+        tid: gettid().as_raw_nonzero().get(),
+        uid: rustix::process::getuid().as_raw(),
+        from,
+        errno: result.map_or_else(Errno::raw_os_error, |()| 0),
+    };
+    say(&serde_json::to_string(&dialled)?)
+}
+
+/// Listens, accepts and keeps whoever comes; on the line `close` it closes the listening socket and lives on.
+fn serve(address: SocketAddr) -> Result<()> {
+    set_name(c"server").context("cannot name the task")?;
+    let socket = bound(address)?;
+    listen(&socket, 16).with_context(|| format!("cannot listen on {address}"))?;
+    say("listening")?;
+    let mut accepted: Vec<OwnedFd> = Vec::new();
+    loop {
+        let input = stdin();
+        let mut ready = [PollFd::new(&socket, PollFlags::IN), PollFd::new(&input, PollFlags::IN)];
+        poll(&mut ready, None)?;
+        if ready[0].revents().contains(PollFlags::IN) {
+            accepted.push(acceptfrom_with(&socket, SocketFlags::CLOEXEC)?.0);
+        } else if input.lock().read_line(&mut String::new())? == 0 {
+            return Ok(());
+        } else {
+            break;
+        }
+    }
+    drop(socket);
+    say("closed")?;
+    until_end_of_input()
+}
+
+/// A stream socket of the address's family.
+pub(crate) fn stream_socket(address: SocketAddr) -> Result<OwnedFd> {
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None).context("cannot make a socket")
+}
+
+/// A stream socket bound to the address; an IPv6 one takes IPv6 only.
+fn bound(address: SocketAddr) -> Result<OwnedFd> {
+    let socket = stream_socket(address)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    bind(&socket, &address).with_context(|| format!("cannot bind {address}"))?;
+    Ok(socket)
+}

@@ -1,0 +1,220 @@
+//! `redis-trace demo`: makes each cause happen for real, in a private network namespace with real sockets and a real
+//! redis-server, and compares what the agent tells with what happened.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use rustix::fs::{FlockOperation, flock};
+use serde_json::json;
+
+use self::agent::{Agent, PATIENCE, Running};
+use self::expect::{Judgement, is_sentinel, judge};
+use self::programme::Programme;
+use self::scenarios::{Scenario, Step};
+use self::stage::Stage;
+use crate::cli::{DemoArgs, Tier};
+use crate::failure::{Exit, Failure};
+
+mod actor;
+mod agent;
+mod cgroup;
+pub mod expect;
+mod healthy;
+mod interrupt;
+mod netns;
+mod process;
+pub mod programme;
+mod record;
+mod scenarios;
+mod sk_lookup;
+mod stage;
+mod wire;
+
+/// How long to wait for a verdict once a later one has been told.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Stages every scenario that was asked for, as often as was asked for.
+pub fn run(args: &DemoArgs) -> Result<Exit> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(forbidden().into());
+    }
+    let scenarios = chosen(&args.only)?;
+    let _alone = alone()?;
+    let running = Running::default();
+    interrupt::end_when_told(running.clone())?;
+    let theatre = Theatre { args, running };
+    let fine = match &args.record {
+        Some(directory) => theatre.record(&scenarios, directory)?,
+        None if args.rehearse => theatre.rehearse(&scenarios)?,
+        None => theatre.perform(&scenarios)?,
+    };
+    Ok(if fine { Exit::Fine } else { Exit::Found })
+}
+
+/// Plays the part of a client or a server in a scenario.
+pub fn act(arguments: &[String]) -> Result<Exit> {
+    actor::play(arguments).map(|()| Exit::Fine)
+}
+
+fn forbidden() -> Failure {
+    Failure::new(Exit::Forbidden, "cannot stage refusals: only root may make network namespaces and load probes")
+        .attempt("sudo redis-trace demo")
+}
+
+/// The scenarios that were asked for.
+fn chosen(only: &[String]) -> Result<Vec<&'static Scenario>> {
+    let unknown = only.iter().find(|wanted| !scenarios::all().any(|scenario| scenario.is_called(wanted)));
+    if let Some(unknown) = unknown {
+        return Err(Failure::new(Exit::Usage, format!("no scenario has the code or name {unknown:?}"))
+            .attempt("redis-trace demo, which names them all")
+            .into());
+    }
+    Ok(scenarios::all()
+        .filter(|scenario| only.is_empty() || only.iter().any(|name| scenario.is_called(name)))
+        .collect())
+}
+
+/// Waits until no other demo runs: each would find the other's servers in another network namespace.
+fn alone() -> Result<File> {
+    let path = std::env::temp_dir().join("redis-trace-demo.lock");
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    flock(&file, FlockOperation::LockExclusive).with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok(file)
+}
+
+/// Where scenarios are performed.
+struct Theatre<'a> {
+    args: &'a DemoArgs,
+    running: Running,
+}
+
+impl Theatre<'_> {
+    /// Performs all scenarios before one agent, those apart that need an agent of their own.
+    fn perform(&self, scenarios: &[&'static Scenario]) -> Result<bool> {
+        let mut programme = Programme::new(self.args.output, self.tier());
+        let mut shared = self.agent(&["watch", "--no-aggregate"])?;
+        for _ in 0..self.args.repeat {
+            for (place, scenario) in scenarios.iter().enumerate() {
+                let start = Instant::now();
+                let result = match scenario.agent {
+                    scenarios::Agent::Shared => self.before_shared(scenario, &mut shared),
+                    scenarios::Agent::Own => self.before_own(scenario, &["watch"], |_, _| Ok(())),
+                };
+                programme.show(place, scenario, &result, start.elapsed())?;
+            }
+        }
+        shared.stop()?;
+        programme.end()
+    }
+
+    /// Stages all scenarios with nobody watching: shows what this machine can stage.
+    fn rehearse(&self, scenarios: &[&'static Scenario]) -> Result<bool> {
+        let mut programme = Programme::new(self.args.output, self.tier());
+        for (place, scenario) in scenarios.iter().enumerate() {
+            let start = Instant::now();
+            let result = self.stage(scenario.before).and_then(|mut stage| {
+                scenario.steps.iter().try_for_each(|step| step(&mut stage))?;
+                stage.sentinel()?;
+                Ok(Judgement::default())
+            });
+            programme.show(place, scenario, &result, start.elapsed())?;
+        }
+        programme.end()
+    }
+
+    /// Performs and records each scenario before an agent of its own, and replays the recording.
+    fn record(&self, scenarios: &[&'static Scenario], directory: &Path) -> Result<bool> {
+        fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let mut programme = Programme::new(self.args.output, self.tier());
+        for (place, scenario) in scenarios.iter().enumerate() {
+            let start = Instant::now();
+            let file = directory.join(scenario.slug()).with_extension("rec");
+            let path = file.display().to_string();
+            let options: &[&str] = match scenario.agent {
+                scenarios::Agent::Shared => &["record", &path, "--no-aggregate"],
+                scenarios::Agent::Own => &["record", &path],
+            };
+            let keep = |stage: &Stage, judgement: &Judgement| record::keep(&file, stage, judgement);
+            let result = self.before_own(scenario, options, keep);
+            programme.show(place, scenario, &result, start.elapsed())?;
+        }
+        programme.end()
+    }
+
+    /// The tier, as far as the command line says.
+    fn tier(&self) -> String {
+        match self.args.tier {
+            Tier::Auto => "auto".to_owned(),
+            Tier::T2 => "t2".to_owned(),
+        }
+    }
+
+    /// Starts an agent that tells JSON.
+    fn agent(&self, arguments: &[&str]) -> Result<Agent> {
+        let mut arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        arguments.extend(["-o".to_owned(), "json".to_owned(), "--tier".to_owned(), self.tier()]);
+        Agent::start(&arguments, &self.running)
+    }
+
+    /// Performs a scenario before the agent that watches all of them.
+    fn before_shared(&self, scenario: &Scenario, agent: &mut Agent) -> Result<Judgement> {
+        let mut stage = self.stage(scenario.before)?;
+        attend(scenario, &mut stage, agent)
+    }
+
+    /// Performs a scenario before an agent of its own, which is stopped before its lines are judged.
+    fn before_own(
+        &self,
+        scenario: &Scenario,
+        arguments: &[&str],
+        keep: impl FnOnce(&Stage, &Judgement) -> Result<()>,
+    ) -> Result<Judgement> {
+        let mut stage = self.stage(scenario.before)?;
+        let mut agent = self.agent(arguments)?;
+        attend(scenario, &mut stage, &mut agent)?;
+        let lines = agent.stop()?;
+        let judgement = judge(&lines, &stage.scope, &stage.expected);
+        keep(&stage, &judgement)?;
+        Ok(judgement)
+    }
+
+    /// A stage on which what came before has happened.
+    fn stage(&self, before: Option<Step>) -> Result<Stage> {
+        let mut stage = Stage::new(self.args.connections)?;
+        if let Some(before) = before {
+            before(&mut stage)?;
+        }
+        Ok(stage)
+    }
+}
+
+/// Takes the steps of a scenario, each after what the one before expects has been told, and a last refusal on a port of its
+/// own: when that has been told, so has everything before it.
+fn attend(scenario: &Scenario, stage: &mut Stage, agent: &mut Agent) -> Result<Judgement> {
+    let from = agent.told.len();
+    let at_end = scenario.agent == scenarios::Agent::Own;
+    let judged = |stage: &Stage, told: &[serde_json::Value]| judge(&told[from..], &stage.scope, &stage.expected);
+    for (place, step) in scenario.steps.iter().enumerate() {
+        step(stage)?;
+        if !at_end && place + 1 < scenario.steps.len() {
+            agent.wait(Instant::now() + PATIENCE, |told| {
+                let so_far = judged(stage, told);
+                so_far.missing.is_empty() || !so_far.besides.is_empty()
+            })?;
+        }
+    }
+    stage.sentinel()?;
+    let netns = json!(stage.netns());
+    agent.wait(Instant::now() + PATIENCE, |told| {
+        told[from..].iter().any(|line| is_sentinel(line) && line["flow"]["netns"] == netns)
+    })?;
+    if !at_end {
+        agent.wait(Instant::now() + GRACE, |told| {
+            let so_far = judged(stage, told);
+            so_far.missing.is_empty() || !so_far.besides.is_empty()
+        })?;
+    }
+    Ok(judged(stage, &agent.told))
+}

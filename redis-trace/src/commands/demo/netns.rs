@@ -1,0 +1,112 @@
+//! A private network namespace with a process in it that keeps it alive, like the first process of a container.
+
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::process::Process;
+
+/// A network namespace that ends when this value does.
+pub(crate) struct Netns {
+    /// The process that keeps it.
+    holder: Process,
+    /// The way into it.
+    file: File,
+    /// Its inode, as the verdicts name it.
+    pub(crate) number: u32,
+    /// Its name below `/run/netns`, once it was given one.
+    name: Option<String>,
+}
+
+impl Netns {
+    /// Makes one whose loopback interface is up.
+    pub(crate) fn new() -> Result<Self> {
+        let mut holder = Process::actor(&["hold".into()]).spawn(None)?;
+        holder.wait_for("ready")?;
+        let path = format!("/proc/{}/ns/net", holder.pid());
+        let file = File::open(&path).with_context(|| format!("cannot open {path}"))?;
+        let number = u32::try_from(file.metadata()?.ino()).context("the namespace's inode does not fit 32 bits")?;
+        let netns = Self { holder, file, number, name: None };
+        netns.ip("link set lo up")?;
+        Ok(netns)
+    }
+
+    /// The process that keeps it alive.
+    pub(crate) fn holder(&self) -> u32 {
+        self.holder.pid()
+    }
+
+    /// The way into it.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Does something inside it, on a thread of its own; processes started there stay there.
+    pub(crate) fn within<T: Send>(&self, what: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let (file, number) = (&self.file, self.number);
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(move || {
+                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+                    .with_context(|| format!("cannot enter network namespace {number}: CAP_SYS_ADMIN is needed"))?;
+                what()
+            });
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Runs `ip` inside it.
+    pub(crate) fn ip(&self, arguments: &str) -> Result<()> {
+        self.within(|| ip(arguments))
+    }
+
+    /// Gives it a name, as `ip netns add` would have.
+    pub(crate) fn name(&mut self, name: &str) -> Result<()> {
+        ip(&format!("netns attach {name} {}", self.holder()))?;
+        self.name = Some(name.to_owned());
+        Ok(())
+    }
+
+    /// The hardware address of its end of the wire.
+    pub(crate) fn mac(&self) -> Result<String> {
+        // `/sys` shows the namespace it was mounted in; `/proc/PID/net` shows every one, but no hardware address.
+        let show = self.within(|| Ok(Command::new("ip").args(["-oneline", "link", "show", "wire"]).output()?))?;
+        let show = String::from_utf8_lossy(&show.stdout).into_owned();
+        let mac = show.split_whitespace().skip_while(|word| *word != "link/ether").nth(1);
+        mac.map(ToOwned::to_owned).with_context(|| format!("`ip link show wire` names no hardware address: {show}"))
+    }
+
+    /// Joins it with another one by a pair of interfaces `wire`, with these addresses.
+    pub(crate) fn join(&self, mine: &str, other: &Self, its: &str) -> Result<()> {
+        self.ip(&format!("link add wire type veth peer name wire netns {}", other.holder()))?;
+        for (netns, address) in [(self, mine), (other, its)] {
+            netns.ip(&format!("addr add {address} dev wire"))?;
+            netns.ip("link set wire up")?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Netns {
+    /// The holder ends with this value, and with it the namespace; only a name would outlive it.
+    fn drop(&mut self) {
+        if let Some(name) = self.name.take()
+            && let Err(error) = ip(&format!("netns delete {name}"))
+        {
+            eprintln!("redis-trace: {error:#}");
+        }
+    }
+}
+
+/// Runs `ip` in the calling thread's namespace.
+fn ip(arguments: &str) -> Result<()> {
+    let output =
+        Command::new("ip").args(arguments.split_whitespace()).output().context("cannot run ip: install iproute2")?;
+    if !output.status.success() {
+        bail!("`ip {arguments}` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! Every situation that redis-trace explains, one scenario each.
+
+use anyhow::Result;
+
+use super::stage::Stage;
+use crate::trace::cause::Code;
+
+mod address;
+mod client;
+mod history;
+mod quiet;
+mod start;
+mod unix;
+
+/// One thing that is done on the stage.
+pub(crate) type Step = fn(&mut Stage) -> Result<()>;
+
+/// One situation, made to happen for real.
+pub(crate) struct Scenario {
+    /// A sentence that names it.
+    pub(crate) name: &'static str,
+    /// The cause that must be told; `None` when nothing must.
+    pub(crate) code: Option<Code>,
+    /// Who watches.
+    pub(crate) agent: Agent,
+    /// What happened before anybody watched.
+    pub(crate) before: Option<Step>,
+    /// What happens then; what each step expects is told before the next begins.
+    pub(crate) steps: &'static [Step],
+}
+
+/// Who watches a scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Agent {
+    /// The one that watches the whole run.
+    Shared,
+    /// One of its own, which counts repeats and is stopped before its lines are judged.
+    Own,
+}
+
+impl Scenario {
+    /// A scenario for the shared agent.
+    const fn new(name: &'static str, code: Code, steps: &'static [Step]) -> Self {
+        Self { name, code: Some(code), agent: Agent::Shared, before: None, steps }
+    }
+
+    /// The name of its recording.
+    pub(crate) fn slug(&self) -> String {
+        self.name
+            .to_ascii_lowercase()
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .filter(|word| !word.is_empty())
+            .collect::<Vec<_>>()
+            .join("-")
+    }
+
+    /// True when `--only` means this one: its code, the code's name, or a part of its own name.
+    pub(crate) fn is_called(&self, wanted: &str) -> bool {
+        self.code.is_some_and(|code| wanted.parse() == Ok(code)) || self.name.contains(wanted) || self.slug() == wanted
+    }
+}
+
+/// All scenarios, in the order of their causes.
+pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
+    [history::SCENARIOS, address::SCENARIOS, start::SCENARIOS, unix::SCENARIOS, client::SCENARIOS, quiet::SCENARIOS]
+        .into_iter()
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_cause_that_exists_is_staged() {
+        let staged: BTreeSet<Code> = all().filter_map(|scenario| scenario.code).collect();
+        let missing: Vec<_> =
+            Code::ALL.iter().filter(|code| **code != Code::RT0000 && !staged.contains(code)).collect();
+        assert!(missing.is_empty(), "no scenario stages {missing:?}");
+    }
+
+    #[test]
+    fn every_name_is_a_name_of_one_scenario_alone() {
+        let names: BTreeSet<String> = all().map(Scenario::slug).collect();
+        assert_eq!(names.len(), all().count());
+    }
+}

@@ -1,0 +1,326 @@
+//! The stage of one scenario: its namespace, its directory, its processes. All of it is gone when this value is.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::actor::Dialled;
+use super::cgroup::MemoryCgroup;
+use super::expect::{Expected, SENTINEL_PORT, Scope};
+use super::netns::Netns;
+use super::process::{NOBODY, Process, Recipe};
+use super::sk_lookup::Refuser;
+use crate::trace::cause::Code;
+
+/// Where Redis listens.
+pub(crate) const REDIS: u16 = 6379;
+/// What Redis says when it listens and has loaded its data; with a capital on TCP, without one on a unix socket.
+const READY: &str = "eady to accept connections";
+/// `ECONNREFUSED`.
+const REFUSED: i32 = 111;
+
+/// Everything that a scenario has made. Fields are dropped in this order: processes before what they live in.
+pub(crate) struct Stage {
+    /// By process id.
+    processes: BTreeMap<u32, Process>,
+    refuser: Option<Refuser>,
+    cgroup: Option<MemoryCgroup>,
+    /// A second namespace, once one was asked for.
+    other: Option<Netns>,
+    netns: Netns,
+    home: Home,
+    /// What must be told.
+    pub(crate) expected: Vec<Expected>,
+    /// What belongs to this stage.
+    pub(crate) scope: Scope,
+    /// How many connections a healthy hour has.
+    pub(crate) connections: u32,
+}
+
+/// A temporary directory that everybody may enter.
+struct Home(PathBuf);
+
+impl Home {
+    fn new() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("redis-trace-demo-{}", std::process::id()));
+        fs::create_dir(&path).with_context(|| format!("cannot make the directory {}", path.display()))?;
+        let home = Self(path);
+        fs::set_permissions(&home.0, fs::Permissions::from_mode(0o755))?;
+        Ok(home)
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("redis-trace: cannot remove the directory {}: {error}", self.0.display());
+        }
+    }
+}
+
+impl Stage {
+    /// An empty stage in a namespace of its own.
+    pub(crate) fn new(connections: u32) -> Result<Self> {
+        let home = Home::new()?;
+        let netns = Netns::new()?;
+        let mut scope = Scope { directory: home.0.display().to_string(), ..Scope::default() };
+        scope.netns.insert(netns.number);
+        Ok(Self {
+            processes: BTreeMap::new(),
+            refuser: None,
+            cgroup: None,
+            other: None,
+            netns,
+            home,
+            expected: Vec::new(),
+            scope,
+            connections,
+        })
+    }
+
+    /// The namespace's number.
+    pub(crate) fn netns(&self) -> u32 {
+        self.netns.number
+    }
+
+    /// A path in the scenario's directory.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.home.0.join(name).display().to_string()
+    }
+
+    /// This must be told.
+    pub(crate) fn expect(&mut self, expected: Expected) {
+        self.expected.push(expected);
+    }
+
+    /// Gives the namespace another address.
+    pub(crate) fn add_address(&self, address: &str) -> Result<()> {
+        self.netns.ip(&format!("addr add {address} dev lo"))
+    }
+
+    /// A second namespace, joined with the first by a wire: 10.77.0.1 here, `far` there.
+    pub(crate) fn other_netns(&mut self, far: &str) -> Result<&mut Netns> {
+        let other = Netns::new()?;
+        self.netns.join("10.77.0.1/24", &other, far)?;
+        self.scope.netns.insert(other.number);
+        Ok(self.other.insert(other))
+    }
+
+    /// Sends what goes to this address over the wire, though nobody there owns it.
+    pub(crate) fn know_neighbour(&self, address: &str, mac: &str) -> Result<()> {
+        self.netns.ip(&format!("neighbour replace {address} lladdr {mac} dev wire nud permanent"))
+    }
+
+    /// Keeps a process on the stage.
+    fn keep(&mut self, process: Process) -> u32 {
+        let pid = process.pid();
+        self.scope.pids.insert(pid);
+        self.processes.insert(pid, process);
+        pid
+    }
+
+    /// A process of this stage.
+    pub(crate) fn process(&mut self, pid: u32) -> Result<&mut Process> {
+        self.processes.get_mut(&pid).with_context(|| format!("process {pid} is not of this scenario"))
+    }
+
+    /// How to start a real redis-server: nothing is saved, the log goes to its standard output.
+    fn redis_recipe(&self, options: &str) -> Recipe {
+        let mut arguments: Vec<String> = ["--save", "", "--dir"].map(Into::into).to_vec();
+        arguments.push(self.path(""));
+        arguments.extend(options.split(' ').map(|word| word.replace('+', " ")));
+        Process::program("redis-server", &arguments)
+    }
+
+    /// A redis-server that is ready; a `+` in an option stands for a blank within an argument.
+    pub(crate) fn redis(&mut self, options: &str) -> Result<u32> {
+        let mut server = self.redis_recipe(options).spawn(Some(&self.netns))?;
+        server.wait_for(READY)?;
+        Ok(self.keep(server))
+    }
+
+    /// The same in the other namespace.
+    pub(crate) fn redis_elsewhere(&mut self, options: &str) -> Result<u32> {
+        let mut server = self.redis_recipe(options).spawn(self.other.as_ref())?;
+        server.wait_for(READY)?;
+        Ok(self.keep(server))
+    }
+
+    /// A redis-server that ends before it is ready, and with which exit code it must.
+    pub(crate) fn failing_redis(&mut self, options: &str, code: i32, nobody: bool) -> Result<u32> {
+        let recipe = self.redis_recipe(options);
+        let recipe = if nobody { recipe.with_nobodys_rights() } else { recipe };
+        let server = recipe.spawn(Some(&self.netns))?;
+        self.failing(server, code)
+    }
+
+    /// A redis-server that ends over this configuration file.
+    pub(crate) fn failing_redis_with_file(&mut self, file: &str, content: &str) -> Result<u32> {
+        let path = self.path(file);
+        fs::write(&path, content).with_context(|| format!("cannot write {path}"))?;
+        let server = Process::program("redis-server", &[path]).spawn(Some(&self.netns))?;
+        self.failing(server, 1)
+    }
+
+    fn failing(&mut self, mut server: Process, code: i32) -> Result<u32> {
+        let (said, status) = server.finish()?;
+        ensure!(
+            status.code() == Some(code),
+            "redis-server was to end with {code}, not with {status}: {}",
+            said.join("\n")
+        );
+        Ok(self.keep(server))
+    }
+
+    /// Starts an actor and waits until it has said that word.
+    pub(crate) fn actor(&mut self, part: &str, word: &str) -> Result<u32> {
+        let mut actor = Process::actor(&words(part)).spawn(Some(&self.netns))?;
+        actor.wait_for(word)?;
+        Ok(self.keep(actor))
+    }
+
+    /// Starts an actor in the other namespace.
+    pub(crate) fn actor_elsewhere(&mut self, part: &str, word: &str) -> Result<u32> {
+        let mut actor = Process::actor(&words(part)).spawn(self.other.as_ref())?;
+        actor.wait_for(word)?;
+        Ok(self.keep(actor))
+    }
+
+    /// Starts a program that is no Redis and waits until it has said that word; `None` when it is not installed.
+    pub(crate) fn foreign(&mut self, line: &str, word: &str) -> Result<Option<u32>> {
+        let words = words(line);
+        match Process::program(&words[0], &words[1..]).spawn(Some(&self.netns)) {
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(error),
+            Ok(mut program) => {
+                program.wait_for(word)?;
+                Ok(Some(self.keep(program)))
+            }
+        }
+    }
+
+    /// Runs a program to its end.
+    pub(crate) fn run(&mut self, line: &str) -> Result<()> {
+        let words = words(line);
+        let mut program = Process::program(&words[0], &words[1..]).spawn(Some(&self.netns))?;
+        let (said, status) = program.finish()?;
+        ensure!(status.success(), "`{line}` ended with {status}: {}", said.join("\n"));
+        Ok(())
+    }
+
+    /// Ends a process by a signal.
+    pub(crate) fn kill(&mut self, pid: u32, signal: Signal) -> Result<()> {
+        self.process(pid)?.kill(signal)
+    }
+
+    /// Gives a server little memory and makes it need more, until the kernel kills it.
+    pub(crate) fn starve(&mut self, pid: u32) -> Result<()> {
+        let cgroup = MemoryCgroup::new(&format!("redis-trace-demo-{}", std::process::id()), 32 << 20)?;
+        cgroup.take(pid)?;
+        self.cgroup = Some(cgroup);
+        self.netns.within(|| {
+            let mut redis = TcpStream::connect((Ipv4Addr::LOCALHOST, REDIS)).context("cannot connect to Redis")?;
+            redis.write_all(b"SETRANGE key 200000000 x\r\n")?;
+            // The kernel kills the server and resets the connection: however this ends, it ends without an answer.
+            let answer = redis.read(&mut [0; 64]).unwrap_or(0);
+            ensure!(answer == 0, "Redis outlived 200 MB in a cgroup of 32 MB");
+            Ok(())
+        })?;
+        let (_, status) = self.process(pid)?.finish()?;
+        ensure!(
+            std::os::unix::process::ExitStatusExt::signal(&status) == Some(9),
+            "Redis ended with {status}, not by SIGKILL"
+        );
+        Ok(())
+    }
+
+    /// Turns every connection away by an `sk_lookup` program.
+    pub(crate) fn refuse_by_sk_lookup(&mut self) -> Result<()> {
+        self.refuser = Some(Refuser::attach(self.netns.file())?);
+        Ok(())
+    }
+
+    /// Dials each address in order until one answers, `times` times, on one thread of a process of its own.
+    pub(crate) fn dial(&mut self, times: u32, addresses: &str) -> Result<Vec<Dialled>> {
+        self.client(&format!("dial 0 {times} {addresses}"))
+    }
+
+    /// Dials an address that must refuse.
+    pub(crate) fn refused(&mut self, address: SocketAddr) -> Result<Dialled> {
+        let dialled = self.dial(1, &address.to_string())?.remove(0);
+        ensure!(
+            dialled.errno == REFUSED,
+            "a dial of {address} ended with errno {}, not with ECONNREFUSED",
+            dialled.errno
+        );
+        Ok(dialled)
+    }
+
+    /// Dials a unix socket, which must end with this errno.
+    pub(crate) fn unix_denied(&mut self, path: &str, errno: i32, nobody: bool) -> Result<Dialled> {
+        let uid = if nobody { NOBODY } else { 0 };
+        let dialled = self.client(&format!("dial-unix {uid} {path}"))?.remove(0);
+        ensure!(dialled.errno == errno, "a dial of {path} ended with errno {}, not {errno}", dialled.errno);
+        Ok(dialled)
+    }
+
+    /// Runs a client to its end and reads what it says of its attempts.
+    fn client(&mut self, part: &str) -> Result<Vec<Dialled>> {
+        let mut client = Process::actor(&words(part)).spawn(Some(&self.netns))?;
+        let (said, status) = client.finish()?;
+        ensure!(status.success(), "actor {part} ended with {status}: {}", said.join("\n"));
+        self.keep(client);
+        said.iter()
+            .map(|line| serde_json::from_str(line).with_context(|| format!("actor {part} said {line}")))
+            .collect()
+    }
+
+    /// The last refusal of a scenario, on a port of its own.
+    pub(crate) fn sentinel(&mut self) -> Result<()> {
+        self.refused((Ipv4Addr::LOCALHOST, SENTINEL_PORT).into()).map(drop)
+    }
+
+    /// A refusal of this dial: both ends seen, the right client, the right address.
+    pub(crate) fn refusal(&self, code: Code, dialled: &Dialled, server: SocketAddr) -> Expected {
+        let mut flow = json!({"protocol": "tcp", "netns": self.netns(), "server": endpoint(server)});
+        if let Some(from) = dialled.from.filter(|from| from.port() != 0) {
+            flow["client"] = json!({"port": from.port()});
+        }
+        Expected::refusal(code).with(json!({"outcome": "refused", "side": "both", "flow": flow,
+            "client_process": {"pid": dialled.pid, "comm": "client", "uid": dialled.uid}}))
+    }
+
+    /// A server's failure to listen there.
+    pub(crate) fn listen_failure(&self, code: Code, pid: u32, asked: Option<SocketAddr>) -> Expected {
+        let flow = json!({"client": null, "server": asked.map(endpoint), "netns": self.netns()});
+        Expected::refusal(code)
+            .with(json!({"outcome": "listen_failed", "side": "server", "flow": flow, "client_process": null, "server_process": {"pid": pid, "comm": "redis-server"}}))
+    }
+}
+
+/// A refusal of a dial of a unix socket.
+pub(crate) fn unix_refusal(code: Code, dialled: &Dialled, path: &str, outcome: &str) -> Expected {
+    Expected::refusal(code).with(json!({"outcome": outcome, "unix": {"path": path},
+        "client_process": {"pid": dialled.pid, "comm": "client", "uid": dialled.uid}}))
+}
+
+/// An address as the output has it.
+pub(crate) fn endpoint(address: SocketAddr) -> Value {
+    json!({"ip": address.ip(), "port": address.port()})
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split(' ').map(Into::into).collect()
+}
+
+/// True when a program is not installed.
+fn is_not_found(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
