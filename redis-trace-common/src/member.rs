@@ -92,7 +92,7 @@ pub struct Wanted {
 
 macro_rules! members {
     ($($(#[$doc:meta])* $name:ident: $ty:ty = $($path:literal)|+;)*) => {
-        #[expect(non_camel_case_types, clippy::upper_case_acronyms, reason = "each is named after its constant")]
+        #[expect(non_camel_case_types, reason = "each is named after its constant")]
         enum Index { $($name,)* }
         $($(#[$doc])* pub const $name: Member<$ty> = Member { index: Index::$name as usize, kind: PhantomData };)*
         /// What to find, in the order of the table.

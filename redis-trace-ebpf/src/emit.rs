@@ -2,6 +2,7 @@
 
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns};
 use aya_ebpf::maps::PerCpuArray;
+use aya_ebpf::maps::ring_buf::RingBufEntry;
 use redis_trace_common::record::Numbered;
 
 use crate::maps::{EVENTS, LOST, SENT};
@@ -21,30 +22,50 @@ pub(crate) struct Roomy<T, const SLACK: usize> {
     slack: [u8; SLACK],
 }
 
-/// Sends a record that `fill` writes every field of, but for the three that all have.
-#[inline(always)]
-pub(crate) fn send<T: Numbered + 'static>(fill: impl FnOnce(*mut T)) -> bool {
-    send_roomy::<T, 0>(fill)
+/// A record under way. The verifier refuses a probe that forgets to submit it.
+///
+/// Not a closure that fills: what a closure borrows the compiler hands over through memory, where the verifier of older
+/// kernels forgets the bounds of a length.
+pub(crate) struct Slot<T: 'static, const SLACK: usize> {
+    entry: RingBufEntry<Roomy<T, SLACK>>,
 }
 
-/// Sends a record that may be overrun by so many bytes: what the verifier cannot prove to end in time ends there.
+impl<T: Numbered, const SLACK: usize> Slot<T, SLACK> {
+    /// The record: every field but the three that all have is still to be written.
+    #[inline(always)]
+    pub(crate) fn record(&mut self) -> *mut T {
+        self.entry.as_mut_ptr().cast::<T>()
+    }
+
+    /// Sends it.
+    #[inline(always)]
+    pub(crate) fn submit(self) {
+        self.entry.submit(0);
+        count(&SENT, T::NUMBER as u32);
+    }
+}
+
+/// Makes room for a record, or counts it as lost.
 #[inline(always)]
-pub(crate) fn send_roomy<T: Numbered + 'static, const SLACK: usize>(fill: impl FnOnce(*mut T)) -> bool {
-    let Some(mut entry) = EVENTS.reserve::<Roomy<T, SLACK>>(0) else {
+pub(crate) fn reserve<T: Numbered>() -> Option<Slot<T, 0>> {
+    reserve_roomy()
+}
+
+/// Makes room for a record that may be overrun by so many bytes: what the verifier cannot prove to end in time ends there.
+#[inline(always)]
+pub(crate) fn reserve_roomy<T: Numbered, const SLACK: usize>() -> Option<Slot<T, SLACK>> {
+    let Some(entry) = EVENTS.reserve::<Roomy<T, SLACK>>(0) else {
         count(&LOST, T::NUMBER as u32);
-        return false;
+        return None;
     };
-    let record = entry.as_mut_ptr().cast::<T>();
-    let head = record.cast::<Head>();
+    let mut slot = Slot { entry };
+    let head = slot.record().cast::<Head>();
     unsafe {
         (&raw mut (*head).number).write(T::NUMBER as u32);
         (&raw mut (*head).cpu).write(bpf_get_smp_processor_id() as u32);
         (&raw mut (*head).time).write(now());
     }
-    fill(record);
-    entry.submit(0);
-    count(&SENT, T::NUMBER as u32);
-    true
+    Some(slot)
 }
 
 /// `CLOCK_BOOTTIME`, since Linux 5.8.

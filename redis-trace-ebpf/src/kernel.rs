@@ -63,6 +63,14 @@ pub(crate) fn copy_user<T>(into: *mut T, from: u64) {
     let _ = unsafe { bpf_probe_read_user(into.cast::<c_void>(), size_of::<T>() as u32, from as *const c_void) };
 }
 
+/// The length, or the limit if it is more. To be asked for right before the copy: the compiler must not move or merge the
+/// comparison, or the verifier of some kernel no longer knows that it was made.
+#[inline(always)]
+pub(crate) fn at_most(limit: usize, length: u32) -> u32 {
+    let length = core::hint::black_box(length);
+    if length > limit as u32 { limit as u32 } else { length }
+}
+
 /// What lies at an address; zero when nothing does.
 #[inline(always)]
 pub(crate) fn peek<T: Default>(at: u64) -> T {

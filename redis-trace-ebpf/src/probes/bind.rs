@@ -6,7 +6,7 @@ use redis_trace_common::member::{SK_PROTOCOL, SK_TYPE, SOCKET_SK};
 use redis_trace_common::record::Bind;
 
 use super::{syscall, who};
-use crate::emit::send;
+use crate::emit::reserve;
 use crate::kernel::{
     AF_INET, AF_INET6, IPPROTO_TCP, copy, copy_user, current, fill_local, fill_socket, fill_task, mapped, read,
 };
@@ -117,7 +117,12 @@ fn tell_bind(sk: u64, asked: &Asked, result: i32) {
         return;
     }
     let task = current();
-    send::<Bind>(|record| unsafe {
+    if result != 0 {
+        who::watch(task);
+    }
+    let Some(mut slot) = reserve::<Bind>() else { return };
+    let record = slot.record();
+    unsafe {
         let socket = &raw mut (*record).socket;
         fill_socket(socket, sk);
         (&raw mut (*socket).port).write(u16::from_be(asked.port));
@@ -129,10 +134,8 @@ fn tell_bind(sk: u64, asked: &Asked, result: i32) {
         fill_task(&raw mut (*record).task, task);
         (&raw mut (*record).errno).write(result.unsigned_abs());
         (&raw mut (*record).listen).write(0);
-    });
-    if result != 0 {
-        who::watch(task);
     }
+    slot.submit();
 }
 
 /// Tells of a listen that failed; one that did not is told where the socket's state changes.
@@ -142,12 +145,15 @@ fn tell_listen(sk: u64, result: i32) {
         return;
     }
     let task = current();
-    send::<Bind>(|record| unsafe {
+    who::watch(task);
+    let Some(mut slot) = reserve::<Bind>() else { return };
+    let record = slot.record();
+    unsafe {
         fill_socket(&raw mut (*record).socket, sk);
         fill_local(&raw mut (*record).socket, sk);
         fill_task(&raw mut (*record).task, task);
         (&raw mut (*record).errno).write(result.unsigned_abs());
         (&raw mut (*record).listen).write(1);
-    });
-    who::watch(task);
+    }
+    slot.submit();
 }

@@ -4,7 +4,7 @@ use redis_trace_common::member::{SK_ERR, TCP_SND_UNA};
 use redis_trace_common::record::{ConnectFailed, Connected, Task};
 
 use super::who;
-use crate::emit::{now, send};
+use crate::emit::{now, reserve};
 use crate::kernel::{current, fill_flow, fill_task, read};
 use crate::maps::{DIALS, Dial, REFUSED};
 
@@ -27,13 +27,9 @@ pub(crate) fn dialled(sk: u64) {
 #[inline(always)]
 pub(crate) fn connected(sk: u64) {
     if let Some(dial) = unsafe { DIALS.get(&sk) } {
-        if let Some(refused) = unsafe { REFUSED.get(&dial.task.tid) } {
-            if now() - refused < SECOND_TRY {
-                send::<Connected>(|record| unsafe {
-                    fill_flow(&raw mut (*record).flow, sk);
-                    (&raw mut (*record).task).write(dial.task);
-                });
-            }
+        let refused = unsafe { REFUSED.get(&dial.task.tid) };
+        if refused.is_some_and(|refused| now() - *refused < SECOND_TRY) {
+            tell_connected(sk, dial);
         }
     }
     let _ = DIALS.remove(&sk);
@@ -42,19 +38,38 @@ pub(crate) fn connected(sk: u64) {
 /// The dial came to nothing. `sk_err` is set first: tcp_reset() (tcp_done_with_error() since Linux 6.10), tcp_v4_err().
 #[inline(always)]
 pub(crate) fn failed(sk: u64) {
-    let errno = read(sk, SK_ERR);
-    if errno == ECONNREFUSED {
+    if read(sk, SK_ERR) == ECONNREFUSED {
         if let Some(dial) = unsafe { DIALS.get(&sk) } {
-            send::<ConnectFailed>(|record| unsafe {
-                fill_flow(&raw mut (*record).flow, sk);
-                (&raw mut (*record).task).write(dial.task);
-                (&raw mut (*record).dialled).write(dial.time);
-                (&raw mut (*record).errno).write(errno);
-                (&raw mut (*record).isn).write(read(sk, TCP_SND_UNA));
-            });
-            let _ = REFUSED.insert(&dial.task.tid, &now(), 0);
+            tell_refused(sk, dial);
             who::introduce(dial.pointer, dial.task.pid, dial.task.start);
+            tell_refused(sk, dial);
+            let _ = REFUSED.insert(&dial.task.tid, &now(), 0);
         }
     }
     let _ = DIALS.remove(&sk);
+}
+
+#[inline(always)]
+fn tell_connected(sk: u64, dial: &Dial) {
+    let Some(mut slot) = reserve::<Connected>() else { return };
+    let record = slot.record();
+    unsafe {
+        fill_flow(&raw mut (*record).flow, sk);
+        (&raw mut (*record).task).write(dial.task);
+    }
+    slot.submit();
+}
+
+#[inline(always)]
+fn tell_refused(sk: u64, dial: &Dial) {
+    let Some(mut slot) = reserve::<ConnectFailed>() else { return };
+    let record = slot.record();
+    unsafe {
+        fill_flow(&raw mut (*record).flow, sk);
+        (&raw mut (*record).task).write(dial.task);
+        (&raw mut (*record).dialled).write(dial.time);
+        (&raw mut (*record).errno).write(ECONNREFUSED);
+        (&raw mut (*record).isn).write(read(sk, TCP_SND_UNA));
+    }
+    slot.submit();
 }

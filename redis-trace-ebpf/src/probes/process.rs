@@ -11,8 +11,8 @@ use redis_trace_common::member::{
 use redis_trace_common::record::{ARGV_LEN, Exec, Exit};
 
 use super::who;
-use crate::emit::send;
-use crate::kernel::{exit_code, fill_task, read};
+use crate::emit::reserve;
+use crate::kernel::{at_most, exit_code, fill_task, read};
 use crate::maps::{INTRODUCED, SERVERS, WATCHED};
 
 /// `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`, include/trace/events/sched.h.
@@ -24,18 +24,27 @@ pub(crate) fn exec(ctx: RawTracePointContext) -> i32 {
     if unsafe { SERVERS.get(&read(task, TASK_COMM)) }.is_none() {
         return 0;
     }
+    who::watch(task);
+    tell_exec(task);
+    0
+}
+
+/// Tells of a server that is started.
+#[inline(always)]
+fn tell_exec(task: u64) {
     let mm = read(task, TASK_MM);
     let (start, end) = (read(mm, MM_ARG_START), read(mm, MM_ARG_END));
-    let length = end.wrapping_sub(start);
-    let length = if length > ARGV_LEN as u64 { ARGV_LEN as u32 } else { length as u32 };
-    send::<Exec>(|record| unsafe {
+    let Some(mut slot) = reserve::<Exec>() else { return };
+    let record = slot.record();
+    unsafe {
         fill_task(&raw mut (*record).task, task);
         (&raw mut (*record).parent).write(read(read(task, TASK_PARENT), TASK_TGID));
+        // More than 4 GiB of arguments cannot be: bprm_stack_limits(), fs/exec.c.
+        let length = at_most(ARGV_LEN, end.wrapping_sub(start) as u32);
         (&raw mut (*record).length).write(length);
         bpf_probe_read_user((&raw mut (*record).argv).cast::<c_void>(), length, start as *const c_void);
-    });
-    who::watch(task);
-    0
+    }
+    slot.submit();
 }
 
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`: a server's daemon is a child of what was
@@ -59,11 +68,14 @@ pub(crate) fn exit(ctx: RawTracePointContext) -> i32 {
     }
     // The last two threads may both find none alive: the one that strikes the process off the list tells.
     if WATCHED.remove(&process).is_ok() {
-        send::<Exit>(|record| unsafe {
+        let Some(mut slot) = reserve::<Exit>() else { return 0 };
+        let record = slot.record();
+        unsafe {
             fill_task(&raw mut (*record).task, task);
             (&raw mut (*record).exit_code).write(exit_code(task));
             (&raw mut (*record).reserved).write(0);
-        });
+        }
+        slot.submit();
     }
     0
 }

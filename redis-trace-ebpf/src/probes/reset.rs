@@ -8,7 +8,7 @@ use redis_trace_common::member::{
 };
 use redis_trace_common::record::{Flow, Reset};
 
-use crate::emit::send;
+use crate::emit::reserve;
 use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, copy, mapped, peek, read};
 
 /// Said where the kernel has no reasons.
@@ -63,7 +63,9 @@ fn reset_sent(sk: u64, skb: u64, reason: u32) {
     // Without a sock the packet still has its device: tcp_v4_rcv(), `no_tcp_socket`.
     let dev = read(skb, SKB_DEV);
     let net = read(dev, DEV_NET);
-    send::<Reset>(|record| unsafe {
+    let Some(mut slot) = reserve::<Reset>() else { return };
+    let record = slot.record();
+    unsafe {
         let flow = &raw mut (*record).flow;
         (&raw mut (*flow).netns).write(read(net, NET_INUM));
         (&raw mut (*flow).protocol).write(IPPROTO_TCP);
@@ -74,7 +76,8 @@ fn reset_sent(sk: u64, skb: u64, reason: u32) {
         (&raw mut (*record).isn).write(u32::from_be(peek(tcp + 4)));
         (&raw mut (*record).reason).write(reason);
         (&raw mut (*record).sk_lookup).write(u32::from(read(net, NET_BPF)[NETNS_BPF_SK_LOOKUP] != 0));
-    });
+    }
+    slot.submit();
 }
 
 /// Takes the addresses from an IP header, `struct iphdr` or `struct ipv6hdr`; says how many hops are left.

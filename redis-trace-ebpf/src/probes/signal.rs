@@ -6,7 +6,7 @@ use redis_trace_common::hook::MARK_VICTIM;
 use redis_trace_common::member::{SIGINFO_CODE, TASK_TGID};
 use redis_trace_common::record::{OomVictim, Signal};
 
-use crate::emit::send;
+use crate::emit::reserve;
 use crate::kernel::{arguments, current, fill_task, read};
 use crate::maps::WATCHED;
 
@@ -31,13 +31,16 @@ pub(crate) fn signal(ctx: RawTracePointContext) -> i32 {
         SEND_SIG_PRIV => SI_KERNEL,
         info => read(info, SIGINFO_CODE),
     };
-    send::<Signal>(|record| unsafe {
+    let Some(mut slot) = reserve::<Signal>() else { return 0 };
+    let record = slot.record();
+    unsafe {
         fill_task(&raw mut (*record).sender, current());
         (&raw mut (*record).target).write(target);
         (&raw mut (*record).signal).write(number);
         (&raw mut (*record).code).write(code);
         (&raw mut (*record).reserved).write(0);
-    });
+    }
+    slot.submit();
     0
 }
 
@@ -46,10 +49,13 @@ pub(crate) fn signal(ctx: RawTracePointContext) -> i32 {
 pub(crate) fn oom_victim(ctx: RawTracePointContext) -> i32 {
     let victim = ctx.arg::<u64>(0);
     let pid = if arguments(MARK_VICTIM) == 1 { victim as u32 } else { read(victim, TASK_TGID) };
-    send::<OomVictim>(|record| unsafe {
+    let Some(mut slot) = reserve::<OomVictim>() else { return 0 };
+    let record = slot.record();
+    unsafe {
         (&raw mut (*record).pid).write(pid);
         (&raw mut (*record).reserved).write(0);
-    });
+    }
+    slot.submit();
     0
 }
 

@@ -9,8 +9,8 @@ use redis_trace_common::member::{SK_FAMILY, SK_TYPE, SOCKET_SK};
 use redis_trace_common::record::{UNIX_PATH_LEN, UnixConnect};
 
 use super::{syscall, who};
-use crate::emit::send;
-use crate::kernel::{copy_user, current, fill_task, read};
+use crate::emit::reserve;
+use crate::kernel::{at_most, copy_user, current, fill_task, read};
 use crate::maps::Call;
 
 /// `AF_UNIX`, include/linux/socket.h.
@@ -74,19 +74,21 @@ fn tell(sk: u64, address: u64, length: u64, result: i32, memory: Memory) {
         return;
     }
     let task = current();
-    // A length is an int; one that is too short or too long the kernel has refused with EINVAL: unix_validate_addr().
-    let length = (length as u32).wrapping_sub(SUN_PATH as u32);
-    let length = if length > UNIX_PATH_LEN as u32 { 0 } else { length };
-    send::<UnixConnect>(|record| unsafe {
+    who::introduce_task(task);
+    let Some(mut slot) = reserve::<UnixConnect>() else { return };
+    let record = slot.record();
+    unsafe {
         fill_task(&raw mut (*record).task, task);
         (&raw mut (*record).errno).write(errno);
-        (&raw mut (*record).length).write(length);
         (&raw mut (*record).reserved).write(0);
+        // A length that is too short or too long the kernel has refused with EINVAL: unix_validate_addr().
+        let length = at_most(UNIX_PATH_LEN, (length as u32).wrapping_sub(SUN_PATH as u32));
+        (&raw mut (*record).length).write(length);
         let (path, from) = ((&raw mut (*record).path).cast::<c_void>(), (address + SUN_PATH) as *const c_void);
         match memory {
             Memory::Kernel => bpf_probe_read_kernel(path, length, from),
             Memory::User => bpf_probe_read_user(path, length, from),
         };
-    });
-    who::introduce_task(task);
+    }
+    slot.submit();
 }

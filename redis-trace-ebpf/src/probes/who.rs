@@ -10,8 +10,8 @@ use redis_trace_common::member::{
 };
 use redis_trace_common::record::{PATH_LEN, Who};
 
-use crate::emit::send_roomy;
-use crate::kernel::{container, fill_task, place, read};
+use crate::emit::reserve_roomy;
+use crate::kernel::{at_most, container, fill_task, place, read};
 use crate::maps::{INTRODUCED, WATCHED};
 
 /// The longest name of a directory entry and its NUL: `NAME_MAX`, include/uapi/linux/limits.h.
@@ -42,7 +42,9 @@ pub(crate) fn introduce(task: u64, pid: u32, start: u64) {
         return;
     }
     // A path is written until it has passed its end: the first into the second, the second into the slack.
-    let sent = send_roomy::<Who, NAME_ROOM>(|record| unsafe {
+    let Some(mut slot) = reserve_roomy::<Who, NAME_ROOM>() else { return };
+    let record = slot.record();
+    unsafe {
         fill_task(&raw mut (*record).task, task);
         (&raw mut (*record).parent).write(read(read(task, TASK_PARENT), TASK_TGID));
         (&raw mut (*record).reserved).write(0);
@@ -50,10 +52,9 @@ pub(crate) fn introduce(task: u64, pid: u32, start: u64) {
         (&raw mut (*record).exe_length).write(exe);
         let cgroup = fill_cgroup((&raw mut (*record).cgroup).cast(), task);
         (&raw mut (*record).cgroup_length).write(cgroup);
-    });
-    if sent {
-        let _ = INTRODUCED.insert(&pid, &start, 0);
     }
+    slot.submit();
+    let _ = INTRODUCED.insert(&pid, &start, 0);
 }
 
 /// Appends a name and its NUL; the length of what there is then.
@@ -63,12 +64,6 @@ unsafe fn append(path: *mut u8, length: usize, name: u64) -> usize {
     let written = unsafe { bpf_probe_read_kernel_str(to, NAME_ROOM as u32, name as *const c_void) };
     // Negative for a name that cannot be read.
     if written > 0 && written <= NAME_ROOM as i64 { length + written as usize } else { length }
-}
-
-/// The part of a length that the record has room for.
-#[inline(always)]
-fn capped(length: usize) -> u32 {
-    if length > PATH_LEN { PATH_LEN as u32 } else { length as u32 }
 }
 
 /// Writes the path of a task's executable: prepend_path(), fs/d_path.c, but for its root, so that it is the host's path.
@@ -97,7 +92,7 @@ unsafe fn fill_exe(path: *mut u8, task: u64) -> u32 {
             dentry = read(dentry, DENTRY_PARENT);
         }
     }
-    capped(length)
+    at_most(PATH_LEN, length as u32)
 }
 
 /// Writes the path of a task's cgroup in the unified hierarchy, whose root has an empty name: kernfs_path_from_node().
@@ -112,5 +107,5 @@ unsafe fn fill_cgroup(path: *mut u8, task: u64) -> u32 {
         length = unsafe { append(path, length, read(kn, KN_NAME)) };
         kn = read(kn, KN_PARENT);
     }
-    capped(length)
+    at_most(PATH_LEN, length as u32)
 }

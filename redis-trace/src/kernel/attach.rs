@@ -210,6 +210,8 @@ fn said(error: &ProgramError) -> String {
         return deepest(error);
     };
     let log = verifier_log.to_string();
-    let words = log.lines().rev().find(|line| !line.is_empty() && !line.starts_with("processed "));
+    let statistics = ["processed ", "verification time ", "stack depth "];
+    let is_said = |line: &&str| !line.is_empty() && !statistics.iter().any(|start| line.starts_with(start));
+    let words = log.lines().rev().find(is_said);
     words.map_or_else(|| io_error.to_string(), |words| format!("{io_error}: {}", words.trim()))
 }

@@ -7,7 +7,7 @@
 use redis_trace_common::member::Shape;
 
 /// `/sys/kernel/btf/vmlinux`, parsed.
-pub struct Btf {
+pub(super) struct Btf {
     bytes: Vec<u8>,
     strings: usize,
     types: Vec<Type>,
@@ -42,7 +42,7 @@ struct Found {
 
 /// Why bytes are not BTF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BtfError {
+pub(super) enum BtfError {
     /// No magic, or a header that points outside the file.
     #[error("its header is not BTF's")]
     Header,
@@ -113,7 +113,7 @@ impl Type {
 
 impl Btf {
     /// Parses the bytes of a BTF file.
-    pub fn parse(bytes: Vec<u8>) -> Result<Self, BtfError> {
+    pub(super) fn parse(bytes: Vec<u8>) -> Result<Self, BtfError> {
         let header = |at| word(&bytes, at).map(|word| word as usize).ok_or(BtfError::Header);
         if bytes.get(..2) != Some(&[0x9f, 0xeb]) {
             return Err(BtfError::Header);
@@ -144,7 +144,7 @@ impl Btf {
     }
 
     /// The word that a probe gets for the first of these paths that the kernel has in this shape.
-    pub fn member(&self, paths: &[&str], shape: Shape) -> Option<u32> {
+    pub(super) fn member(&self, paths: &[&str], shape: Shape) -> Option<u32> {
         paths.iter().find_map(|path| {
             let (structure, members) = path.split_once('.')?;
             let mut words = self.named(structure, &[STRUCT, UNION]).filter_map(|ty| {
@@ -168,12 +168,12 @@ impl Btf {
     }
 
     /// How many arguments a function has.
-    pub fn function_arguments(&self, name: &str) -> Option<u32> {
+    pub(super) fn function_arguments(&self, name: &str) -> Option<u32> {
         self.named(name, &[FUNC]).find_map(|function| self.prototype(function.size))
     }
 
     /// How many arguments a tracepoint has: `typedef void (*btf_trace_NAME)(void *, …)`, include/trace/bpf_probe.h.
-    pub fn tracepoint_arguments(&self, name: &str) -> Option<u32> {
+    pub(super) fn tracepoint_arguments(&self, name: &str) -> Option<u32> {
         let typedef = self.named(&format!("btf_trace_{name}"), &[TYPEDEF]).next()?;
         let pointer = self.types.get(typedef.size as usize)?;
         self.prototype(pointer.size)?.checked_sub(1)
@@ -185,7 +185,7 @@ impl Btf {
     }
 
     /// The names of an enumeration's values up to 255, by value; empty when the kernel has none of that name.
-    pub fn enumerators(&self, name: &str) -> Vec<Option<String>> {
+    pub(super) fn enumerators(&self, name: &str) -> Vec<Option<String>> {
         let mut names = Vec::new();
         let Some(ty) = self.named(name, &[ENUM]).next() else {
             return names;
