@@ -22,14 +22,14 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
     let environment = Environment::look();
     let btf = std::fs::read("/sys/kernel/btf/vmlinux").map_err(|e| environment.no_btf(&e.to_string()))?;
     let btf = Btf::parse(btf).map_err(|e| environment.no_btf(&e.to_string()))?;
-    let mut object = load(&btf, options).map_err(|e| environment.explain("load probes", errno(&e), &deepest(&e)))?;
+    let mut object = load(&btf, *options).map_err(|e| environment.explain("load probes", errno(&e), &deepest(&e)))?;
 
     let mut servers: HashMap<_, [u8; COMM_LEN], u8> = map(&mut object, "SERVERS")?;
     for server in SERVERS {
         servers.insert(comm(server), 1, 0).map_err(|e| Error::map("SERVERS", &e))?;
     }
     let mut attacher = Attacher { object: &mut object, btf: &btf, functions: None, refused: None };
-    let hooks = attacher.all(options);
+    let hooks = attacher.all(*options);
     let refused = attacher.refused;
     if !hooks.iter().any(|hook| hook.essential() && hook.state == State::Up) {
         let (errno, detail) = refused.unwrap_or((None, "no hook could be attached".to_owned()));
@@ -46,7 +46,7 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
 }
 
 /// Creates the maps; no probe is loaded yet.
-fn load(btf: &Btf, options: &Options) -> Result<Ebpf, aya::EbpfError> {
+fn load(btf: &Btf, options: Options) -> Result<Ebpf, aya::EbpfError> {
     // Before Linux 5.11 maps count against it; where it may not be raised, the kernel may not need it.
     let unlimited = Rlimit { current: None, maximum: None };
     let _ = setrlimit(Resource::Memlock, unlimited);
@@ -101,14 +101,14 @@ struct Attacher<'a> {
 
 impl Attacher<'_> {
     /// Tries every role, tier by tier.
-    fn all(&mut self, options: &Options) -> Vec<HookState> {
+    fn all(&mut self, options: Options) -> Vec<HookState> {
         let mut states: Vec<HookState> = Role::ALL.iter().flat_map(|role| self.role(*role, options)).collect();
         states.sort_by_key(|state| HOOKS.iter().position(|hook| hook.probe == state.hook.probe));
         states
     }
 
     /// Tries the first tier of a role, and where any of it is refused the second.
-    fn role(&mut self, role: Role, options: &Options) -> Vec<HookState> {
+    fn role(&mut self, role: Role, options: Options) -> Vec<HookState> {
         let of = |tier| HOOKS.iter().filter(move |hook| hook.role == role && hook.kind.tier() == tier);
         let mut first: Vec<HookState> = of(Tier::T1).map(|hook| self.hook(hook, options)).collect();
         let whole = !first.is_empty() && first.iter().all(|hook| hook.state == State::Up);
@@ -123,7 +123,7 @@ impl Attacher<'_> {
     }
 
     /// Tries one hook.
-    fn hook(&mut self, hook: &'static Hook, options: &Options) -> HookState {
+    fn hook(&mut self, hook: &'static Hook, options: Options) -> HookState {
         let state = match self.forbidden(hook, options) {
             Some(why) => State::Down(why),
             None => match self.put(hook) {
@@ -141,7 +141,7 @@ impl Attacher<'_> {
     }
 
     /// Why a hook is not even tried.
-    fn forbidden(&self, hook: &Hook, options: &Options) -> Option<String> {
+    fn forbidden(&self, hook: &Hook, options: Options) -> Option<String> {
         match hook.kind {
             Kind::Fentry | Kind::Fexit if options.tier == TierWish::NoTrampoline => {
                 Some("trampolines are not wanted".to_owned())

@@ -304,7 +304,7 @@ mod tests {
     fn structure() -> Vec<u32> {
         let mut types = INT32.to_vec();
         types.extend([0, STRUCT << 24 | 1, 4, 9, 1, 0]);
-        types.extend([5, 1 << 31 | STRUCT << 24 | 3, 12, 7, 1, 0, 0, 2, 32, 17, 1, 1 << 24 | 67]);
+        types.extend([5, 1 << 31 | STRUCT << 24 | 3, 12, 7, 1, 0, 0, 2, 32, 17, 1, (1 << 24) + 67]);
         types
     }
 
