@@ -25,9 +25,9 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// A refusal with this cause.
+    /// A refusal with this cause, told once.
     pub fn refusal(code: Code) -> Self {
-        let is = json!({"schema": schema::REFUSAL, "cause": {"code": code, "name": code.name()}});
+        let is = json!({"schema": schema::REFUSAL, "cause": {"code": code, "name": code.name()}, "count": 1});
         Self { is, mentions: Vec::new(), corrects: None }
     }
 
@@ -124,6 +124,15 @@ pub fn is_sentinel(line: &Value) -> bool {
     line["flow"]["server"]["port"] == SENTINEL_PORT
 }
 
+/// What a replay of a scenario's recording must tell; kept beside it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Each of these once.
+    pub expected: Vec<Expected>,
+    /// And nothing else about these.
+    pub scope: Scope,
+}
+
 /// How what was told compares with what was expected.
 #[derive(Debug, Default, PartialEq)]
 pub struct Judgement {
@@ -192,7 +201,7 @@ mod tests {
     use super::*;
 
     fn line(seq: u64, code: &str) -> Value {
-        json!({"schema": schema::REFUSAL, "seq": seq, "cause": {"code": code, "name": "no-listener"}, "summary": "nothing listens",
+        json!({"schema": schema::REFUSAL, "seq": seq, "count": 1, "cause": {"code": code, "name": "no-listener"}, "summary": "nothing listens",
             "flow": {"netns": 7, "server": {"port": 6379}}, "evidence": [{"source": "sock_diag", "text": "pid 12"}]})
     }
 

@@ -53,6 +53,11 @@ pub fn run(args: &DemoArgs) -> Result<Exit> {
     Ok(if fine { Exit::Fine } else { Exit::Found })
 }
 
+/// The name of each scenario's recording.
+pub fn slugs() -> Vec<String> {
+    scenarios::all().map(Scenario::slug).collect()
+}
+
 /// Plays the part of a client or a server in a scenario.
 pub fn act(arguments: &[String]) -> Result<Exit> {
     actor::play(arguments).map(|()| Exit::Fine)

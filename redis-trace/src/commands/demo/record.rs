@@ -5,20 +5,10 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::expect::{Expected, Judgement, Scope, judge};
+use super::expect::{Judgement, Verdict, judge};
 use super::stage::Stage;
-
-/// What a replay of a recording must tell.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Verdict {
-    /// Each of these once.
-    expected: Vec<Expected>,
-    /// And nothing else about these.
-    scope: Scope,
-}
 
 /// Keeps the verdict beside the recording, unless the recording does not replay to it.
 pub(super) fn keep(recording: &Path, stage: &Stage, live: &Judgement) -> Result<()> {

@@ -1,0 +1,79 @@
+//! How the agent starts, ends and shares a host with another one.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::{Agent, refused};
+
+mod support;
+
+/// A port on which nothing ever listens.
+const CLOSED: u16 = 1;
+
+/// The programs, maps and links among these that the kernel still has.
+fn left([programs, maps, links]: &[Vec<u32>; 3]) -> Vec<String> {
+    let loaded: BTreeSet<u32> = aya::programs::loaded_programs().filter_map(|info| Some(info.ok()?.id())).collect();
+    let mapped: BTreeSet<u32> = aya::maps::loaded_maps().filter_map(|info| Some(info.ok()?.id())).collect();
+    let linked: BTreeSet<u32> = aya::programs::loaded_links().filter_map(|info| Some(info.ok()?.id())).collect();
+    let still = |kind: &str, ours: &[u32], there: &BTreeSet<u32>| {
+        ours.iter().filter(|id| there.contains(id)).map(|id| format!("{kind} {id}")).collect::<Vec<_>>()
+    };
+    [still("program", programs, &loaded), still("map", maps, &mapped), still("link", links, &linked)].concat()
+}
+
+#[test]
+fn nothing_is_left_in_the_kernel_a_second_after_kill_9() {
+    let agent = Agent::start(&[]);
+    let held = ["prog_id", "map_id", "link_id"].map(|kind| agent.holds(kind));
+    assert!(held.iter().all(|ids| !ids.is_empty()), "the agent holds programs, maps and links: {held:?}");
+    assert!(!left(&held).is_empty(), "the kernel names what the agent holds");
+    agent.signal(Signal::KILL);
+    agent.end();
+    // The kernel lets go after a grace period that nothing announces, so this asks again until the second is over.
+    let deadline = Instant::now() + Duration::from_secs(1);
+    while !left(&held).is_empty() && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    assert_eq!(left(&held), Vec::<String>::new());
+}
+
+#[test]
+fn a_signal_ends_the_agent_within_two_seconds_and_its_summary_adds_up() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let agent = Agent::start(&[]);
+        let clients: Vec<_> = (0..30).map(|_| refused(CLOSED)).collect();
+        let start = Instant::now();
+        agent.signal(signal);
+        let (lines, status) = agent.end();
+        let took = start.elapsed();
+        assert!(status.success(), "the agent ended with {status}");
+        assert!(took < Duration::from_secs(2), "the agent took {took:?} to end");
+        let summary = lines.last().expect("a summary");
+        assert_eq!(summary["schema"], "redis-trace.summary/1");
+        let number = |value: &Value| value.as_u64().expect("a number");
+        let lost = &summary["lost"];
+        let sum = [&summary["delivered"], &summary["aggregated"], &lost["ring"], &lost["queue"], &lost["output"]];
+        assert_eq!(number(&summary["seen"]), sum.into_iter().map(number).sum::<u64>());
+        assert!(number(&summary["seen"]) >= clients.len() as u64, "{summary}");
+        assert!(number(&summary["aggregated"]) > 0, "repeats are counted: {summary}");
+    }
+}
+
+#[test]
+fn two_agents_at_once_tell_the_same() {
+    let mut agents = [Agent::start(&["--no-aggregate"]), Agent::start(&["--no-aggregate"])];
+    let client = refused(CLOSED);
+    let told = agents.each_mut().map(|agent| agent.refusal_of(client));
+    for line in &told {
+        assert_eq!(line["cause"]["code"], told[0]["cause"]["code"]);
+        assert_eq!(line["client_process"]["pid"], std::process::id());
+        assert_eq!(line["side"], "both");
+    }
+    for agent in agents {
+        agent.signal(Signal::INT);
+        assert!(agent.end().1.success());
+    }
+}

@@ -1,0 +1,41 @@
+//! Real refusals in fresh network namespaces: what is told of each is right, complete and told once.
+
+use std::process::Command;
+
+use redis_trace::commands::demo;
+use redis_trace::commands::demo::programme::Performance;
+use serde_json::Value;
+
+/// Runs the demo and reads every line that it tells.
+fn demo(arguments: &[&str]) -> Vec<Value> {
+    assert!(rustix::process::geteuid().is_root(), "refusals are staged in network namespaces: run the tests as root");
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_redis-trace"));
+    let output = demo.arg("demo").args(["-o", "json"]).args(arguments).output().expect("the demo starts");
+    let lines = String::from_utf8(output.stdout).expect("JSON is text");
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+    let failed: Vec<&Value> = lines.iter().filter(|line| line["passed"] == false).collect();
+    assert!(failed.is_empty(), "not as expected:\n{}", serde_json::to_string_pretty(&failed).expect("JSON"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the demo ended with {}: {errors}", output.status);
+    lines
+}
+
+/// What the demo says of each scenario at its end.
+fn performances(lines: Vec<Value>) -> Vec<Performance> {
+    lines.into_iter().filter_map(|line| serde_json::from_value(line).ok()).collect()
+}
+
+#[test]
+fn every_situation_is_explained_twenty_times_in_a_row() {
+    let performances = performances(demo(&["--repeat", "20"]));
+    assert_eq!(performances.len(), demo::slugs().len());
+    for performance in performances {
+        assert_eq!((performance.runs, performance.failed), (20, 0), "{}", performance.scenario);
+    }
+}
+
+#[test]
+fn a_hundred_thousand_healthy_connections_are_no_refusal() {
+    let lines = demo(&["--only", "healthy", "--connections", "100000"]);
+    assert_eq!(performances(lines).len(), 1);
+}

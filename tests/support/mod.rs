@@ -1,0 +1,88 @@
+//! An agent under test: started, heard and ended; every wait is for something that it does.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketType, bind, connect, getsockname, socket};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// A running `redis-trace watch`.
+pub(crate) struct Agent {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    // Kept open: whoever closes it makes the agent's last words an error.
+    _err: BufReader<ChildStderr>,
+}
+
+impl Agent {
+    /// Starts one that tells JSON, and waits until it watches.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        assert!(rustix::process::geteuid().is_root(), "probes are loaded: run the tests as root");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_redis-trace"))
+            .args(["watch", "-o", "json"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the agent starts");
+        let mut err = BufReader::new(child.stderr.take().expect("a pipe"));
+        let out = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut said = String::new();
+        while !said.lines().last().is_some_and(|line| line.starts_with("watching")) {
+            assert_ne!(err.read_line(&mut said).expect("its words are text"), 0, "the agent did not attach: {said}");
+        }
+        Self { child, out, _err: err }
+    }
+
+    /// The next line that it tells.
+    pub(crate) fn next(&mut self) -> Value {
+        let mut line = String::new();
+        self.out.read_line(&mut line).expect("a line is text");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    /// Waits until it tells of this client's refusal.
+    pub(crate) fn refusal_of(&mut self, client: SocketAddr) -> Value {
+        loop {
+            let line = self.next();
+            if line["flow"]["client"]["port"] == client.port() {
+                return line;
+            }
+        }
+    }
+
+    /// The kernel's ids of what it holds: of programs, maps and links, as `/proc/PID/fdinfo` names them.
+    pub(crate) fn holds(&self, kind: &str) -> Vec<u32> {
+        let directory = format!("/proc/{}/fdinfo", self.child.id());
+        let files = fs::read_dir(directory).expect("its files").map(|file| file.expect("a file").path());
+        let lines: String = files.filter_map(|file| fs::read_to_string(file).ok()).collect();
+        let ids = lines.lines().filter_map(|line| line.strip_prefix(kind)?.strip_prefix(':')?.trim().parse().ok());
+        ids.collect()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it lives");
+    }
+
+    /// Everything else that it tells, and how it ends.
+    pub(crate) fn end(mut self) -> (Vec<Value>, ExitStatus) {
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).expect("its lines are text");
+        let lines = rest.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+        (lines, self.child.wait().expect("it ends"))
+    }
+}
+
+/// Dials a port of this host that refuses; the client's address.
+pub(crate) fn refused(port: u16) -> SocketAddr {
+    let client = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    bind(&client, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
+    let address = getsockname(&client).expect("a name").try_into().expect("an internet address");
+    assert_eq!(connect(&client, &SocketAddr::from((Ipv4Addr::LOCALHOST, port))), Err(Errno::CONNREFUSED));
+    address
+}
