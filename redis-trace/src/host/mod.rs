@@ -3,11 +3,15 @@
 
 mod addresses;
 pub mod clock;
+mod eyes;
 mod netlink;
 mod netns;
 mod owners;
 mod process;
+mod snapshot;
 mod sockets;
+mod unix;
+mod unix_sockets;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -40,26 +44,6 @@ impl Host {
         Self::default()
     }
 
-    /// The namespaces of this host, their listeners and their servers' unix sockets, as they are now.
-    pub fn snapshot(&mut self) -> Vec<What> {
-        let pids = process::ids();
-        self.places = netns::all(&pids);
-        let mut facts: Vec<What> = self.places.iter().map(|(netns, place)| name(*netns, Some(place))).collect();
-        let mut dumps: Vec<_> = netns::inside_each(&self.places, |netns| sockets::bound(netns, None))
-            .into_iter()
-            .map(|(netns, dump)| (netns, self.or_by_proc(netns, None, dump.flatten())))
-            .collect();
-        let inodes = dumps.iter().flat_map(|(_, dump)| dump.iter().flat_map(|(sockets, _)| inodes(sockets))).collect();
-        let owners = self.owners.of_all(&inodes, &pids);
-        for (_, dump) in &mut dumps {
-            for socket in dump.iter_mut().flat_map(|(sockets, _)| sockets) {
-                socket.owner = owners.get(&socket.socket.inode).cloned();
-            }
-        }
-        facts.extend(dumps.into_iter().map(|(netns, dump)| told(netns, None, dump)));
-        facts
-    }
-
     /// The answer to a question: one fact, or more.
     pub fn answer(&mut self, question: &Question) -> Vec<What> {
         let fact = match question {
@@ -69,9 +53,9 @@ impl Host {
             Question::Process(key) => process_of(*key),
             Question::Alive(key) => state(*key),
             Question::Holds { process, inode } => holds(*process, *inode),
-            Question::Unix { .. } | Question::UnixListeners(_) | Question::LastWords { .. } | Question::Oom(_) => {
-                return Vec::new();
-            }
+            Question::Unix { pid, uid, netns, path } => self.unix(*pid, *uid, *netns, path),
+            Question::UnixListeners(netns) => self.unix_listeners(*netns),
+            Question::LastWords { .. } | Question::Oom(_) => return Vec::new(),
         };
         vec![fact]
     }
@@ -177,114 +161,4 @@ fn holds(key: ProcessKey, inode: u64) -> What {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::TcpListener;
-
-    use super::netns::tests::Stranger;
-    use super::*;
-
-    /// A listener in another namespace, held by this process.
-    fn listener_in(stranger: &Stranger) -> (TcpListener, u16) {
-        let listener = netns::inside(stranger.netns, &stranger.place(), || TcpListener::bind("127.0.0.1:0"));
-        let listener = listener.expect("a visit").expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        (listener, port)
-    }
-
-    /// The sockets of a namespace, out of many facts.
-    fn sockets_of(facts: &[What], wanted: Netns) -> Vec<BoundSocket> {
-        let found = facts.iter().filter_map(|fact| match fact {
-            What::Sockets { netns, sockets, .. } if *netns == wanted => Some(sockets.clone()),
-            _ => None,
-        });
-        found.flatten().collect()
-    }
-
-    #[test]
-    fn a_snapshot_names_every_namespace_its_listeners_and_their_owner() {
-        let stranger = Stranger::new();
-        let (_listener, port) = listener_in(&stranger);
-        let facts = Host::new().snapshot();
-        let named = What::NetnsName { netns: stranger.netns, name: None, pid: Some(stranger.child.id()) };
-        assert!(facts.contains(&named));
-        let sockets = sockets_of(&facts, stranger.netns);
-        assert_eq!(sockets.len(), 1);
-        assert_eq!(sockets[0].socket.local.port, port);
-        assert_eq!(sockets[0].owner.as_ref().map(|owner| owner.pid), Some(std::process::id()));
-    }
-
-    #[test]
-    fn a_question_about_a_port_finds_who_holds_it_in_another_namespace() {
-        let stranger = Stranger::new();
-        let (_listener, port) = listener_in(&stranger);
-        let mut host = Host::new();
-        let answer = host.answer(&Question::Sockets { netns: stranger.netns, port });
-        let sockets = sockets_of(&answer, stranger.netns);
-        assert_eq!(sockets.len(), 1);
-        assert_eq!(sockets[0].owner.as_ref().map(|owner| owner.pid), Some(std::process::id()));
-        let nobody = host.answer(&Question::Sockets { netns: stranger.netns, port: port ^ 1 });
-        assert!(matches!(&nobody[..], [What::Sockets { sockets, source: Source::SockDiag, .. }] if sockets.is_empty()));
-    }
-
-    #[test]
-    fn a_fork_that_keeps_the_socket_open_does_not_own_it() {
-        use std::os::fd::AsFd;
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        let copy = listener.as_fd().try_clone_to_owned().expect("a copy");
-        let mut command = std::process::Command::new("/bin/cat");
-        let mut child = command.stdin(std::process::Stdio::piped()).stderr(copy).spawn().expect("cat");
-        let mut host = Host::new();
-        let own = netns::current().expect("a namespace");
-        for answer in [host.snapshot(), host.answer(&Question::Sockets { netns: own, port })] {
-            let sockets = sockets_of(&answer, own);
-            let socket = sockets.iter().find(|socket| socket.socket.local.port == port).expect("it listens");
-            assert_eq!(socket.owner.as_ref().map(|owner| owner.pid), Some(std::process::id()));
-        }
-        drop(child.stdin.take());
-        child.wait().expect("cat ends");
-    }
-
-    #[test]
-    fn an_heir_owns_the_socket_of_a_process_that_is_gone() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        let mut command = std::process::Command::new("/bin/cat");
-        let child = command.stdin(std::process::Stdio::piped()).stderr(std::os::fd::OwnedFd::from(listener));
-        let mut child = child.spawn().expect("cat");
-        drop(command);
-        let own = netns::current().expect("a namespace");
-        let answer = Host::new().answer(&Question::Sockets { netns: own, port });
-        let owner = sockets_of(&answer, own).pop().and_then(|socket| socket.owner);
-        assert_eq!(owner.map(|owner| owner.pid), Some(child.id()));
-        drop(child.stdin.take());
-        child.wait().expect("cat ends");
-    }
-
-    #[test]
-    fn a_namespace_answers_with_its_addresses_and_one_that_is_gone_with_a_sentence() {
-        let stranger = Stranger::new();
-        let netns = stranger.netns;
-        let mut host = Host::new();
-        let loopback = ["127.0.0.1", "::1"].map(|ip| ip.parse().expect("an address")).to_vec();
-        assert_eq!(host.answer(&Question::Addresses(netns)), [What::Addresses { netns, addresses: loopback }]);
-        drop(stranger);
-        for question in [Question::Addresses(netns), Question::Sockets { netns, port: 1 }] {
-            assert!(matches!(&host.answer(&question)[..], [What::Unreadable { why, .. }] if why.ends_with('.')));
-        }
-        assert_eq!(host.answer(&Question::NetnsName(netns)), [What::NetnsName { netns, name: None, pid: None }]);
-    }
-
-    #[test]
-    fn a_process_answers_only_for_itself() {
-        let pid = std::process::id();
-        let me = process::describe(pid).expect("we live");
-        let (mut host, key) = (Host::new(), ProcessKey::new(pid, me.start));
-        assert_eq!(host.answer(&Question::Process(key)), [What::Process(me)]);
-        let other = ProcessKey::new(pid, key.start() - 20_000_000);
-        let gone = [What::ProcessState { pid, start: other.start(), alive: false }];
-        assert_eq!(host.answer(&Question::Process(other)), gone);
-        assert_eq!(host.answer(&Question::Alive(other)), gone);
-        assert_eq!(host.answer(&Question::Alive(key)), [What::ProcessState { pid, start: key.start(), alive: true }]);
-    }
-}
+mod tests;

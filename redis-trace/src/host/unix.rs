@@ -1,0 +1,105 @@
+//! What stands behind a unix socket's path or name, and where servers listen on one.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+
+use super::eyes::{Eyes, Seen};
+use super::unix_sockets::{self, FileId, UnixSocket};
+use super::{Host, netns, process};
+use crate::redis::kin;
+use crate::trace::fact::{Process, UnixListener, UnixPath, UnixState, What};
+use crate::trace::flow::Netns;
+use crate::trace::text::Text;
+
+impl Host {
+    /// What a process that dialled a unix socket would find.
+    pub(super) fn unix(&mut self, pid: u32, uid: u32, netns: Netns, path: &UnixPath) -> What {
+        let (seen, listening) = match path {
+            UnixPath::Abstract(_) => self.behind_name(netns, path),
+            UnixPath::File(file) => self.behind_file(pid, uid, netns, file),
+        };
+        let Seen { exists, is_socket, forbidden, .. } = seen;
+        What::UnixState(UnixState { pid, path: path.clone(), exists, is_socket, listening, forbidden })
+    }
+
+    /// The unix sockets that servers of a namespace listen on.
+    pub(super) fn unix_listeners(&mut self, netns: Netns) -> What {
+        match self.inside(netns, |_| unix_sockets::listeners()).flatten() {
+            Ok(sockets) => {
+                let inodes = sockets.iter().map(|socket| socket.inode).collect();
+                let owners = self.owners.of_few(&inodes, &process::ids());
+                What::UnixListeners { netns, listeners: of_servers(sockets, &owners) }
+            }
+            Err(why) => What::Unreadable { netns, why },
+        }
+    }
+
+    /// An abstract name exists as long as its socket.
+    fn behind_name(&mut self, netns: Netns, name: &UnixPath) -> (Seen, Option<bool>) {
+        let Ok(sockets) = self.inside(netns, |_| unix_sockets::named()).flatten() else { return Default::default() };
+        let bound: Vec<_> = sockets.into_iter().filter(|socket| socket.name == *name).collect();
+        let exists = Some(!bound.is_empty());
+        (Seen { exists, is_socket: exists, ..Seen::default() }, Some(bound.iter().any(|socket| socket.listening)))
+    }
+
+    /// A path, with the eyes of the process that dialled it or, when that is gone, of its user.
+    fn behind_file(&mut self, pid: u32, uid: u32, netns: Netns, path: &Text) -> (Seen, Option<bool>) {
+        let eyes = Eyes::of(pid, uid).or_else(|| Eyes::of_user(&root_shared_by_all(netns)?, uid));
+        let seen = eyes.map(|eyes| eyes.look(&path.to_bytes())).unwrap_or_default();
+        let listening = match (seen.is_socket, seen.file) {
+            (Some(true), Some(file)) => self.listens(netns, path, file),
+            (Some(false), _) => Some(false),
+            _ => seen.exists.filter(|exists| !exists),
+        };
+        (seen, listening)
+    }
+
+    /// Whether anybody listens on a socket file. A file leads to its socket from every network namespace, so all of them
+    /// are searched before nobody does.
+    fn listens(&mut self, netns: Netns, path: &Text, file: FileId) -> Option<bool> {
+        let behind = |sockets: &Vec<UnixSocket>| sockets.iter().any(|socket| is_behind(socket, path, file));
+        if self.inside(netns, |_| unix_sockets::listeners()).flatten().is_ok_and(|sockets| behind(&sockets)) {
+            return Some(true);
+        }
+        self.places = netns::all(&process::ids());
+        let everywhere = netns::inside_each(&self.places, |_| unix_sockets::listeners());
+        let mut unreadable = false;
+        for (_, sockets) in everywhere {
+            match sockets.flatten() {
+                Ok(sockets) if behind(&sockets) => return Some(true),
+                Ok(_) => {}
+                Err(_) => unreadable = true,
+            }
+        }
+        (!unreadable).then_some(false)
+    }
+}
+
+/// A socket is behind a file when it is bound to that inode. Overlay file systems show another device than the kernel
+/// uses, so there the last part of the name stands in for the device.
+fn is_behind(socket: &UnixSocket, path: &Text, file: FileId) -> bool {
+    let last = |path: &Text| path.as_str().rsplit('/').next().map(str::to_owned);
+    let same_name = matches!(&socket.name, UnixPath::File(name) if last(name) == last(path));
+    socket.file.is_some_and(|bound| bound.inode == file.inode && (bound.device == file.device || same_name))
+}
+
+/// The root that every process of a namespace sees: our own for our own namespace, and for another when its processes
+/// share one mount namespace.
+fn root_shared_by_all(netns: Netns) -> Option<String> {
+    if netns::current() == Some(netns) {
+        return Some("/".to_owned());
+    }
+    let link = |pid: &u32, kind: &str| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
+    let wanted = PathBuf::from(format!("net:[{}]", netns.0));
+    let pids: Vec<u32> = process::ids().into_iter().filter(|pid| link(pid, "net").as_ref() == Some(&wanted)).collect();
+    let mounts: BTreeSet<_> = pids.iter().map(|pid| link(pid, "mnt")).collect();
+    (mounts.len() == 1).then(|| format!("/proc/{}/root", pids[0]))
+}
+
+/// Those stream sockets that a Redis-like server listens on.
+pub(super) fn of_servers(sockets: Vec<UnixSocket>, owners: &HashMap<u64, Process>) -> Vec<UnixListener> {
+    let streams = sockets.into_iter().filter(|socket| socket.stream);
+    let owned = streams.filter_map(|socket| Some((socket.name, owners.get(&socket.inode)?)));
+    let served = owned.filter(|(_, owner)| kin::is_server(owner.comm.as_str(), owner.exe.as_ref().map(Text::as_str)));
+    served.map(|(path, owner)| UnixListener { path, owner: owner.clone() }).collect()
+}
