@@ -107,6 +107,9 @@ pub struct ReplayArgs {
     /// Exit with code 1 when a refusal had this cause (repeatable)
     #[arg(long, value_name = "CODE", help_heading = LIMITS)]
     pub fail_on_cause: Vec<Code>,
+    /// Exit with code 5 when the recording is damaged or cut off
+    #[arg(long, help_heading = LIMITS)]
+    pub strict: bool,
     /// Which refusals to tell.
     #[command(flatten)]
     pub filters: FilterArgs,

@@ -251,7 +251,11 @@ fn sum(summary: &Summary) -> String {
     if !parts.is_empty() {
         let _ = write!(text, ": {}", parts.join(", "));
     }
-    let _ = writeln!(text, "; hooks {}/{}", hooks.up, hooks.expected);
+    // A recording has no hooks.
+    if hooks.expected > 0 {
+        let _ = write!(text, "; hooks {}/{}", hooks.up, hooks.expected);
+    }
+    text.push('\n');
     for (code, count) in &summary.by_cause {
         let _ = writeln!(text, "  {:>9}  {code} {}", grouped(*count), code.name());
     }
