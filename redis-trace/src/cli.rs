@@ -44,6 +44,10 @@ pub enum Command {
     Watch(Box<WatchArgs>),
     /// Watch, and keep every fact in a file
     Record(Box<RecordArgs>),
+    /// Give the verdicts of a recording, without root
+    Replay(Box<ReplayArgs>),
+    /// Say what this kernel and these privileges let redis-trace see, hook by hook
+    Check(CheckArgs),
     /// Explain a cause: what it means, how it is detected, how to end it
     Explain(ExplainArgs),
     /// Make each cause happen for real in a private network namespace, and show the verdict

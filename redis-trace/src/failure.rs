@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::kernel;
+
 /// What the program's exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -83,6 +85,17 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+impl From<kernel::Error> for Failure {
+    fn from(error: kernel::Error) -> Self {
+        let exit = match error.fault {
+            kernel::Fault::Kernel => Exit::Unsupported,
+            kernel::Fault::Permission => Exit::Forbidden,
+            kernel::Fault::Bug => Exit::Bug,
+        };
+        Self { what: error.headline, facts: error.facts, tries: error.remedies, exit }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use redis_trace_common::hook::{Kind, Role, Tier};
+use redis_trace_common::hook::{Role, Tier};
 use serde::Serialize;
 
 use super::live::hooks_report;
@@ -10,7 +10,8 @@ use super::output;
 use super::watch::options;
 use crate::cli::{CheckArgs, Format};
 use crate::failure::{Exit, Failure};
-use crate::kernel::{self, Fault, HookState, State};
+use crate::kernel::{self, HookState, State};
+use crate::trace::cause::Code;
 use crate::trace::report::HooksReport;
 
 /// Runs it.
@@ -27,7 +28,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
 struct Checked {
     hooks: Vec<HookState>,
     /// Why nothing can be attached at all.
-    blocked: Option<kernel::Error>,
+    blocked: Option<Failure>,
 }
 
 impl Checked {
@@ -35,7 +36,7 @@ impl Checked {
     fn new(args: &CheckArgs) -> Self {
         match kernel::attach(&options(&args.observation)) {
             Ok(probes) => Self { hooks: probes.hooks().to_vec(), blocked: None },
-            Err(error) => Self { hooks: kernel::survey(), blocked: Some(error) },
+            Err(error) => Self { hooks: kernel::survey(), blocked: Some(error.into()) },
         }
     }
 
@@ -49,21 +50,15 @@ impl Checked {
 
     /// For people.
     fn text(&self, color: bool) -> String {
-        let mut text = format!("redis-trace {} on kernel {}\n\n", env!("CARGO_PKG_VERSION"), kernel_release());
-        for role in Role::ALL {
-            text.push_str(&role_text(*role, &self.of(*role), color));
-        }
         let HooksReport { up, expected, degraded } = hooks_report(&self.hooks);
-        text.push_str(&format!("\n{up} of {expected} hooks"));
-        if !degraded.is_empty() {
-            let codes: Vec<&str> = degraded.iter().map(|code| code.as_str()).collect();
-            text.push_str(&format!("; hidden, or told with less: {}", codes.join(" ")));
-        }
-        text.push('\n');
-        if let Some(error) = &self.blocked {
-            text.push_str(&format!("\n{error}\n"));
-        }
-        text
+        let head = format!("redis-trace {} on kernel {}\n\n", env!("CARGO_PKG_VERSION"), kernel_release());
+        let roles: String = Role::ALL.iter().map(|role| role_text(*role, &self.of(*role), color)).collect();
+        let hidden = match &degraded[..] {
+            [] => String::new(),
+            codes => format!("; hidden, or told with less confidence: {}", list(codes)),
+        };
+        let blocked = self.blocked.as_ref().map_or_else(String::new, |failure| format!("\n{failure}\n"));
+        format!("{head}{roles}\n{up} of {expected} hooks{hidden}\n{blocked}")
     }
 
     /// For programs.
@@ -74,7 +69,105 @@ impl Checked {
             kernel: kernel_release(),
             hooks: self.hooks.iter().map(HookReport::of).collect(),
             summary: hooks_report(&self.hooks),
-            blocked: self.blocked.as_ref().map(BlockedReport::of),
+            blocked: self.blocked.as_ref().map(|failure| &failure.what[..]),
+            remedies: self.blocked.as_ref().map(|failure| &failure.tries[..]).unwrap_or_default(),
         }
     }
+}
+
+/// The check as one JSON object.
+#[derive(Serialize)]
+struct CheckReport<'a> {
+    schema: &'static str,
+    version: &'static str,
+    kernel: String,
+    hooks: Vec<HookReport<'a>>,
+    summary: HooksReport,
+    /// Why nothing can be attached at all.
+    blocked: Option<&'a str>,
+    remedies: &'a [String],
+}
+
+/// A hook in it.
+#[derive(Serialize)]
+struct HookReport<'a> {
+    name: &'static str,
+    tier: u8,
+    state: &'static str,
+    why: Option<&'a str>,
+    essential: bool,
+    causes: &'static [&'static str],
+}
+
+impl<'a> HookReport<'a> {
+    fn of(hook: &'a HookState) -> Self {
+        let (state, why) = match &hook.state {
+            State::Up => ("up", None),
+            State::Spare => ("spare", None),
+            State::Down(why) => ("down", Some(&why[..])),
+        };
+        let (name, essential, causes) = (hook.name(), hook.essential(), hook.causes());
+        Self { name, tier: number(hook.tier()), state, why, essential, causes }
+    }
+}
+
+/// What is seen of one thing, by which hooks; and what stands in the way of the others.
+fn role_text(role: Role, hooks: &[&HookState], color: bool) -> String {
+    let up: Vec<&&HookState> = hooks.iter().filter(|hook| hook.state == State::Up).collect();
+    let tier = up.first().map(|hook| hook.tier());
+    let is_whole = tier.is_some_and(|tier| hooks.iter().filter(|hook| hook.tier() == tier).count() == up.len());
+    let (mark, paint) = match (is_whole, up.is_empty()) {
+        (true, _) => ("✓", "32"),
+        (false, true) => ("✗", "1;31"),
+        (false, false) => ("~", "33"),
+    };
+    let mark = if color { format!("\x1b[{paint}m{mark}\x1b[0m") } else { mark.to_owned() };
+    let names: Vec<&str> = up.iter().map(|hook| hook.name()).collect();
+    let by = tier.map_or_else(String::new, |tier| format!("{}  (tier {})", names.join(" "), number(tier)));
+    let hidden = if is_whole { String::new() } else { format!("    hides {}\n", role.causes().join(" ")) };
+    format!("{}\n{}{hidden}", format!("{mark} {:<44} {by}", tells(role)).trim_end(), obstacles(hooks))
+}
+
+/// Why hooks are not attached, those with the same reason in one line.
+fn obstacles(hooks: &[&HookState]) -> String {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for hook in hooks {
+        let State::Down(why) = &hook.state else { continue };
+        match reasons.iter_mut().find(|(other, _)| other == why) {
+            Some((_, names)) => names.push(hook.name()),
+            None => reasons.push((why, vec![hook.name()])),
+        }
+    }
+    reasons.iter().map(|(why, names)| format!("    not {}: {why}\n", names.join(", "))).collect()
+}
+
+/// What hooks of this role tell.
+fn tells(role: Role) -> &'static str {
+    match role {
+        Role::Resets => "refused connections, the server's end",
+        Role::States => "refused connections, the client's; listeners",
+        Role::Binds => "bind that failed",
+        Role::Listens => "listen that failed",
+        Role::UnixConnects => "unix sockets that could not be dialled",
+        Role::Execs => "servers that are started",
+        Role::Forks => "daemons that servers become",
+        Role::Exits => "how servers end",
+        Role::Signals => "who kills them",
+        Role::OomVictims => "whom the OOM killer chooses",
+    }
+}
+
+fn number(tier: Tier) -> u8 {
+    match tier {
+        Tier::T1 => 1,
+        Tier::T2 => 2,
+    }
+}
+
+fn list(codes: &[Code]) -> String {
+    codes.iter().map(|code| code.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+fn kernel_release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
 }

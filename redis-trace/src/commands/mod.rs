@@ -3,6 +3,7 @@
 use crate::cli::Command;
 use crate::failure::Exit;
 
+pub mod check;
 pub mod completions;
 pub mod demo;
 pub mod explain;
@@ -11,6 +12,7 @@ pub mod man;
 pub mod output;
 pub mod record;
 mod recorder;
+pub mod replay;
 pub mod schema;
 mod stop;
 mod telling;
@@ -23,6 +25,8 @@ pub fn run(command: &Command) -> anyhow::Result<Exit> {
         Command::Record(args) => record::run(args),
         Command::Demo(args) => demo::run(args),
         Command::DemoActor { part } => demo::act(part),
+        Command::Replay(args) => replay::run(args),
+        Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),

@@ -11,6 +11,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use super::btf::Btf;
 use super::environment::Environment;
 use super::error::{Error, deepest, errno};
+use super::survey::lacks;
 use super::{HookState, Options, Probes, Source, State, TierWish, tracefs};
 use crate::trace::decode::Names;
 
@@ -147,14 +148,7 @@ impl Attacher<'_> {
                 Some("trampolines are not wanted".to_owned())
             }
             Kind::Syscall if !options.syscall_hooks => Some("hooks on system calls are not wanted".to_owned()),
-            Kind::RawTracepoint { arguments } => match self.btf.tracepoint_arguments(hook.target) {
-                None => Some("this kernel has no such tracepoint".to_owned()),
-                Some(has) if has < arguments => Some(format!(
-                    "has {has} arguments on this kernel, and does not tell what is needed without {arguments}"
-                )),
-                Some(_) => None,
-            },
-            Kind::Fentry | Kind::Fexit | Kind::Syscall => None,
+            Kind::RawTracepoint { .. } | Kind::Fentry | Kind::Fexit | Kind::Syscall => lacks(self.btf, hook),
         }
     }
 

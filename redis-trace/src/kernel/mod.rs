@@ -5,6 +5,7 @@ mod btf;
 mod environment;
 mod error;
 mod ring;
+mod survey;
 mod tracefs;
 
 use std::io;
@@ -17,6 +18,7 @@ use redis_trace_common::record::Number;
 pub use attach::attach;
 pub use error::{Error, Fault};
 use ring::Ring;
+pub use survey::survey;
 
 use crate::trace::decode::Names;
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use answers::Answers;
 pub use hooks::{banner, report as hooks_report, sight};
 
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::host;
 use crate::kernel::{self, HookState, Options, Probes};
 use crate::trace::decode::{Names, decode};
@@ -39,7 +39,7 @@ pub struct Live {
 impl Live {
     /// Attaches the probes, then looks at the host: what happens between the two is seen twice, never missed.
     pub async fn start(options: &Options) -> Result<Self, Failure> {
-        let probes = kernel::attach(options).map_err(failure)?;
+        let probes = kernel::attach(options).map_err(Failure::from)?;
         let mut live = Self {
             ready: VecDeque::from(clock_and_sight(probes.hooks())),
             names: probes.names().clone(),
@@ -88,7 +88,7 @@ impl Live {
 
     /// Refusals whose records found no room.
     pub fn lost(&self) -> Result<Lost, Failure> {
-        let lost = self.probes.lost().map_err(failure)?;
+        let lost = self.probes.lost().map_err(Failure::from)?;
         let of_a_refusal = |number: Number| {
             matches!(number, Number::Reset | Number::ConnectFailed | Number::UnixConnect | Number::Bind)
         };
@@ -131,14 +131,4 @@ fn clock_and_sight(hooks: &[HookState]) -> [Fact; 2] {
     let clock = clock();
     let sight = Fact { time: clock.time, what: What::Sight(sight(hooks, clock.time)) };
     [clock, sight]
-}
-
-/// A fault of the probes as the user reads it.
-fn failure(error: kernel::Error) -> Failure {
-    let exit = match error.fault {
-        kernel::Fault::Kernel => Exit::Unsupported,
-        kernel::Fault::Permission => Exit::Forbidden,
-        kernel::Fault::Bug => Exit::Bug,
-    };
-    Failure { what: error.headline, facts: error.facts, tries: error.remedies, exit }
 }

@@ -1,0 +1,33 @@
+//! What the running kernel has of what probes could be put on. Only its types are read, so no privilege is needed.
+
+use redis_trace_common::hook::{HOOKS, Hook, Kind};
+
+use super::btf::Btf;
+use super::{HookState, State};
+
+/// Every hook, none of them attached: what the kernel lacks of it, or that nobody may try it.
+pub fn survey() -> Vec<HookState> {
+    let btf = std::fs::read("/sys/kernel/btf/vmlinux").ok().and_then(|bytes| Btf::parse(bytes).ok());
+    let why = |hook| {
+        let lacks = btf.as_ref().and_then(|btf| lacks(btf, hook));
+        lacks.unwrap_or_else(|| "it takes a privilege that is missing".to_owned())
+    };
+    HOOKS.iter().map(|hook| HookState { hook, state: State::Down(why(hook)) }).collect()
+}
+
+/// Why this kernel has nothing to put the probe on.
+pub(super) fn lacks(btf: &Btf, hook: &Hook) -> Option<String> {
+    match hook.kind {
+        Kind::RawTracepoint { arguments } => match btf.tracepoint_arguments(hook.target) {
+            None => Some("this kernel has no such tracepoint".to_owned()),
+            Some(has) if has < arguments => Some(format!(
+                "has {has} arguments on this kernel, and does not tell what is needed without {arguments}"
+            )),
+            Some(_) => None,
+        },
+        Kind::Fentry | Kind::Fexit if btf.function_arguments(hook.target).is_none() => {
+            Some("this kernel has no such function".to_owned())
+        }
+        Kind::Fentry | Kind::Fexit | Kind::Syscall => None,
+    }
+}
