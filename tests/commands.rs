@@ -1,0 +1,261 @@
+//! The commands as a user runs them: help, exit codes, errors, recordings. The ones that take root say so and skip nothing
+//! else.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use redis_trace::trace::cause::Code;
+use redis_trace::trace::recording::{Header, line};
+use serde_json::{Value, json};
+
+/// `nobody`.
+const NOBODY: u32 = 65_534;
+
+/// What a run printed, and how it ended.
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn ran(command: &mut Command) -> Ran {
+    let output = command.stdin(Stdio::null()).output().expect("it starts");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_redis-trace"))
+}
+
+fn redis_trace(arguments: &[&str]) -> Ran {
+    ran(Command::new(program()).args(arguments))
+}
+
+/// A copy of the program where every user may run it.
+fn public_copy() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("ours");
+    let copy = directory.path().join("redis-trace");
+    fs::copy(program(), &copy).expect("a copy");
+    (directory, copy)
+}
+
+fn is_root() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        eprintln!("skipped: only root can give up privileges");
+    }
+    is_root
+}
+
+/// A recording of one refusal: nothing listens on 127.0.0.1:6399.
+fn recording() -> Vec<u8> {
+    let flow = json!({"netns": 1, "client": {"ip": "127.0.0.1", "port": 33666},
+                      "server": {"ip": "127.0.0.1", "port": 6399}, "ifindex": 1});
+    let task = json!({"pid": 42, "tid": 42, "uid": 0, "netns": 1, "start": 1, "cgroup": 1, "comm": "redis-cli"});
+    let facts = [
+        json!({"time": 1000, "fact": "clock", "unix_ns": 1_795_440_895_322_811_423_u64}),
+        json!({"time": 1000, "fact": "sight", "kernel": "6.18.44", "version": "0.1.0", "since": 1000, "resets": true,
+               "connects": true, "binds": true, "unix": true, "netns": 1}),
+        json!({"time": 2000, "fact": "reset", "flow": flow, "isn": 7, "reason": "NO_SOCKET", "sk_lookup": false, "ttl": 64}),
+        json!({"time": 2500, "fact": "connect_failed", "flow": flow, "task": task, "dialled": 1500, "errno": 111, "isn": 7}),
+        json!({"time": 3000, "fact": "sockets", "netns": 1, "port": 6399, "sockets": [], "source": "sock_diag"}),
+    ];
+    let mut bytes = line(&Header::new("6.18.44")).expect("it fits");
+    for fact in &facts {
+        bytes.extend(line(fact).expect("it fits"));
+    }
+    bytes
+}
+
+/// The recording in a file.
+fn recorded(bytes: &[u8]) -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("case.rec");
+    fs::write(&path, bytes).expect("written");
+    let path = path.to_str().expect("UTF-8").to_owned();
+    (directory, path)
+}
+
+#[test]
+fn help_needs_no_root_and_names_every_command_and_exit_code() {
+    let help = redis_trace(&["--help"]);
+    assert_eq!(help.code, Some(0));
+    for word in ["watch", "record", "replay", "check", "explain", "schema", "completions", "man", "Exit codes", "70"] {
+        assert!(help.out.contains(word), "{word} is missing in:\n{}", help.out);
+    }
+}
+
+#[test]
+fn what_is_no_command_line_ends_with_2_and_says_what_one_looks_like() {
+    let wrong = [
+        (&["watch", "--port", "redis"][..], "6379-6389"),
+        (&["watch", "--from", "10.0.0.0/40"], "10.0.0.0/8"),
+        (&["watch", "--duration", "soon"], "30s"),
+        (&["watch", "--ring", "3M"], "power of two"),
+        (&["watch", "--count", "0"], "1.."),
+        (&["explain", "RT9999"], "redis-trace explain"),
+        (&["frobnicate"], "unrecognized subcommand"),
+        (&["replay", "/no/such/file"], "No such file"),
+    ];
+    for (arguments, hint) in wrong {
+        let end = redis_trace(arguments);
+        assert_eq!(end.code, Some(2), "{arguments:?}: {}", end.err);
+        assert!(end.err.starts_with("error: ") && end.err.contains(hint), "{arguments:?}: {}", end.err);
+        assert_eq!(end.out, "");
+    }
+}
+
+#[test]
+fn explain_knows_every_cause_by_code_number_and_name() {
+    let list = redis_trace(&["explain"]);
+    for code in Code::ALL {
+        assert!(list.out.contains(&format!("{code} {}", code.name())), "{code} is not in the list");
+    }
+    let page = redis_trace(&["explain", "RT1007"]);
+    assert!(page.code == Some(0) && page.out.starts_with("# RT1007 bound-to-other-address"));
+    for other in ["1007", "rt1007", "bound-to-other-address"] {
+        assert_eq!(redis_trace(&["explain", other]).out, page.out);
+    }
+}
+
+#[test]
+fn completions_and_the_manual_page_know_the_commands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = redis_trace(&["completions", shell]);
+        assert!(script.code == Some(0) && script.out.contains("replay"), "{shell}");
+    }
+    let man = redis_trace(&["man"]);
+    assert!(
+        man.out.contains(".TH") && man.out.contains("REDIS\\-TRACE REPLAY") || man.out.contains("REDIS-TRACE REPLAY")
+    );
+    assert!(man.out.contains("fail\\-on\\-cause"));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = Command::new(program()).arg("explain").stdout(writer).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stderr, b"");
+}
+
+#[test]
+fn a_recording_gives_its_verdicts_without_root() {
+    let (_directory, path) = recorded(&recording());
+    let text = redis_trace(&["replay", &path, "--utc", "--color", "never"]);
+    assert_eq!(text.code, Some(0));
+    assert!(text.out.contains("redis-cli(42) 127.0.0.1 → 127.0.0.1:6399  RT1001 no-listener certain"), "{}", text.out);
+    assert!(text.err.contains("1 refusals in"), "{}", text.err);
+
+    let json = redis_trace(&["replay", &path, "-o", "json"]);
+    let objects: Vec<Value> = json.out.lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    assert_eq!(objects[0]["cause"]["code"], "RT1001");
+    assert_eq!(objects[0]["client_process"]["pid"], 42);
+    assert_eq!(objects.last().expect("a summary")["schema"], "redis-trace.summary/1");
+    assert_eq!(objects.last().expect("a summary")["seen"], 1);
+}
+
+#[test]
+fn filters_and_causes_decide_what_a_replay_tells_and_how_it_ends() {
+    let (_directory, path) = recorded(&recording());
+    let with = |more: &[&str]| redis_trace(&[&["replay", &path, "-o", "json"], more].concat());
+    assert!(with(&["--port", "6379"]).out.starts_with("{\"schema\":\"redis-trace.summary/1\""));
+    assert!(with(&["--port", "!6379", "--comm", "redis-*"]).out.starts_with("{\"schema\":\"redis-trace.refusal/1\""));
+    assert_eq!(with(&["--fail-on-cause", "RT1001"]).code, Some(1));
+    assert_eq!(with(&["--fail-on-cause", "RT1002"]).code, Some(0));
+}
+
+#[test]
+fn a_damaged_recording_is_told_up_to_the_damage() {
+    let mut bytes = recording();
+    bytes.extend(b"deadbeef {}\n");
+    let (_directory, path) = recorded(&bytes);
+    let damaged = redis_trace(&["replay", &path, "-o", "json"]);
+    assert!(damaged.code == Some(0) && damaged.out.contains("RT1001"));
+    assert!(
+        damaged.err.contains("the recording ended early at line 7: the checksum does not match"),
+        "{}",
+        damaged.err
+    );
+    assert_eq!(redis_trace(&["replay", &path, "--strict"]).code, Some(5));
+}
+
+#[test]
+fn a_recording_never_overwrites_a_file() {
+    let (_directory, path) = recorded(b"precious");
+    let refused = redis_trace(&["record", &path, "--duration", "1s"]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.err.contains("never overwritten"), "{}", refused.err);
+    assert_eq!(fs::read(&path).expect("still there"), b"precious");
+}
+
+#[test]
+fn without_privilege_watch_says_what_is_missing_and_how_to_get_it() {
+    if !is_root() {
+        return;
+    }
+    let (_directory, program) = public_copy();
+    let refused = ran(Command::new(&program).arg("watch").uid(NOBODY).gid(NOBODY));
+    assert_eq!(refused.code, Some(4), "{}", refused.err);
+    let lines: Vec<&str> = refused.err.lines().collect();
+    assert_eq!(lines[0], "error: cannot load probes: CAP_BPF and CAP_PERFMON are missing (have neither)");
+    assert!(lines[1].starts_with("  facts kernel ") && lines[1].contains("unprivileged_bpf_disabled="), "{}", lines[1]);
+    assert_eq!(lines[2], "  try   sudo redis-trace watch");
+    assert!(lines[3].starts_with("  or    sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep "), "{}", lines[3]);
+    assert_eq!(lines.len(), 4);
+}
+
+#[test]
+fn half_the_capabilities_are_told_from_none() {
+    if !is_root() {
+        return;
+    }
+    let (_directory, program) = public_copy();
+    let only = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps", "-all,+bpf", "--ambient-caps"];
+    let refused = ran(Command::new("setpriv").args(only).arg("-all,+bpf").arg(&program).arg("watch"));
+    assert_eq!(refused.code, Some(4), "{}", refused.err);
+    assert!(refused.err.contains(" probes: CAP_PERFMON is missing (have CAP_BPF)\n"), "{}", refused.err);
+}
+
+#[test]
+fn without_the_kernel_s_types_watch_says_so() {
+    if !is_root() {
+        return;
+    }
+    let hide = "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" watch";
+    let refused = ran(Command::new("unshare").args(["--mount", "sh", "-c", hide]).arg(program()));
+    assert_eq!(refused.code, Some(3), "{}", refused.err);
+    assert!(
+        refused.err.starts_with("error: cannot read the kernel's types from /sys/kernel/btf/vmlinux: "),
+        "{}",
+        refused.err
+    );
+    assert!(refused.err.contains("BTF missing") && refused.err.contains("CONFIG_DEBUG_INFO_BTF"), "{}", refused.err);
+}
+
+#[test]
+fn check_works_without_privilege_and_says_what_would_show_more() {
+    if !is_root() {
+        return;
+    }
+    let (_directory, program) = public_copy();
+    let check = ran(Command::new(&program).args(["check", "--color", "never"]).uid(NOBODY).gid(NOBODY));
+    assert_eq!(check.code, Some(1), "{}", check.err);
+    assert!(check.out.contains("✗ refused connections, the server's end"), "{}", check.out);
+    assert!(
+        check.out.contains("hides RT1001") && check.out.contains("  try   sudo redis-trace watch"),
+        "{}",
+        check.out
+    );
+    let json = ran(Command::new(&program).args(["check", "-o", "json"]).uid(NOBODY).gid(NOBODY));
+    let object: Value = serde_json::from_str(&json.out).expect("one object");
+    assert_eq!(object["schema"], "redis-trace.check/1");
+    assert!(object["blocked"].as_str().is_some_and(|why| why.contains("CAP_BPF")));
+    assert!(object["hooks"].as_array().is_some_and(|hooks| hooks.iter().all(|hook| hook["state"] == "down")));
+}
