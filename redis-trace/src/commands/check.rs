@@ -125,7 +125,8 @@ fn role_text(role: Role, hooks: &[&HookState], color: bool) -> String {
     let names: Vec<&str> = up.iter().map(|hook| hook.name()).collect();
     let by = tier.map_or_else(String::new, |tier| format!("{}  (tier {})", names.join(" "), number(tier)));
     let hidden = if is_whole { String::new() } else { format!("    hides {}\n", role.causes().join(" ")) };
-    format!("{}\n{}{hidden}", format!("{mark} {:<44} {by}", tells(role)).trim_end(), obstacles(hooks))
+    let headline = format!("{mark} {:<44} {by}", tells(role));
+    format!("{}\n{}{hidden}", headline.trim_end(), obstacles(hooks))
 }
 
 /// Why hooks are not attached, those with the same reason in one line.
@@ -138,7 +139,8 @@ fn obstacles(hooks: &[&HookState]) -> String {
             None => reasons.push((why, vec![hook.name()])),
         }
     }
-    reasons.iter().map(|(why, names)| format!("    not {}: {why}\n", names.join(", "))).collect()
+    let line = |(why, names): &(&str, Vec<&str>)| format!("    not {}: {why}\n", names.join(", "));
+    reasons.iter().map(line).collect()
 }
 
 /// What hooks of this role tell.

@@ -7,15 +7,15 @@ pub mod check;
 pub mod completions;
 pub mod demo;
 pub mod explain;
-mod live;
+pub mod live;
 pub mod man;
 pub mod output;
 pub mod record;
-mod recorder;
+pub mod recorder;
 pub mod replay;
 pub mod schema;
-mod stop;
-mod telling;
+pub mod stop;
+pub mod telling;
 pub mod watch;
 
 /// Runs the command and says how it ended.
