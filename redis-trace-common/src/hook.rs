@@ -87,8 +87,8 @@ roles! {
     }
     /// bind(2) that failed.
     Binds { essential: false, causes: [RT1011, RT1012, RT1013, RT1014], }
-    /// listen(2) that failed.
-    Listens { essential: false, causes: [RT1011], }
+    /// listen(2) that failed, and unix sockets that listen.
+    Listens { essential: false, causes: [RT1011, RT1016, RT1020, RT1021], }
     /// connect(2) on a unix socket that failed.
     UnixConnects { essential: false, causes: [RT1015, RT1016, RT1017], }
     /// Servers that are started.
@@ -126,6 +126,7 @@ hooks! {
     Binds: Syscall "sys_enter_bind" by "enter_bind";
     Binds: Syscall "sys_exit_bind" by "exit_bind";
     Listens: Fexit "inet_listen" by "listened";
+    Listens: Fexit "unix_listen" by "unix_listened";
     Listens: Syscall "sys_enter_listen" by "enter_listen";
     Listens: Syscall "sys_exit_listen" by "exit_listen";
     // net/unix/af_unix.c

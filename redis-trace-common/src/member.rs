@@ -136,6 +136,12 @@ members! {
     INET_SPORT: u16 = "inet_sock.inet_sport";
     /// First sequence number not yet acknowledged: the SYN's own while it waits for an answer.
     TCP_SND_UNA: u32 = "tcp_sock.snd_una";
+    /// What a unix socket is bound to: include/net/af_unix.h.
+    UNIX_ADDRESS: Pointer = "unix_sock.addr";
+    /// Bytes of that address, family included.
+    UNIX_LENGTH: u32 = "unix_address.len";
+    /// The address.
+    UNIX_NAME: Place = "unix_address.name";
     /// The sock behind a `struct socket`: include/linux/net.h.
     SOCKET_SK: Pointer = "socket.sk";
     /// Its file.
@@ -160,6 +166,8 @@ members! {
     DEV_IFINDEX: u32 = "net_device.ifindex";
     /// Inode of a network namespace: include/net/net_namespace.h.
     NET_INUM: u32 = "net.ns.inum";
+    /// Random number that a network namespace is born with; inodes are given out again at once.
+    NET_MIX: u32 = "net.hash_mix";
     /// BPF programs of a network namespace: flow dissector, `sk_lookup` (include/net/netns/bpf.h).
     NET_BPF: [Pointer; 2] = "net.bpf.run_array";
 
@@ -194,6 +202,8 @@ members! {
     TASK_FILES: Pointer = "task_struct.files";
     /// Real user id.
     CRED_UID: u32 = "cred.uid";
+    /// Effective capabilities, of which the low 32 are read.
+    CRED_CAPABILITIES: u32 = "cred.cap_effective";
     /// Network namespace.
     NSPROXY_NET: Pointer = "nsproxy.net_ns";
     /// Threads of a process that have not begun to exit.

@@ -81,6 +81,10 @@ layout! {
         server_port: u16,
         /// Interface the packet came in by, or the socket is bound to; 0 when neither.
         ifindex: u32,
+        /// Random for each namespace: tells one from the next that gets the same inode.
+        netns_mix: u32,
+        /// Zero.
+        reserved: u32,
     }
 }
 
@@ -123,6 +127,10 @@ layout! {
         ifindex: u32,
         /// 1 when `IPV6_V6ONLY` is set.
         v6only: u32,
+        /// Random for each namespace: tells one from the next that gets the same inode.
+        netns_mix: u32,
+        /// Zero.
+        reserved: u32,
     }
 }
 
@@ -270,6 +278,10 @@ records! {
         errno: u32,
         /// 0 for bind, 1 for listen.
         listen: u32,
+        /// The caller's effective capabilities, the low 32.
+        capabilities: u32,
+        /// Zero.
+        reserved: u32,
     }
     /// connect(2) on a unix stream socket failed.
     UnixConnect = 7 {
@@ -340,5 +352,37 @@ records! {
         exe: [u8; PATH_LEN],
         /// Path of its cgroup in the unified hierarchy, likewise.
         cgroup: [u8; PATH_LEN],
+    }
+    /// A unix stream socket began to listen.
+    UnixListen = 13 {
+        /// Who called listen.
+        task: Task,
+        /// Bytes of `path` that count; an abstract name begins with a NUL.
+        length: u32,
+        /// `sun_path`.
+        path: [u8; UNIX_PATH_LEN],
+    }
+}
+
+impl Record {
+    /// The network namespace that its flow or socket is in: the inode, and what tells it from others that have had it.
+    pub fn netns(&self) -> Option<(u32, u32)> {
+        let of_flow = |flow: &Flow| (flow.netns, flow.netns_mix);
+        let of_socket = |socket: &Socket| (socket.netns, socket.netns_mix);
+        match self {
+            Self::Reset(it) => Some(of_flow(&it.flow)),
+            Self::ConnectFailed(it) => Some(of_flow(&it.flow)),
+            Self::Connected(it) => Some(of_flow(&it.flow)),
+            Self::ListenUp(it) => Some(of_socket(&it.socket)),
+            Self::ListenDown(it) => Some(of_socket(&it.socket)),
+            Self::Bind(it) => Some(of_socket(&it.socket)),
+            Self::UnixConnect(_)
+            | Self::Exec(_)
+            | Self::Exit(_)
+            | Self::Signal(_)
+            | Self::OomVictim(_)
+            | Self::Who(_)
+            | Self::UnixListen(_) => None,
+        }
     }
 }

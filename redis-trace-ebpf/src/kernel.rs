@@ -6,10 +6,10 @@ use core::ptr::read_volatile;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user};
 use redis_trace_common::hook::ARGUMENTS;
 use redis_trace_common::member::{
-    ABSENT, Bit, CGROUP_KN, CRED_UID, CSS_SET_CGROUP, I_INO, INET_SPORT, KN_ID, MEMBERS, Member, NET_INUM, NSPROXY_NET,
-    Place, SIGNAL_FLAGS, SIGNAL_GROUP_EXIT_CODE, SK_BOUND_DEV_IF, SK_DADDR, SK_DPORT, SK_FAMILY, SK_IPV6ONLY, SK_NET,
-    SK_RCV_SADDR, SK_SOCKET, SK_V6_DADDR, SK_V6_RCV_SADDR, SOCKET_INODE, TASK_CGROUPS, TASK_COMM, TASK_CRED,
-    TASK_EXIT_CODE, TASK_LEADER, TASK_NSPROXY, TASK_PID, TASK_SIGNAL, TASK_START, TASK_TGID,
+    ABSENT, Bit, CGROUP_KN, CRED_UID, CSS_SET_CGROUP, I_INO, INET_SPORT, KN_ID, MEMBERS, Member, NET_INUM, NET_MIX,
+    NSPROXY_NET, Place, SIGNAL_FLAGS, SIGNAL_GROUP_EXIT_CODE, SK_BOUND_DEV_IF, SK_DADDR, SK_DPORT, SK_FAMILY,
+    SK_IPV6ONLY, SK_NET, SK_RCV_SADDR, SK_SOCKET, SK_V6_DADDR, SK_V6_RCV_SADDR, SOCKET_INODE, TASK_CGROUPS, TASK_COMM,
+    TASK_CRED, TASK_EXIT_CODE, TASK_LEADER, TASK_NSPROXY, TASK_PID, TASK_SIGNAL, TASK_START, TASK_TGID,
 };
 use redis_trace_common::record::{Flow, Socket, Task};
 
@@ -177,7 +177,10 @@ pub(crate) fn local_port(sk: u64) -> u16 {
 #[inline(always)]
 pub(crate) fn fill_flow(into: *mut Flow, sk: u64) {
     unsafe {
-        (&raw mut (*into).netns).write(read(read(sk, SK_NET), NET_INUM));
+        let net = read(sk, SK_NET);
+        (&raw mut (*into).netns).write(read(net, NET_INUM));
+        (&raw mut (*into).netns_mix).write(read(net, NET_MIX));
+        (&raw mut (*into).reserved).write(0);
         (&raw mut (*into).protocol).write(IPPROTO_TCP);
         if read(sk, SK_FAMILY) == AF_INET6 {
             read_into(&raw mut (*into).client, sk, SK_V6_RCV_SADDR);
@@ -203,7 +206,10 @@ pub(crate) fn fill_socket(into: *mut Socket, sk: u64) {
     unsafe {
         (&raw mut (*into).cookie).write(sk);
         (&raw mut (*into).inode).write(inode(sk));
-        (&raw mut (*into).netns).write(read(read(sk, SK_NET), NET_INUM));
+        let net = read(sk, SK_NET);
+        (&raw mut (*into).netns).write(read(net, NET_INUM));
+        (&raw mut (*into).netns_mix).write(read(net, NET_MIX));
+        (&raw mut (*into).reserved).write(0);
         (&raw mut (*into).family).write(read(sk, SK_FAMILY));
         (&raw mut (*into).ifindex).write(read(sk, SK_BOUND_DEV_IF));
         (&raw mut (*into).v6only).write(read_bit(sk, SK_IPV6ONLY));

@@ -2,13 +2,14 @@
 
 use aya_ebpf::macros::{fexit, tracepoint};
 use aya_ebpf::programs::{FExitContext, TracePointContext};
-use redis_trace_common::member::{SK_PROTOCOL, SK_TYPE, SOCKET_SK};
+use redis_trace_common::member::{CRED_CAPABILITIES, SK_PROTOCOL, SK_TYPE, SOCKET_SK, TASK_CRED};
 use redis_trace_common::record::Bind;
 
-use super::{syscall, who};
+use super::{syscall, unix, who};
 use crate::emit::reserve;
 use crate::kernel::{
     AF_INET, AF_INET6, IPPROTO_TCP, copy, copy_user, current, fill_local, fill_socket, fill_task, mapped, read,
+    read_into,
 };
 
 /// `IPPROTO_MPTCP`, include/uapi/linux/in.h.
@@ -78,6 +79,7 @@ pub(crate) fn enter_listen(ctx: TracePointContext) -> u32 {
 pub(crate) fn exit_listen(ctx: TracePointContext) -> u32 {
     if let Some((_, sk, result)) = syscall::exit(&ctx) {
         tell_listen(sk, result);
+        unix::tell_listen(sk, result);
     }
     0
 }
@@ -109,6 +111,15 @@ fn is_tcp(sk: u64) -> bool {
     read(sk, SK_TYPE) == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP)
 }
 
+/// What the caller was allowed: a privileged port wants `CAP_NET_BIND_SERVICE`.
+#[inline(always)]
+unsafe fn fill_capabilities(record: *mut Bind, task: u64) {
+    unsafe {
+        read_into(&raw mut (*record).capabilities, read(task, TASK_CRED), CRED_CAPABILITIES);
+        (&raw mut (*record).reserved).write(0);
+    }
+}
+
 /// Tells of a bind that failed, or took a port that was asked for.
 #[inline(always)]
 fn tell_bind(sk: u64, asked: &Asked, result: i32) {
@@ -134,6 +145,7 @@ fn tell_bind(sk: u64, asked: &Asked, result: i32) {
         fill_task(&raw mut (*record).task, task);
         (&raw mut (*record).errno).write(result.unsigned_abs());
         (&raw mut (*record).listen).write(0);
+        fill_capabilities(record, task);
     }
     slot.submit();
 }
@@ -154,6 +166,7 @@ fn tell_listen(sk: u64, result: i32) {
         fill_task(&raw mut (*record).task, task);
         (&raw mut (*record).errno).write(result.unsigned_abs());
         (&raw mut (*record).listen).write(1);
+        fill_capabilities(record, task);
     }
     slot.submit();
 }

@@ -4,7 +4,7 @@ use aya_ebpf::macros::{fentry, raw_tracepoint};
 use aya_ebpf::programs::{FEntryContext, RawTracePointContext};
 use redis_trace_common::hook::{TCP_V4_SEND_RESET, TCP_V6_SEND_RESET};
 use redis_trace_common::member::{
-    DEV_IFINDEX, DEV_NET, NET_BPF, NET_INUM, SKB_DEV, SKB_HEAD, SKB_NETWORK_HEADER, SKB_TRANSPORT_HEADER,
+    DEV_IFINDEX, DEV_NET, NET_BPF, NET_INUM, NET_MIX, SKB_DEV, SKB_HEAD, SKB_NETWORK_HEADER, SKB_TRANSPORT_HEADER,
 };
 use redis_trace_common::record::{Flow, Reset};
 
@@ -68,6 +68,8 @@ fn reset_sent(sk: u64, skb: u64, reason: u32) {
     unsafe {
         let flow = &raw mut (*record).flow;
         (&raw mut (*flow).netns).write(read(net, NET_INUM));
+        (&raw mut (*flow).netns_mix).write(read(net, NET_MIX));
+        (&raw mut (*flow).reserved).write(0);
         (&raw mut (*flow).protocol).write(IPPROTO_TCP);
         (&raw mut (*flow).client_port).write(u16::from_be(peek(tcp)));
         (&raw mut (*flow).server_port).write(u16::from_be(peek(tcp + 2)));

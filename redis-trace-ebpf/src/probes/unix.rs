@@ -1,16 +1,16 @@
-//! connect(2) on unix stream sockets: the failures.
+//! Unix stream sockets: connects that failed, and those that begin to listen.
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use aya_ebpf::macros::{fexit, tracepoint};
 use aya_ebpf::programs::{FExitContext, TracePointContext};
-use redis_trace_common::member::{SK_FAMILY, SK_TYPE, SOCKET_SK};
-use redis_trace_common::record::{UNIX_PATH_LEN, UnixConnect};
+use redis_trace_common::member::{SK_FAMILY, SK_TYPE, SOCKET_SK, UNIX_ADDRESS, UNIX_LENGTH, UNIX_NAME};
+use redis_trace_common::record::{UNIX_PATH_LEN, UnixConnect, UnixListen};
 
 use super::{syscall, who};
 use crate::emit::reserve;
-use crate::kernel::{at_most, copy_user, current, fill_task, read};
+use crate::kernel::{at_most, copy_user, current, fill_task, place, read};
 use crate::maps::Call;
 
 /// `AF_UNIX`, include/linux/socket.h.
@@ -34,6 +34,13 @@ enum Memory {
 pub(crate) fn unix_connected(ctx: FExitContext) -> u32 {
     // The return value stands behind the arguments; bpf_get_func_ret() is only there since Linux 5.17.
     tell(read(ctx.arg(0), SOCKET_SK), ctx.arg(1), ctx.arg(2), ctx.arg(4), Memory::Kernel);
+    0
+}
+
+/// `int unix_listen(struct socket *sock, int backlog)`, net/unix/af_unix.c.
+#[fexit(function = "unix_listen")]
+pub(crate) fn unix_listened(ctx: FExitContext) -> u32 {
+    tell_listen(read(ctx.arg(0), SOCKET_SK), ctx.arg(2));
     0
 }
 
@@ -89,6 +96,27 @@ fn tell(sk: u64, address: u64, length: u64, result: i32, memory: Memory) {
             Memory::Kernel => bpf_probe_read_kernel(path, length, from),
             Memory::User => bpf_probe_read_user(path, length, from),
         };
+    }
+    slot.submit();
+}
+
+/// Tells of a unix stream socket that listens.
+#[inline(always)]
+pub(crate) fn tell_listen(sk: u64, result: i32) {
+    if result != 0 || read(sk, SK_FAMILY) != AF_UNIX || read(sk, SK_TYPE) != SOCK_STREAM {
+        return;
+    }
+    let task = current();
+    who::watch(task);
+    let address = read(sk, UNIX_ADDRESS);
+    let name = place(address, UNIX_NAME) + SUN_PATH;
+    let Some(mut slot) = reserve::<UnixListen>() else { return };
+    let record = slot.record();
+    unsafe {
+        fill_task(&raw mut (*record).task, task);
+        let length = at_most(UNIX_PATH_LEN, read(address, UNIX_LENGTH).wrapping_sub(SUN_PATH as u32));
+        (&raw mut (*record).length).write(length);
+        bpf_probe_read_kernel((&raw mut (*record).path).cast::<c_void>(), length, name as *const c_void);
     }
     slot.submit();
 }

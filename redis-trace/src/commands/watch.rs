@@ -10,6 +10,7 @@ use super::stop::Stop;
 use super::telling::{Telling, Wanted};
 use crate::cli::{HistoryArgs, ObservationArgs, Tier, WatchArgs};
 use crate::failure::Exit;
+use crate::host;
 use crate::kernel::{Options, TierWish};
 use crate::trace::cause::Code;
 use crate::trace::fact::{Fact, What};
@@ -31,7 +32,7 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
     let mut live = Live::start(&options(&args.observation)).await?;
     // Who waits for the banner may signal at once.
     let mut stop = Stop::new(&args.limits, args.cmd.as_deref())?;
-    writeln!(io::stderr(), "{}", banner(live.hooks(), live.listeners, live.namespaces))?;
+    writeln!(io::stderr(), "{}", banner(live.hooks(), live.listeners_found, live.namespaces_found))?;
     let mut telling = telling(args, stop.family());
     while !stop.is_enough(telling.seen()) {
         let patience = patience(&telling, output::is_live(&args.output));
@@ -63,15 +64,19 @@ fn take(fact: &Fact, live: &mut Live, telling: &mut Telling, recorder: &mut Opti
 
 /// What happened before the end is told: records still in the ring, refusals that wait for their other end or an answer.
 async fn drain(live: &mut Live, telling: &mut Telling, recorder: &mut Option<Recorder>) -> io::Result<()> {
+    let end = host::boottime();
     loop {
         let fact = live.next(Some(SOON)).await?;
-        let is_quiet = matches!(fact.what, What::Tick);
+        let is_over = matches!(fact.what, What::Tick) || fact.time > end.saturating_add(GRACE);
         take(&fact, live, telling, recorder)?;
-        if is_quiet && !telling.is_waiting() {
+        if is_over && (!telling.is_waiting() || fact.time > end.saturating_add(2 * GRACE)) {
             return Ok(());
         }
     }
 }
+
+/// How long what happened before the end may take to be told, nanoseconds.
+const GRACE: u64 = 500_000_000;
 
 /// While a refusal waits for its other end, time passes in small steps.
 const SOON: Duration = Duration::from_millis(5);

@@ -41,11 +41,18 @@ pub fn decode(record: &Record, names: &Names) -> Fact {
         ),
         Record::Bind(r) => (
             r.time,
-            What::Bind(Bind { socket: socket(&r.socket), task: task(&r.task), errno: r.errno, listen: r.listen != 0 }),
+            What::Bind(Bind {
+                socket: socket(&r.socket),
+                task: task(&r.task),
+                errno: r.errno,
+                listen: r.listen != 0,
+                net_bind_service: r.capabilities & (1 << CAP_NET_BIND_SERVICE) != 0,
+            }),
         ),
         Record::UnixConnect(r) => {
             (r.time, What::UnixConnect { task: task(&r.task), errno: r.errno, path: unix_path(&r.path, r.length) })
         }
+        Record::UnixListen(r) => (r.time, What::UnixListen { task: task(&r.task), path: unix_path(&r.path, r.length) }),
         Record::Exec(r) => {
             (r.time, What::Exec { task: task(&r.task), parent: r.parent, argv: arguments(taken(&r.argv, r.length)) })
         }
@@ -102,6 +109,9 @@ fn task(r: &record::Task) -> Task {
         comm: Text::until_nul(&r.comm),
     }
 }
+
+/// Its bit, include/uapi/linux/capability.h.
+const CAP_NET_BIND_SERVICE: u32 = 10;
 
 /// `AF_INET6`, include/linux/socket.h.
 const AF_INET6: u16 = 10;

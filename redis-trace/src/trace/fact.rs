@@ -74,6 +74,18 @@ pub enum What {
         /// What was dialled.
         path: UnixPath,
     },
+    /// A unix stream socket began to listen.
+    UnixListen {
+        /// Who called listen(2).
+        task: Task,
+        /// Where.
+        path: UnixPath,
+    },
+    /// The number of a network namespace that is gone was given to a new one.
+    NetnsReborn {
+        /// The number.
+        netns: Netns,
+    },
     /// A server program was executed.
     Exec {
         /// Its task after the exec.
@@ -366,6 +378,8 @@ pub struct Bind {
     pub errno: u32,
     /// It was listen(2).
     pub listen: bool,
+    /// The caller had CAP_NET_BIND_SERVICE.
+    pub net_bind_service: bool,
 }
 
 /// How a process ended.

@@ -69,6 +69,11 @@ impl<K: Clone + Eq + Hash, V> Remembered<K, V> {
         self.entries.remove(key).map(|(_, value)| value)
     }
 
+    /// Forgets all but those whose key passes.
+    pub fn retain(&mut self, mut passes: impl FnMut(&K) -> bool) {
+        self.entries.retain(|key, _| passes(key));
+    }
+
     /// All that is remembered, in no order.
     pub fn values(&self) -> impl Iterator<Item = &V> {
         self.entries.values().map(|(_, value)| value)

@@ -2,6 +2,7 @@
 
 mod answers;
 mod hooks;
+mod namespaces;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use answers::Answers;
 pub use hooks::{banner, report as hooks_report, sight};
+use namespaces::Namespaces;
 
 use crate::failure::Failure;
 use crate::host;
@@ -27,13 +29,14 @@ const STEP: u64 = 50_000_000;
 pub struct Live {
     probes: Probes,
     names: Names,
+    namespaces: Namespaces,
     answers: Answers,
     ready: VecDeque<Fact>,
     clock_offset: i64,
     /// Listeners that the first look found.
-    pub listeners: usize,
+    pub listeners_found: usize,
     /// Namespaces that it found.
-    pub namespaces: usize,
+    pub namespaces_found: usize,
 }
 
 impl Live {
@@ -43,11 +46,12 @@ impl Live {
         let mut live = Self {
             ready: VecDeque::from(clock_and_sight(probes.hooks())),
             names: probes.names().clone(),
+            namespaces: Namespaces::default(),
             probes,
             answers: Answers::start(),
             clock_offset: offset(),
-            listeners: 0,
-            namespaces: 0,
+            listeners_found: 0,
+            namespaces_found: 0,
         };
         for fact in live.answers.snapshot().await {
             live.note(&fact);
@@ -62,10 +66,17 @@ impl Live {
             if let Some(fact) = self.ready.pop_front() {
                 return Ok(fact);
             }
-            let Self { probes, names, answers, ready, .. } = self;
+            let Self { probes, names, namespaces, answers, ready, .. } = self;
             let deadline = Instant::now() + patience.unwrap_or(Duration::from_hours(1));
             tokio::select! {
-                read = probes.read(|bytes| ready.extend(Record::decode(bytes).ok().map(|it| decode(&it, names)))) => read?,
+                read = probes.read(|bytes| {
+                    // Ours alone write the ring: a record that is none was counted where it was made.
+                    if let Ok(record) = Record::decode(bytes) {
+                        let fact = decode(&record, names);
+                        ready.extend(namespaces.reborn(&record, fact.time));
+                        ready.push_back(fact);
+                    }
+                }) => read?,
                 fact = answers.next() => ready.push_back(fact),
                 () = sleep_until(deadline) => {
                     let step = self.clock_step();
@@ -98,14 +109,19 @@ impl Live {
 
     /// Has the ends of processes that already listen told.
     fn note(&mut self, fact: &Fact) {
-        let What::Sockets { sockets, port: None, .. } = &fact.what else { return };
-        self.namespaces += 1;
-        for bound in sockets.iter().filter(|bound| bound.listening) {
-            self.listeners += 1;
-            if let Some(owner) = &bound.owner {
-                // A full map costs the reason of an end, not the end: that is seen at the listener itself.
-                let _ = self.probes.watch_process(owner.pid);
+        let owners: Vec<u32> = match &fact.what {
+            What::Sockets { sockets, port: None, .. } => {
+                let listening = sockets.iter().filter(|bound| bound.listening);
+                self.namespaces_found += 1;
+                self.listeners_found += listening.clone().count();
+                listening.filter_map(|bound| bound.owner.as_ref()).map(|owner| owner.pid).collect()
             }
+            What::UnixListeners { listeners, .. } => listeners.iter().map(|listener| listener.owner.pid).collect(),
+            _ => return,
+        };
+        for pid in owners {
+            // A full map costs the reason of an end, not the end: that is seen at the listener itself.
+            let _ = self.probes.watch_process(pid);
         }
     }
 

@@ -17,7 +17,9 @@ pub(super) fn bind_failed(time: u64, bind: &Bind, known: &Known) -> Judged {
     match bind.errno {
         EADDRINUSE => address_in_use(failed, known),
         EADDRNOTAVAIL => Verdict::certain(Cause::AddressNotAvailable { failed }).into(),
-        EACCES if bind.socket.local.port < UNPRIVILEGED => Verdict::certain(Cause::PrivilegedPort { failed }).into(),
+        EACCES if bind.socket.local.port < UNPRIVILEGED && !bind.net_bind_service => {
+            Verdict::certain(Cause::PrivilegedPort { failed }).into()
+        }
         errno => {
             let call = if bind.listen { "listen" } else { "bind" };
             let missing = format!(

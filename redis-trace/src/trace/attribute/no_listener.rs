@@ -247,12 +247,6 @@ fn unix_only(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
     if !means_redis(dial) {
         return None;
     }
-    if known.servers.is_without_tcp(netns) {
-        let question = Question::UnixListeners(netns);
-        if !known.is_answered(&question, dial.time) {
-            return Some(Judged::Ask(vec![question]));
-        }
-    }
     let lacks_tcp = |pid: u32| known.listeners.of_process(netns, pid).next().is_none();
     let listener = known.unix_listeners(netns).iter().find(|listener| lacks_tcp(listener.owner.pid))?;
     Some(Verdict::certain(Cause::UnixSocketOnly { listener: listener.clone() }).into())

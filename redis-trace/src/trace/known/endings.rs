@@ -106,6 +106,11 @@ impl Endings {
         self.listeners.insert(time, key, there);
     }
 
+    /// Forgets the listeners of one namespace.
+    pub fn forget(&mut self, netns: Netns) {
+        self.listeners.retain(|(other, _)| *other != netns);
+    }
+
     /// A process ended.
     pub fn process_ended(&mut self, time: u64, process: ProcessKey, ending: Ending) {
         self.processes.insert(time, process, Dead { time, ending });

@@ -80,6 +80,12 @@ impl Listeners {
         Some(gone)
     }
 
+    /// Forgets those of one namespace.
+    pub fn forget(&mut self, netns: Netns) {
+        self.by_port.retain(|(_, other), _| *other != netns);
+        self.redis_like.remove(&netns);
+    }
+
     /// Those on one port of one namespace.
     pub fn on(&self, netns: Netns, port: u16) -> &[Listener] {
         self.by_port.get(&(port, netns)).map_or(&[], Vec::as_slice)

@@ -117,6 +117,12 @@ impl Known {
                 self.forget_answers(&bind.socket);
                 self.servers.bound(time, bind, self.process_of(&bind.task));
             }
+            What::UnixListen { task, path } => {
+                self.meet(time, task);
+                self.servers.listened(task.key());
+                self.unix_listening(task, path);
+            }
+            What::NetnsReborn { netns } => self.forget_namespace(*netns),
             What::Exec { task, parent, argv } => {
                 self.meet(time, task);
                 self.servers.started(time, task, *parent, argv.clone());
@@ -125,6 +131,9 @@ impl Known {
                 self.meet(time, task);
                 self.endings.process_ended(time, task.key(), *ending);
                 self.servers.ended(time, self.process_of(task), *ending);
+                for listeners in self.unix_listeners.values_mut() {
+                    listeners.retain(|listener| listener.owner.key() != task.key());
+                }
             }
             What::Signal { sender, target, signal, by_kernel } => {
                 self.endings.signal_sent(time, *target, *signal, sender.clone(), *by_kernel);
@@ -295,6 +304,28 @@ impl Known {
                 }
             }
         }
+    }
+
+    /// A server listens on a unix socket.
+    fn unix_listening(&mut self, task: &Task, path: &UnixPath) {
+        let owner = self.process_of(task);
+        if is_redis_like(&owner) {
+            let there = self.unix_listeners.entry(task.netns).or_default();
+            there.retain(|listener| listener.path != *path);
+            there.push(UnixListener { path: path.clone(), owner });
+        }
+    }
+
+    /// A namespace is gone, and its number is another's now: nothing that was known of it holds.
+    fn forget_namespace(&mut self, netns: Netns) {
+        self.listeners.forget(netns);
+        self.endings.forget(netns);
+        self.servers.forget(netns);
+        self.namespaces.remove(&netns);
+        self.unix_listeners.remove(&netns);
+        self.sockets.retain(|(other, _)| *other != netns);
+        self.answered.retain(|question| question.netns() != Some(netns));
+        self.unreadable.remove(&netns);
     }
 
     /// A socket changed: what the host said about its port holds no longer.

@@ -176,9 +176,15 @@ impl Servers {
         exact.into_iter().chain(any).filter(|(_, socket, _)| accepts(socket, flow)).max_by_key(|(time, ..)| *time)
     }
 
-    /// Whether a server was started in a namespace and has not listened on TCP.
-    pub fn is_without_tcp(&self, netns: Netns) -> bool {
-        self.starts.values().any(|start| start.netns == netns && !start.listened)
+    /// Forgets what was tried in one namespace.
+    pub fn forget(&mut self, netns: Netns) {
+        self.binds.retain(|(other, _)| *other != netns);
+        self.bound.retain(|(other, _)| *other != netns);
+        let failed: Vec<ProcessKey> =
+            self.failed.values().filter(|failed| failed.netns == netns).map(|failed| failed.process.key()).collect();
+        for process in failed {
+            self.failed.remove(&process);
+        }
     }
 
     /// How a process was started, and by whom, when that was seen.
