@@ -40,7 +40,6 @@ pub(crate) fn connected(sk: u64) {
 pub(crate) fn failed(sk: u64) {
     if read(sk, SK_ERR) == ECONNREFUSED {
         if let Some(dial) = unsafe { DIALS.get(&sk) } {
-            tell_refused(sk, dial);
             who::introduce(dial.pointer, dial.task.pid, dial.task.start);
             tell_refused(sk, dial);
             let _ = REFUSED.insert(&dial.task.tid, &now(), 0);
