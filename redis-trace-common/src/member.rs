@@ -202,8 +202,8 @@ members! {
     TASK_FILES: Pointer = "task_struct.files";
     /// Real user id.
     CRED_UID: u32 = "cred.uid";
-    /// Effective capabilities, of which the low 32 are read.
-    CRED_CAPABILITIES: u32 = "cred.cap_effective";
+    /// Effective capabilities.
+    CRED_CAPABILITIES: u64 = "cred.cap_effective";
     /// Network namespace.
     NSPROXY_NET: Pointer = "nsproxy.net_ns";
     /// Threads of a process that have not begun to exit.

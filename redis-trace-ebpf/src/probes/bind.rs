@@ -9,7 +9,6 @@ use super::{syscall, unix, who};
 use crate::emit::reserve;
 use crate::kernel::{
     AF_INET, AF_INET6, IPPROTO_TCP, copy, copy_user, current, fill_local, fill_socket, fill_task, mapped, read,
-    read_into,
 };
 
 /// `IPPROTO_MPTCP`, include/uapi/linux/in.h.
@@ -115,7 +114,7 @@ fn is_tcp(sk: u64) -> bool {
 #[inline(always)]
 unsafe fn fill_capabilities(record: *mut Bind, task: u64) {
     unsafe {
-        read_into(&raw mut (*record).capabilities, read(task, TASK_CRED), CRED_CAPABILITIES);
+        (&raw mut (*record).capabilities).write(read(read(task, TASK_CRED), CRED_CAPABILITIES) as u32);
         (&raw mut (*record).reserved).write(0);
     }
 }
