@@ -4,10 +4,14 @@
 mod addresses;
 pub mod clock;
 mod eyes;
+mod journal;
+mod lastwords;
 mod netlink;
 mod netns;
+mod oom;
 mod owners;
 mod process;
+mod scene;
 mod snapshot;
 mod sockets;
 mod unix;
@@ -55,7 +59,10 @@ impl Host {
             Question::Holds { process, inode } => holds(*process, *inode),
             Question::Unix { pid, uid, netns, path } => self.unix(*pid, *uid, *netns, path),
             Question::UnixListeners(netns) => self.unix_listeners(*netns),
-            Question::LastWords { .. } | Question::Oom(_) => return Vec::new(),
+            Question::LastWords { process, argv, cgroup, parent } => {
+                lastwords::of(*process, argv, cgroup.as_ref(), *parent)
+            }
+            Question::Oom(pid) => What::OomReport { pid: *pid, cgroup: oom::by_cgroup(*pid) },
         };
         vec![fact]
     }

@@ -75,7 +75,7 @@ pub(crate) fn describe(pid: u32) -> Option<Process> {
         comm: stat.comm,
         uid: identity(pid).map(|identity| identity.uid),
         exe: exe(pid),
-        cgroup: read(pid, "cgroup", FILE_BYTES).ok().and_then(|text| parse_cgroup(&text)),
+        cgroup: cgroup(pid),
         cmdline: read(pid, "cmdline", CMDLINE_BYTES).map(|bytes| parse_cmdline(&bytes)).unwrap_or_default(),
     })
 }
@@ -83,6 +83,11 @@ pub(crate) fn describe(pid: u32) -> Option<Process> {
 /// Who a process is to the file system.
 pub(crate) fn identity(pid: u32) -> Option<Identity> {
     parse_status(&String::from_utf8_lossy(&read(pid, "status", FILE_BYTES).ok()?))
+}
+
+/// The cgroup of a process.
+pub(crate) fn cgroup(pid: u32) -> Option<Text> {
+    parse_cgroup(&read(pid, "cgroup", FILE_BYTES).ok()?)
 }
 
 /// Path of the executable, in its own mount namespace.

@@ -1,0 +1,289 @@
+//! Why a server did not start: what it wrote to its log or the journal or, when it wrote nowhere that lasts, the line of
+//! its configuration that no server accepts.
+
+use std::collections::VecDeque;
+
+use super::scene::{Scene, join};
+use super::{clock, journal};
+use crate::redis::config::{self, CommandLine, Settings};
+use crate::redis::{directives, fatal, secret};
+use crate::trace::container;
+use crate::trace::fact::{ConfigLine, Fault, ProcessKey, What};
+use crate::trace::text::Text;
+
+/// As much as is read of a configuration file.
+const CONFIG_BYTES: u64 = 1 << 20;
+
+/// As much as is read of a log, from its end.
+const LOG_BYTES: u64 = 64 << 10;
+
+/// Files that a configuration may include, files included by those counted too.
+const MAX_FILES: usize = 64;
+
+/// Where a directive stands.
+#[derive(Clone, Debug)]
+struct Directive {
+    /// Its file and line; absent for an option of the command line.
+    place: Option<ConfigLine>,
+    /// Its words; absent when its quotes do not close.
+    words: Option<Vec<Vec<u8>>>,
+}
+
+/// A server's configuration as it would have read it.
+#[derive(Debug)]
+struct Configuration {
+    directives: Vec<Directive>,
+    settings: Settings,
+    /// A file that should be there and cannot be read, and why.
+    missing: Option<(Vec<u8>, std::io::Error)>,
+}
+
+/// The last words of a server, and where it meant to listen.
+pub(super) fn of(process: ProcessKey, argv: &[Text], cgroup: Option<&Text>, parent: u32) -> What {
+    let arguments: Vec<Vec<u8>> = argv.iter().map(Text::to_bytes).collect();
+    let command_line = CommandLine::new(&arguments);
+    let scene = Scene::of(process, cgroup, parent);
+    let configuration = Configuration::read(scene.as_ref(), &command_line);
+    let fault = scene.as_ref().and_then(|scene| logged(scene, &configuration, process));
+    let fault = fault.or_else(|| journalled(cgroup, &configuration, process)).or_else(|| configuration.fault());
+    let (ports, addresses) = (configuration.settings.ports(), configuration.settings.addresses());
+    What::LastWords { pid: process.pid, start: process.start(), fault, ports, addresses }
+}
+
+/// What the server's own log says.
+fn logged(scene: &Scene, configuration: &Configuration, process: ProcessKey) -> Option<Fault> {
+    let log = configuration.settings.logfile.as_ref()?;
+    let directory = match &configuration.settings.dir {
+        Some(dir) => scene.absolute(dir),
+        None => scene.cwd.clone(),
+    };
+    let path = join(directory.as_deref(), log)?;
+    let text = scene.read_end(&path, LOG_BYTES, process.start()).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let words = fatal::fault(&fatal::of_process(&text, scene.inner_pid))?;
+    Some(configuration.said(Text::new(&path), words))
+}
+
+/// What the journal of the server's unit says: standard error goes there, complaints about the configuration with it.
+fn journalled(cgroup: Option<&Text>, configuration: &Configuration, process: ProcessKey) -> Option<Fault> {
+    let (None, Some(unit)) = container::of(cgroup?) else { return None };
+    if !unit.as_str().ends_with(".service") {
+        return None; // what a session or a scope prints goes to its terminal
+    }
+    let age = clock::boottime().saturating_sub(process.start()) / 1_000_000_000;
+    let since = clock::wall() / 1_000_000_000 - i64::try_from(age).ok()? - 1;
+    let lines = journal::lines_of(process.pid, since);
+    let messages: Vec<&str> = lines.iter().map(|line| fatal::log_line(line).message).collect();
+    Some(configuration.said(Text::from(format!("journal of {unit}").as_str()), fatal::fault(&messages)?))
+}
+
+impl Configuration {
+    /// The file with all that it includes, then the options.
+    fn read(scene: Option<&Scene>, command_line: &CommandLine) -> Self {
+        let settings = Settings::new(command_line.sentinel);
+        let mut whole = Self { directives: Vec::new(), settings, missing: None };
+        if let (Some(scene), Some(file)) = (scene, &command_line.file) {
+            whole.read_files(scene, file);
+        }
+        for option in &command_line.options {
+            whole.add(Directive { place: None, words: Some(option.clone()) });
+        }
+        whole
+    }
+
+    /// A file, and in their place those that it includes. Their paths count from the working directory of that moment.
+    fn read_files(&mut self, scene: &Scene, file: &[u8]) {
+        let mut ahead = VecDeque::from(self.lines_of(scene, file));
+        let mut files = 1;
+        while let Some(directive) = ahead.pop_front() {
+            let included = match directive.words.as_deref() {
+                Some([name, file]) if name == b"include" && files < MAX_FILES => Some(file.clone()),
+                _ => None,
+            };
+            self.add(directive);
+            if let Some(file) = included.filter(|file| !file.contains(&b'*')) {
+                files += 1;
+                for directive in self.lines_of(scene, &file).into_iter().rev() {
+                    ahead.push_front(directive);
+                }
+            }
+        }
+    }
+
+    /// The directives of one file.
+    fn lines_of(&mut self, scene: &Scene, file: &[u8]) -> Vec<Directive> {
+        let directory = self.settings.dir.as_ref().and_then(|dir| scene.absolute(dir)).or_else(|| scene.cwd.clone());
+        let Some(path) = join(directory.as_deref(), file) else { return Vec::new() };
+        let text = scene.read(&path, CONFIG_BYTES).unwrap_or_else(|error| {
+            // A relative path counts from a working directory that we only guess.
+            if file.starts_with(b"/") {
+                self.missing.get_or_insert((path.clone(), error));
+            }
+            Vec::new()
+        });
+        let place = |number, text: &[u8]| ConfigLine {
+            file: Text::new(&path),
+            line: number,
+            text: secret::redact_line(&Text::new(text)),
+        };
+        let lines = config::lines(&text).into_iter();
+        lines.map(|line| Directive { place: Some(place(line.number, &line.text)), words: line.words }).collect()
+    }
+
+    fn add(&mut self, directive: Directive) {
+        self.settings.apply(directive.words.as_deref().unwrap_or_default());
+        self.directives.push(directive);
+    }
+
+    /// What the server said; it names a line's number and text but not its file.
+    fn said(&self, source: Text, words: fatal::Words) -> Fault {
+        let config = words.config.and_then(|(number, text)| {
+            let text = secret::redact_line(&Text::from(text.as_str()));
+            let mut places = self.directives.iter().filter_map(|directive| directive.place.as_ref());
+            places.find(|place| place.line == number && place.text == text).cloned()
+        });
+        let line = secret::redact_line(&Text::from(words.line.as_str()));
+        Fault { source, line, config, said: true }
+    }
+
+    /// The first thing that no server accepts, when the server itself left no words.
+    fn fault(&self) -> Option<Fault> {
+        if let Some((file, error)) =
+            self.missing.as_ref().filter(|(_, error)| error.kind() == std::io::ErrorKind::NotFound)
+        {
+            let line = Text::from(format!("the configuration file cannot be opened: {error}").as_str());
+            return Some(Fault { source: Text::new(file), line, config: None, said: false });
+        }
+        self.directives.iter().find_map(|directive| {
+            let line = Text::from(directives::fault(directive.words.as_deref())?.as_str());
+            let source =
+                directive.place.as_ref().map_or_else(|| Text::from("command line"), |place| place.file.clone());
+            Some(Fault { source, line, config: directive.place.clone(), said: false })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::net::IpAddr;
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
+
+    use super::super::process;
+    use super::*;
+
+    /// A server that is gone, and the directory where its files are.
+    struct Gone {
+        key: ProcessKey,
+        home: tempfile::TempDir,
+    }
+
+    impl Gone {
+        fn new() -> Self {
+            let mut child = Command::new("/bin/cat").stdin(std::process::Stdio::piped()).spawn().expect("cat");
+            let start = process::stat(child.id()).expect("it lives").start;
+            drop(child.stdin.take());
+            child.wait().expect("cat ends");
+            Self { key: ProcessKey::new(child.id(), start), home: tempfile::tempdir().expect("a directory") }
+        }
+
+        fn write(&self, name: &str, text: &str) -> PathBuf {
+            let path = self.home.path().join(name);
+            fs::write(&path, text).expect("a file");
+            path
+        }
+
+        /// What is found out, when it was started with this file and these options.
+        fn words(&self, file: &Path, options: &str) -> (Option<Fault>, Vec<u16>, Vec<IpAddr>) {
+            let mut argv = vec![Text::from("redis-server"), Text::from(file.to_str().expect("a path"))];
+            argv.extend(options.split_ascii_whitespace().map(Text::from));
+            match of(self.key, &argv, None, std::process::id()) {
+                What::LastWords { fault, ports, addresses, .. } => (fault, ports, addresses),
+                other => panic!("{other:?} is no answer"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_that_said_nothing_is_told_by_its_configuration() {
+        let gone = Gone::new();
+        let file = gone.write("redis.conf", "port 6399\nbogus-directive yes\nbind 127.0.0.1 -::1\n");
+        let (fault, ports, addresses) = gone.words(&file, "");
+        let fault = fault.expect("a fault");
+        assert!(!fault.said);
+        assert_eq!(fault.line.as_str(), "Bad directive or wrong number of arguments");
+        let place = fault.config.expect("a line");
+        assert_eq!((place.file.as_str(), place.line), (file.to_str().expect("a path"), 2));
+        assert_eq!(place.text.as_str(), "bogus-directive yes");
+        assert_eq!(ports, [6399]);
+        assert_eq!(addresses.len(), 2);
+        assert_eq!(gone.words(&file, "--port 7000 --tls-port 7001").1, [7000, 7001]);
+    }
+
+    #[test]
+    fn a_secret_in_a_bad_line_is_not_shown() {
+        let gone = Gone::new();
+        let file = gone.write("redis.conf", "requirepass hunter2 # old: hunter1\n");
+        let fault = gone.words(&file, "").0.expect("a fault");
+        assert_eq!(fault.config.map(|place| place.text.as_str().to_owned()).as_deref(), Some("requirepass [redacted]"));
+    }
+
+    #[test]
+    fn an_included_file_is_read_in_its_place() {
+        let gone = Gone::new();
+        let included = gone.write("more.conf", "# more\nport many\n");
+        let file = gone.write("redis.conf", &format!("include {}\nbogus yes\n", included.display()));
+        let place = gone.words(&file, "").0.and_then(|fault| fault.config).expect("a line");
+        assert_eq!((place.file.as_str(), place.line), (included.to_str().expect("a path"), 2));
+        let looped = gone.write("loop.conf", "");
+        fs::write(&looped, format!("include {}\n", looped.display())).expect("a file");
+        assert_eq!(gone.words(&looped, "").0, None);
+    }
+
+    #[test]
+    fn its_own_log_speaks_first() {
+        let gone = Gone::new();
+        let line = "23 Nov 2026 12:03:41.209 # Failed listening on port 6399 (TCP), aborting.";
+        gone.write("redis.log", &format!("{}:M {line}\n", gone.key.pid));
+        let file = gone.write("redis.conf", &format!("dir {}\nlogfile redis.log\n", gone.home.path().display()));
+        let fault = gone.words(&file, "").0.expect("a fault");
+        assert!(fault.said && fault.source.as_str().ends_with("/redis.log"));
+        assert_eq!(fault.line.as_str(), "Failed listening on port 6399 (TCP), aborting.");
+        let other = gone.write("other.log", &format!("{}:M {line}\n", gone.key.pid + 1));
+        assert_eq!(gone.words(&file, &format!("--logfile {}", other.display())).0, None);
+    }
+
+    #[test]
+    fn a_log_that_is_a_pipe_or_a_link_is_left_alone() {
+        let gone = Gone::new();
+        let pipe = gone.home.path().join("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+        let target = gone.write("target.log", &format!("{}:M 23 Nov 2026 12:03:41.209 # Fatal: x\n", gone.key.pid));
+        let link = gone.home.path().join("link");
+        std::os::unix::fs::symlink(target, &link).expect("a link");
+        for log in [pipe, link] {
+            let file = gone.write("redis.conf", &format!("logfile {}\n", log.display()));
+            assert_eq!(gone.words(&file, "").0, None);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_a_fault() {
+        let gone = Gone::new();
+        let (fault, ports, _) = gone.words(&gone.home.path().join("nothing.conf"), "");
+        assert!(fault.is_some_and(|fault| !fault.said && fault.line.as_str().contains("No such file")));
+        assert_eq!(ports, [6379]);
+        assert_eq!(gone.words(Path::new("relative.conf"), "").0, None, "a guess is no fault");
+    }
+
+    #[test]
+    fn a_container_of_which_nobody_is_left_says_nothing() {
+        let gone = Gone::new();
+        let file = gone.write("redis.conf", "bogus yes\n");
+        let argv = ["redis-server", file.to_str().expect("a path")].map(Text::from);
+        let cgroup = Text::from(format!("/docker/{}", "ab".repeat(32)).as_str());
+        let words = of(gone.key, &argv, Some(&cgroup), std::process::id());
+        assert!(matches!(words, What::LastWords { fault: None, .. }), "the host's file of that name is another");
+    }
+}

@@ -1,0 +1,109 @@
+//! The files of a process that is gone: through its parent, which most often shares its root and working directory, or
+//! through another process of its container.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::time::{Duration, UNIX_EPOCH};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+
+use super::{clock, process};
+use crate::trace::container::{self, Container};
+use crate::trace::fact::ProcessKey;
+use crate::trace::text::Text;
+
+/// A root, and a directory below it.
+#[derive(Debug)]
+pub(super) struct Scene {
+    root: std::os::fd::OwnedFd,
+    /// Relative paths count from here; absent when nobody knows.
+    pub(super) cwd: Option<Vec<u8>>,
+    /// What the process was called inside its own process namespace.
+    pub(super) inner_pid: u32,
+}
+
+impl Scene {
+    /// Where a process that is gone lived. Nothing, when it lived in a container of which nobody is left.
+    pub(super) fn of(process: ProcessKey, cgroup: Option<&Text>, parent: u32) -> Option<Self> {
+        // An id that was given to somebody younger is no parent.
+        let parent = process::stat(parent).filter(|stat| stat.start <= process.start()).map(|_| parent);
+        let inherited = parent.and_then(process::cgroup);
+        match container_of(cgroup.or(inherited.as_ref())) {
+            None => {
+                let root = parent.and_then(root_of).or_else(|| root("/"))?;
+                // systemd starts its units in the root directory.
+                let cwd = if parent == Some(1) { Some(b"/".to_vec()) } else { parent.and_then(cwd_of) };
+                Some(Self { root, cwd, inner_pid: process.pid })
+            }
+            Some(home) => {
+                let lives_there = |pid: &u32| container_of(process::cgroup(*pid).as_ref()).as_ref() == Some(&home);
+                let witness = parent.filter(lives_there).or_else(|| process::ids().into_iter().find(lives_there))?;
+                // The one process of a container is its number one.
+                Some(Self { root: root_of(witness)?, cwd: cwd_of(witness), inner_pid: 1 })
+            }
+        }
+    }
+
+    /// The file as an absolute path of this root.
+    pub(super) fn absolute(&self, path: &[u8]) -> Option<Vec<u8>> {
+        join(self.cwd.as_deref(), path)
+    }
+
+    /// The beginning of a file.
+    pub(super) fn read(&self, path: &[u8], limit: u64) -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(path, OFlags::empty())?.take(limit).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The end of a file that was written to since this moment.
+    pub(super) fn read_end(&self, path: &[u8], limit: u64, since: u64) -> std::io::Result<Vec<u8>> {
+        let mut file = self.open(path, OFlags::NOFOLLOW)?;
+        let metadata = file.metadata()?;
+        let start = clock::wall() - i64::try_from(clock::boottime().saturating_sub(since)).unwrap_or(i64::MAX);
+        let start = UNIX_EPOCH + Duration::from_nanos(u64::try_from(start).unwrap_or_default());
+        let mut bytes = Vec::new();
+        // A start is known to a tick, and a file system's clock runs a tick late.
+        if metadata.modified()? + Duration::from_millis(20) >= start {
+            file.seek(SeekFrom::Start(metadata.len().saturating_sub(limit)))?;
+            file.take(limit).read_to_end(&mut bytes)?;
+        }
+        Ok(bytes)
+    }
+
+    /// A regular file, never anything that could block or that leads out of the root.
+    fn open(&self, path: &[u8], more: OFlags) -> std::io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | more;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let file = File::from(openat2(&self.root, path, flags, Mode::empty(), resolve)?);
+        if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::ErrorKind::InvalidInput.into()) }
+    }
+}
+
+/// A path from a directory.
+pub(super) fn join(directory: Option<&[u8]>, path: &[u8]) -> Option<Vec<u8>> {
+    if path.starts_with(b"/") { Some(path.to_vec()) } else { Some([directory?, b"/", path].concat()) }
+}
+
+/// The container of a cgroup.
+fn container_of(cgroup: Option<&Text>) -> Option<Container> {
+    container::of(cgroup?).0
+}
+
+/// The root of a living process.
+fn root_of(pid: u32) -> Option<std::os::fd::OwnedFd> {
+    root(&format!("/proc/{pid}/root"))
+}
+
+fn root(path: &str) -> Option<std::os::fd::OwnedFd> {
+    openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+/// The working directory of a living process, as a path below its root.
+fn cwd_of(pid: u32) -> Option<Vec<u8>> {
+    let link = |name: &str| std::fs::read_link(format!("/proc/{pid}/{name}")).ok();
+    let (root, cwd) = (link("root")?, link("cwd")?);
+    let below = cwd.strip_prefix(&root).map(|path| path.as_os_str().as_bytes().to_vec());
+    Some(below.map_or_else(|_| cwd.into_os_string().into_vec(), |below| [b"/", below.as_slice()].concat()))
+}

@@ -1,0 +1,284 @@
+//! The grammar of redis.conf and of the server's command line.
+
+use std::net::IpAddr;
+
+/// A line of a configuration file that says something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Its text, trimmed.
+    pub text: Vec<u8>,
+    /// Its words, the first in lower case; absent when its quotes do not close.
+    pub words: Option<Vec<Vec<u8>>>,
+}
+
+/// The lines of a file that are neither empty nor comments. There are no comments at a line's end.
+pub fn lines(text: &[u8]) -> Vec<Line> {
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default(); // the server reads a C string
+    let numbered = (1..).zip(text.split(|byte| *byte == b'\n'));
+    let trimmed = numbered.map(|(number, line)| (number, trim(line)));
+    let said = trimmed.filter(|(_, line)| !line.is_empty() && line[0] != b'#');
+    said.map(|(number, line)| Line { number, text: line.to_vec(), words: words(line).map(named) })
+        .filter(|line| line.words.as_ref().is_none_or(|words| !words.is_empty()))
+        .collect()
+}
+
+/// Without the white space that the server trims.
+fn trim(line: &[u8]) -> &[u8] {
+    let blank = |byte: &u8| b" \t\r\n".contains(byte);
+    let start = line.iter().position(|byte| !blank(byte)).unwrap_or(line.len());
+    let end = line.iter().rposition(|byte| !blank(byte)).map_or(start, |at| at + 1);
+    &line[start..end]
+}
+
+/// Names of directives are the same in upper and lower case.
+fn named(mut words: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    if let Some(name) = words.first_mut() {
+        name.make_ascii_lowercase();
+    }
+    words
+}
+
+/// The words of a line as `sdssplitargs` splits it; absent when quotes do not close, or close in the middle of a word.
+pub fn words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut words = Vec::new();
+    let mut rest = line;
+    loop {
+        let blanks = rest.iter().take_while(|byte| byte.is_ascii_whitespace() || **byte == 0x0b).count();
+        rest = &rest[blanks..];
+        if rest.is_empty() {
+            return Some(words);
+        }
+        let (word, after) = word(rest)?;
+        words.push(word);
+        rest = after;
+    }
+}
+
+/// The first word, and what follows it.
+fn word(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut word = Vec::new();
+    loop {
+        match rest {
+            [] | [b' ' | b'\n' | b'\r' | b'\t', ..] => return Some((word, rest)),
+            [quote @ (b'"' | b'\''), after @ ..] => {
+                let after = quoted(*quote, after, &mut word)?;
+                let ends = after.first().is_none_or(|byte| byte.is_ascii_whitespace() || *byte == 0x0b);
+                return ends.then_some((word, after));
+            }
+            [byte, after @ ..] => {
+                word.push(*byte);
+                rest = after;
+            }
+        }
+    }
+}
+
+/// What stands in quotes goes into the word; gives back what follows the closing quote.
+fn quoted<'a>(quote: u8, mut rest: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]> {
+    loop {
+        match rest {
+            [] => return None,
+            [byte, after @ ..] if *byte == quote => return Some(after),
+            [b'\\', b'x', high, low, after @ ..]
+                if quote == b'"' && high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                word.push(digit(*high)? << 4 | digit(*low)?);
+                rest = after;
+            }
+            [b'\\', byte, after @ ..] if quote == b'"' || *byte == b'\'' => {
+                word.push(if quote == b'"' { escaped(*byte) } else { *byte });
+                rest = after;
+            }
+            [byte, after @ ..] => {
+                word.push(*byte);
+                rest = after;
+            }
+        }
+    }
+}
+
+/// What a letter after a backslash stands for in double quotes.
+fn escaped(byte: u8) -> u8 {
+    match byte {
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'b' => 0x08,
+        b'a' => 0x07,
+        other => other,
+    }
+}
+
+/// How a server was started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommandLine {
+    /// The configuration file it was given.
+    pub file: Option<Vec<u8>>,
+    /// Directives given as options, which come after those of the file.
+    pub options: Vec<Vec<Vec<u8>>>,
+    /// It was started as a sentinel.
+    pub sentinel: bool,
+}
+
+impl CommandLine {
+    /// From the arguments, the program's name first.
+    pub fn new(argv: &[Vec<u8>]) -> Self {
+        let program = argv.first().map(Vec::as_slice).unwrap_or_default();
+        let mut line = Self { sentinel: program.ends_with(b"-sentinel"), ..Self::default() };
+        for (at, argument) in argv.iter().enumerate().skip(1) {
+            if argument == b"--sentinel" {
+                line.sentinel = true;
+            } else if let Some(name) = argument.strip_prefix(b"--").filter(|name| !name.is_empty()) {
+                line.options.push(named(vec![name.to_vec()]));
+            } else if at == 1 && !argument.starts_with(b"-") {
+                line.file = Some(argument.clone());
+            } else if let Some(option) = line.options.last_mut() {
+                option.push(argument.clone());
+            }
+        }
+        line
+    }
+}
+
+/// What a configuration says of where a server listens and what it writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// TCP port; 0 for none.
+    pub port: u16,
+    /// TLS port; 0 for none.
+    pub tls_port: u16,
+    /// Addresses as written; empty for all.
+    pub bind: Vec<String>,
+    /// Log file; absent for standard output.
+    pub logfile: Option<Vec<u8>>,
+    /// Working directory, once it is set.
+    pub dir: Option<Vec<u8>>,
+}
+
+impl Settings {
+    /// Those of a server whose configuration says nothing.
+    pub fn new(sentinel: bool) -> Self {
+        Self { port: if sentinel { 26379 } else { 6379 }, tls_port: 0, bind: Vec::new(), logfile: None, dir: None }
+    }
+
+    /// One more directive: the last one counts.
+    pub fn apply(&mut self, words: &[Vec<u8>]) {
+        let [name, values @ ..] = words else { return };
+        let first = values.first();
+        let number = |value: Option<&Vec<u8>>| std::str::from_utf8(value?).ok()?.parse().ok();
+        match name.as_slice() {
+            b"port" => self.port = number(first).unwrap_or(self.port),
+            b"tls-port" => self.tls_port = number(first).unwrap_or(self.tls_port),
+            b"bind" => self.bind = addresses(values),
+            b"logfile" => self.logfile = first.filter(|path| !path.is_empty()).cloned(),
+            b"dir" => self.dir = first.cloned(),
+            _ => {}
+        }
+    }
+
+    /// The ports it means to listen on.
+    pub fn ports(&self) -> Vec<u16> {
+        [self.port, self.tls_port].into_iter().filter(|port| *port != 0).collect()
+    }
+
+    /// The addresses it means to listen on; none when it means all, or such as only a resolver knows.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let plain: Vec<&str> = self.bind.iter().map(|address| address.strip_prefix('-').unwrap_or(address)).collect();
+        let known: Vec<IpAddr> = plain.iter().filter_map(|address| address.parse().ok()).collect();
+        let all =
+            plain.iter().any(|address| matches!(*address, "*" | "::*")) || known.iter().any(IpAddr::is_unspecified);
+        if all { Vec::new() } else { known }
+    }
+}
+
+/// Addresses of a bind line; given as one argument, it is split.
+fn addresses(values: &[Vec<u8>]) -> Vec<String> {
+    let text: Vec<String> = values.iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect();
+    text.iter().flat_map(|value| value.split_ascii_whitespace()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Words as text.
+    fn split(line: &str) -> Option<Vec<String>> {
+        Some(words(line.as_bytes())?.into_iter().map(|word| String::from_utf8_lossy(&word).into_owned()).collect())
+    }
+
+    #[test]
+    fn words_are_split_and_quoted_as_the_server_does() {
+        let expect =
+            |line, words: &[&str]| assert_eq!(split(line), Some(words.iter().map(|w| (*w).to_owned()).collect()));
+        expect("port 6379", &["port", "6379"]);
+        expect("  a\t b  ", &["a", "b"]);
+        expect(r#"a "b c" 'd e'"#, &["a", "b c", "d e"]);
+        expect(r#""\x41\n\r\t\"\\\q""#, &["A\n\r\t\"\\q"]);
+        expect(r"'\n\''", &["\\n'"]);
+        expect(r#"x"y z""#, &["xy z"]);
+        expect(r#""""#, &[""]);
+        expect("", &[]);
+        for broken in [r#"a "b"#, r#"a "b"c"#, "a 'b", "a 'b'c", r#""\"#] {
+            assert_eq!(split(broken), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn comments_and_empty_lines_say_nothing_and_keep_their_number() {
+        let read = lines(b"# a\n\n  # b\n  PORT 1 # no comment\r\n\"\n\0port 2\n");
+        let shown: Vec<_> = read.iter().map(|line| (line.number, line.words.as_ref().map(Vec::len))).collect();
+        assert_eq!(shown, [(4, Some(5)), (5, None)]);
+        assert_eq!(read[0].words.as_ref().map(|words| words[0].as_slice()), Some(b"port".as_slice()));
+        assert_eq!(read[0].text, b"PORT 1 # no comment");
+    }
+
+    #[test]
+    fn a_command_line_is_a_file_and_options() {
+        let argv = |text: &str| text.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+        let line = CommandLine::new(&argv("redis-server /etc/r.conf --Port 1 --bind 127.0.0.1 ::1 --daemonize yes"));
+        assert_eq!(line.file.as_deref(), Some(b"/etc/r.conf".as_slice()));
+        assert_eq!(line.options, [argv("port 1"), argv("bind 127.0.0.1 ::1"), argv("daemonize yes")]);
+        assert!(CommandLine::new(&argv("redis-sentinel s.conf")).sentinel);
+        assert!(CommandLine::new(&argv("redis-server s.conf --sentinel")).sentinel);
+        assert_eq!(CommandLine::new(&argv("redis-server - --port 1")).file, None);
+        assert_eq!(CommandLine::new(&[]), CommandLine::default());
+    }
+
+    #[test]
+    fn the_last_directive_tells_where_a_server_means_to_listen() {
+        let settings = |text: &str| {
+            let mut settings = Settings::new(false);
+            for line in lines(text.as_bytes()) {
+                settings.apply(&line.words.expect("closed quotes"));
+            }
+            (settings.ports(), settings.addresses().iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(settings(""), (vec![6379], vec![]));
+        assert_eq!(
+            settings("port 0\ntls-port 6390\nbind 127.0.0.1 -::1"),
+            (vec![6390], vec!["127.0.0.1".into(), "::1".into()])
+        );
+        assert_eq!(settings("bind 10.0.0.1\nbind * -::*\nport 1\nport 2"), (vec![2], vec![]));
+        assert_eq!(settings("bind 10.0.0.1 0.0.0.0"), (vec![6379], vec![]));
+        assert_eq!(settings("bind redis.example\nport x"), (vec![6379], vec![]));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_file_and_a_command_line(text: Vec<u8>, argv: Vec<Vec<u8>>) {
+            let mut settings = Settings::new(false);
+            for line in lines(&text) {
+                settings.apply(&line.words.unwrap_or_default());
+            }
+            for option in CommandLine::new(&argv).options {
+                settings.apply(&option);
+            }
+            let _ = (settings.ports(), settings.addresses());
+        }
+    }
+}
