@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::expect::Scope;
 use crate::trace::report::schema;
 
 /// How long the agent may take to attach, to tell, or to end, on a slow emulated machine too.
@@ -31,8 +32,10 @@ pub(super) struct Agent {
     lines: Receiver<Line>,
     /// What it said on standard error.
     aside: Vec<String>,
-    /// Everything that it has told so far.
+    /// Told of the scenario under way so far.
     pub(super) told: Vec<Value>,
+    /// What belongs to that scenario: of the rest of the host nothing is kept.
+    pub(super) scope: Scope,
     running: Running,
 }
 
@@ -51,7 +54,14 @@ impl Agent {
         read_lines(child.stdout.take(), send.clone(), Line::Out);
         read_lines(child.stderr.take(), send, Line::Err);
         running.add(child.id());
-        let mut agent = Self { child, lines, aside: Vec::new(), told: Vec::new(), running: running.clone() };
+        let mut agent = Self {
+            child,
+            lines,
+            aside: Vec::new(),
+            told: Vec::new(),
+            scope: Scope::default(),
+            running: running.clone(),
+        };
         let deadline = Instant::now() + PATIENCE;
         while !agent.aside.iter().any(|line| line.starts_with("watching")) {
             ensure!(agent.take(deadline)?, "the agent did not attach in time: {}", agent.aside.join("\n"));
@@ -61,7 +71,14 @@ impl Agent {
 
     /// Waits until what was told is enough, at most until the deadline.
     pub(super) fn wait(&mut self, deadline: Instant, mut enough: impl FnMut(&[Value]) -> bool) -> Result<()> {
-        while !enough(&self.told) && self.take(deadline)? {}
+        while !enough(&self.told) {
+            let before = self.told.len();
+            while self.told.len() == before {
+                if Instant::now() >= deadline || !self.take(deadline)? {
+                    return Ok(());
+                }
+            }
+        }
         Ok(())
     }
 
@@ -78,7 +95,9 @@ impl Agent {
         match line {
             Line::Out(line) => {
                 let value = serde_json::from_str(&line).with_context(|| format!("the agent told no JSON: {line}"))?;
-                self.told.push(value);
+                if self.scope.concerns(&value) {
+                    self.told.push(value);
+                }
             }
             Line::Err(line) => self.aside.push(line),
         }

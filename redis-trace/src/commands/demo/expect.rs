@@ -108,14 +108,23 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// True when this line may matter to the scenario: a refusal of its own, any correction, any summary.
+    pub fn concerns(&self, line: &Value) -> bool {
+        line["schema"] != schema::REFUSAL || self.owns(line)
+    }
+
     /// True when this refusal is about the scenario, its sentinel left aside.
     fn covers(&self, refusal: &Value) -> bool {
+        self.owns(refusal) && !is_sentinel(refusal)
+    }
+
+    /// True when this refusal is about the scenario or its sentinel.
+    fn owns(&self, refusal: &Value) -> bool {
         let pid = |process: &str| refusal[process]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
         let netns = refusal["flow"]["netns"].as_u64().and_then(|netns| u32::try_from(netns).ok());
-        let ours = netns.is_some_and(|netns| self.netns.contains(&netns))
+        netns.is_some_and(|netns| self.netns.contains(&netns))
             || ["client_process", "server_process"].into_iter().filter_map(pid).any(|pid| self.pids.contains(&pid))
-            || refusal["unix"]["path"].as_str().is_some_and(|path| path.starts_with(&self.directory));
-        ours && !is_sentinel(refusal)
+            || refusal["unix"]["path"].as_str().is_some_and(|path| path.starts_with(&self.directory))
     }
 }
 

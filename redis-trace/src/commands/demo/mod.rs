@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::agent::{Agent, PATIENCE, Running};
 use self::expect::{Judgement, is_sentinel, judge};
@@ -198,11 +198,13 @@ impl Theatre<'_> {
 /// Takes the steps of a scenario, each after what the one before expects has been told, and a last refusal on a port of its
 /// own: when that has been told, so has everything before it.
 fn attend(scenario: &Scenario, stage: &mut Stage, agent: &mut Agent) -> Result<Judgement> {
-    let from = agent.told.len();
+    agent.told.clear();
+    agent.scope = stage.scope.clone();
     let at_end = scenario.agent == scenarios::Agent::Own;
-    let judged = |stage: &Stage, told: &[serde_json::Value]| judge(&told[from..], &stage.scope, &stage.expected);
+    let judged = |stage: &Stage, told: &[Value]| judge(told, &stage.scope, &stage.expected);
     for (place, step) in scenario.steps.iter().enumerate() {
         step(stage)?;
+        agent.scope = stage.scope.clone();
         if !at_end && place + 1 < scenario.steps.len() {
             agent.wait(Instant::now() + PATIENCE, |told| {
                 let so_far = judged(stage, told);
@@ -213,7 +215,7 @@ fn attend(scenario: &Scenario, stage: &mut Stage, agent: &mut Agent) -> Result<J
     stage.sentinel()?;
     let netns = json!(stage.netns());
     agent.wait(Instant::now() + PATIENCE, |told| {
-        told[from..].iter().any(|line| is_sentinel(line) && line["flow"]["netns"] == netns)
+        told.iter().any(|line| is_sentinel(line) && line["flow"]["netns"] == netns)
     })?;
     if !at_end {
         agent.wait(Instant::now() + GRACE, |told| {

@@ -10,9 +10,11 @@ use serde_json::Value;
 use super::expect::{Judgement, Verdict, judge};
 use super::stage::Stage;
 
-/// Keeps the verdict beside the recording, unless the recording does not replay to it.
+/// Keeps the verdict beside the recording, unless it was not as expected or the recording does not replay to it.
 pub(super) fn keep(recording: &Path, stage: &Stage, live: &Judgement) -> Result<()> {
-    ensure!(live.holds(), "the live verdict was not as expected, so there is no recording to keep: {live:?}");
+    if !live.holds() {
+        return std::fs::remove_file(recording).with_context(|| format!("cannot remove {}", recording.display()));
+    }
     let replayed = replay(recording)?;
     let judgement = judge(&replayed, &stage.scope, &stage.expected);
     ensure!(judgement.holds(), "{} does not replay to the verdict: {judgement:?}", recording.display());
