@@ -33,8 +33,8 @@ pub(super) fn lines(report: &Report, look: &mut Look) -> Vec<Line> {
             None => detail(&mut lines, "more", &[more]),
             Some(last) => add(last, &more, text),
         }
-        for fix in &fixes {
-            detail(&mut lines, "fix", fix);
+        for (nth, fix) in fixes.iter().enumerate() {
+            detail(&mut lines, if nth == 0 { "fix" } else { "or" }, fix);
         }
     }
     lines
@@ -56,7 +56,7 @@ fn headline(report: &Report, look: &mut Look, width: usize) -> Vec<Line> {
     let name = report.cause.name.as_str();
     let (mut lines, indent) = parties_after(start, &parties(report), width);
     let confidence = report.cause.confidence.name();
-    let needed = format!("{} {name}  {confidence}", report.cause.code).chars().count();
+    let needed = format!("{} {name} {confidence}", report.cause.code).chars().count();
     if let Some(last) = lines.pop() {
         let roomy = last.width() + 2 <= CAUSE && width >= CAUSE + 40;
         if roomy {

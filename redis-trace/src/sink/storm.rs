@@ -181,6 +181,7 @@ fn rate(total: u64, seconds: f64) -> String {
 /// A span of time as people say it: `14 ms`, `4.1 s`, `18 s`, `12 min`, `3.1 h`.
 pub(super) fn span(seconds: f64) -> String {
     match seconds {
+        s if s < 0.001 => "under 1 ms".to_owned(),
         s if s < 0.9995 => format!("{:.0} ms", s * 1000.0),
         s if s < 9.95 => format!("{s:.1} s"),
         s if s < 120.0 => format!("{s:.0} s"),
