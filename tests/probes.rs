@@ -83,7 +83,7 @@ fn is_me(task: &Task) -> bool {
 }
 
 /// Runs a test for the best tier here, and for tracepoints alone.
-fn on_each_tier(test: impl AsyncFn(&mut Watch)) {
+fn on_each_tier(test: &impl AsyncFn(&mut Watch)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         for tier in [TierWish::Auto, TierWish::NoTrampoline] {
@@ -97,7 +97,7 @@ fn on_each_tier(test: impl AsyncFn(&mut Watch)) {
 
 #[test]
 fn a_refused_connect_is_told_from_both_ends() {
-    on_each_tier(async |watch| {
+    on_each_tier(&async |watch| {
         for ip in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
             let server = SocketAddr::new(ip, free_port(ip));
             let error = TcpStream::connect(server).expect_err("nobody listens");
@@ -139,7 +139,7 @@ fn a_refused_connect_is_told_from_both_ends() {
 
 #[test]
 fn a_success_is_told_only_right_after_a_refusal_of_the_same_thread() {
-    on_each_tier(async |watch| {
+    on_each_tier(&async |watch| {
         let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let listener = TcpListener::bind((localhost, 0)).expect("loopback has ports");
         let address = listener.local_addr().expect("it is bound");
@@ -164,7 +164,7 @@ fn a_success_is_told_only_right_after_a_refusal_of_the_same_thread() {
 
 #[test]
 fn a_listener_is_told_when_it_comes_and_when_it_goes() {
-    on_each_tier(async |watch| {
+    on_each_tier(&async |watch| {
         for (ip, v6) in [(IpAddr::V4(Ipv4Addr::LOCALHOST), false), (IpAddr::V6(Ipv6Addr::UNSPECIFIED), true)] {
             let listener = TcpListener::bind((ip, 0)).expect("loopback has ports");
             let address = listener.local_addr().expect("it is bound");
@@ -194,7 +194,7 @@ fn a_listener_is_told_when_it_comes_and_when_it_goes() {
 
 #[test]
 fn a_bind_is_told_with_its_errno() {
-    on_each_tier(async |watch| {
+    on_each_tier(&async |watch| {
         if !watch.serves(Role::Binds) {
             return;
         }
@@ -221,7 +221,7 @@ fn a_bind_is_told_with_its_errno() {
 
 #[test]
 fn a_unix_connect_that_fails_is_told_with_its_path() {
-    on_each_tier(async |watch| {
+    on_each_tier(&async |watch| {
         if !watch.serves(Role::UnixConnects) {
             return;
         }
@@ -250,7 +250,7 @@ fn a_unix_connect_that_fails_is_told_with_its_path() {
 
 #[test]
 fn a_server_is_told_from_its_start_to_its_end() {
-    on_each_tier(async |watch| {
+    on_each_tier(&async |watch| {
         let directory = tempfile::tempdir().expect("a directory");
         // Any program by that name: what it is called is what makes it a server.
         let server = directory.path().join("redis-server");
@@ -288,7 +288,7 @@ fn a_server_is_told_from_its_start_to_its_end() {
 
 #[test]
 fn a_listener_s_process_is_followed_to_its_end() {
-    on_each_tier(async |watch| {
+    on_each_tier(&async |watch| {
         // The launcher forks and exits; only its child listens, fails to bind, and ends with a code of its own.
         let holder = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
         let port = holder.local_addr().expect("it is bound").port();
