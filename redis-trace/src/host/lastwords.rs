@@ -1,42 +1,17 @@
 //! Why a server did not start: what it wrote to its log or the journal or, when it wrote nowhere that lasts, the line of
 //! its configuration that no server accepts.
 
-use std::collections::VecDeque;
-
+use super::configuration::Configuration;
 use super::scene::{Scene, join};
 use super::{clock, journal};
-use crate::redis::config::{self, CommandLine, Settings};
-use crate::redis::{directives, fatal, secret};
+use crate::redis::config::CommandLine;
+use crate::redis::fatal;
 use crate::trace::container;
-use crate::trace::fact::{ConfigLine, Fault, ProcessKey, What};
+use crate::trace::fact::{Fault, ProcessKey, What};
 use crate::trace::text::Text;
-
-/// As much as is read of a configuration file.
-const CONFIG_BYTES: u64 = 1 << 20;
 
 /// As much as is read of a log, from its end.
 const LOG_BYTES: u64 = 64 << 10;
-
-/// Files that a configuration may include, files included by those counted too.
-const MAX_FILES: usize = 64;
-
-/// Where a directive stands.
-#[derive(Clone, Debug)]
-struct Directive {
-    /// Its file and line; absent for an option of the command line.
-    place: Option<ConfigLine>,
-    /// Its words; absent when its quotes do not close.
-    words: Option<Vec<Vec<u8>>>,
-}
-
-/// A server's configuration as it would have read it.
-#[derive(Debug)]
-struct Configuration {
-    directives: Vec<Directive>,
-    settings: Settings,
-    /// A file that should be there and cannot be read, and why.
-    missing: Option<(Vec<u8>, std::io::Error)>,
-}
 
 /// The last words of a server, and where it meant to listen.
 pub(super) fn of(process: ProcessKey, argv: &[Text], cgroup: Option<&Text>, parent: u32) -> What {
@@ -46,6 +21,7 @@ pub(super) fn of(process: ProcessKey, argv: &[Text], cgroup: Option<&Text>, pare
     let configuration = Configuration::read(scene.as_ref(), &command_line);
     let fault = scene.as_ref().and_then(|scene| logged(scene, &configuration, process));
     let fault = fault.or_else(|| journalled(cgroup, &configuration, process)).or_else(|| configuration.fault());
+    let fault = fault.or_else(|| configuration.missing_path(scene.as_ref()?));
     let (ports, addresses) = (configuration.settings.ports(), configuration.settings.addresses());
     What::LastWords { pid: process.pid, start: process.start(), fault, ports, addresses }
 }
@@ -75,92 +51,6 @@ fn journalled(cgroup: Option<&Text>, configuration: &Configuration, process: Pro
     let lines = journal::lines_of(process.pid, since);
     let messages: Vec<&str> = lines.iter().map(|line| fatal::log_line(line).message).collect();
     Some(configuration.said(Text::from(format!("journal of {unit}").as_str()), fatal::fault(&messages)?))
-}
-
-impl Configuration {
-    /// The file with all that it includes, then the options.
-    fn read(scene: Option<&Scene>, command_line: &CommandLine) -> Self {
-        let settings = Settings::new(command_line.sentinel);
-        let mut whole = Self { directives: Vec::new(), settings, missing: None };
-        if let (Some(scene), Some(file)) = (scene, &command_line.file) {
-            whole.read_files(scene, file);
-        }
-        for option in &command_line.options {
-            whole.add(Directive { place: None, words: Some(option.clone()) });
-        }
-        whole
-    }
-
-    /// A file, and in their place those that it includes. Their paths count from the working directory of that moment.
-    fn read_files(&mut self, scene: &Scene, file: &[u8]) {
-        let mut ahead = VecDeque::from(self.lines_of(scene, file));
-        let mut files = 1;
-        while let Some(directive) = ahead.pop_front() {
-            let included = match directive.words.as_deref() {
-                Some([name, file]) if name == b"include" && files < MAX_FILES => Some(file.clone()),
-                _ => None,
-            };
-            self.add(directive);
-            if let Some(file) = included.filter(|file| !file.contains(&b'*')) {
-                files += 1;
-                for directive in self.lines_of(scene, &file).into_iter().rev() {
-                    ahead.push_front(directive);
-                }
-            }
-        }
-    }
-
-    /// The directives of one file.
-    fn lines_of(&mut self, scene: &Scene, file: &[u8]) -> Vec<Directive> {
-        let directory = self.settings.dir.as_ref().and_then(|dir| scene.absolute(dir)).or_else(|| scene.cwd.clone());
-        let Some(path) = join(directory.as_deref(), file) else { return Vec::new() };
-        let text = scene.read(&path, CONFIG_BYTES).unwrap_or_else(|error| {
-            // A relative path counts from a working directory that we only guess.
-            if file.starts_with(b"/") {
-                self.missing.get_or_insert((path.clone(), error));
-            }
-            Vec::new()
-        });
-        let place = |number, text: &[u8]| ConfigLine {
-            file: Text::new(&path),
-            line: number,
-            text: secret::redact_line(&Text::new(text)),
-        };
-        let lines = config::lines(&text).into_iter();
-        lines.map(|line| Directive { place: Some(place(line.number, &line.text)), words: line.words }).collect()
-    }
-
-    fn add(&mut self, directive: Directive) {
-        self.settings.apply(directive.words.as_deref().unwrap_or_default());
-        self.directives.push(directive);
-    }
-
-    /// What the server said; it names a line's number and text but not its file.
-    fn said(&self, source: Text, words: fatal::Words) -> Fault {
-        let config = words.config.and_then(|(number, text)| {
-            let text = secret::redact_line(&Text::from(text.as_str()));
-            let mut places = self.directives.iter().filter_map(|directive| directive.place.as_ref());
-            places.find(|place| place.line == number && place.text == text).cloned()
-        });
-        let line = secret::redact_line(&Text::from(words.line.as_str()));
-        Fault { source, line, config, said: true }
-    }
-
-    /// The first thing that no server accepts, when the server itself left no words.
-    fn fault(&self) -> Option<Fault> {
-        if let Some((file, error)) =
-            self.missing.as_ref().filter(|(_, error)| error.kind() == std::io::ErrorKind::NotFound)
-        {
-            let line = Text::from(format!("the configuration file cannot be opened: {error}").as_str());
-            return Some(Fault { source: Text::new(file), line, config: None, said: false });
-        }
-        self.directives.iter().find_map(|directive| {
-            let line = Text::from(directives::fault(directive.words.as_deref())?.as_str());
-            let source =
-                directive.place.as_ref().map_or_else(|| Text::from("command line"), |place| place.file.clone());
-            Some(Fault { source, line, config: directive.place.clone(), said: false })
-        })
-    }
 }
 
 #[cfg(test)]
@@ -275,6 +165,22 @@ mod tests {
         assert!(fault.is_some_and(|fault| !fault.said && fault.line.as_str().contains("No such file")));
         assert_eq!(ports, [6379]);
         assert_eq!(gone.words(Path::new("relative.conf"), "").0, None, "a guess is no fault");
+    }
+
+    #[test]
+    fn a_directory_or_file_that_a_directive_needs_is_missed() {
+        let gone = Gone::new();
+        let missed = |text: &str| {
+            let fault = gone.words(&gone.write("redis.conf", text), "").0;
+            fault.map(|fault| (fault.line.as_str().to_owned(), fault.config.map_or(0, |place| place.line)))
+        };
+        let missing = |path: &str, line| Some((format!("{path}: No such file or directory"), line));
+        assert_eq!(missed("port 1\ndir /nope\n"), missing("/nope", 2));
+        assert_eq!(missed("logfile /nope/redis.log\n"), missing("/nope", 1));
+        assert_eq!(missed("unixsocket /nope/redis.sock\n"), missing("/nope", 1));
+        assert_eq!(missed("loadmodule /nope.so option\n"), missing("/nope.so", 1));
+        assert_eq!(missed("tls-cert-file /nope.crt\ntls-port 1\n"), missing("/nope.crt", 1));
+        assert_eq!(missed("tls-cert-file /nope.crt\ndir /\nlogfile /redis.log\n"), None);
     }
 
     #[test]

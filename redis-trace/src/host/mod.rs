@@ -3,6 +3,7 @@
 
 mod addresses;
 pub mod clock;
+mod configuration;
 mod eyes;
 mod journal;
 mod lastwords;

@@ -6,8 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::fs::OFlags;
 
-/// The longest record that `/dev/kmsg` gives (PRINTK_MESSAGE_MAX of kernel/printk/internal.h).
-const RECORD: usize = 2048;
+/// The longest record that any `/dev/kmsg` gives (CONSOLE_EXT_LOG_MAX, later PRINTK_MESSAGE_MAX, of linux/printk.h).
+const RECORD: usize = 8192;
 
 /// So many records are read; a kernel's log holds fewer.
 const RECORDS: usize = 100_000;

@@ -2,7 +2,8 @@
 //! through another process of its container.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -16,11 +17,13 @@ use crate::trace::text::Text;
 /// A root, and a directory below it.
 #[derive(Debug)]
 pub(super) struct Scene {
-    root: std::os::fd::OwnedFd,
+    root: OwnedFd,
     /// Relative paths count from here; absent when nobody knows.
     pub(super) cwd: Option<Vec<u8>>,
     /// What the process was called inside its own process namespace.
     pub(super) inner_pid: u32,
+    /// systemd started it, perhaps with a `/tmp` of its own.
+    of_systemd: bool,
 }
 
 impl Scene {
@@ -33,14 +36,15 @@ impl Scene {
             None => {
                 let root = parent.and_then(root_of).or_else(|| root("/"))?;
                 // systemd starts its units in the root directory.
-                let cwd = if parent == Some(1) { Some(b"/".to_vec()) } else { parent.and_then(cwd_of) };
-                Some(Self { root, cwd, inner_pid: process.pid })
+                let of_systemd = parent == Some(1);
+                let cwd = if of_systemd { Some(b"/".to_vec()) } else { parent.and_then(cwd_of) };
+                Some(Self { root, cwd, inner_pid: process.pid, of_systemd })
             }
             Some(home) => {
                 let lives_there = |pid: &u32| container_of(process::cgroup(*pid).as_ref()).as_ref() == Some(&home);
                 let witness = parent.filter(lives_there).or_else(|| process::ids().into_iter().find(lives_there))?;
                 // The one process of a container is its number one.
-                Some(Self { root: root_of(witness)?, cwd: cwd_of(witness), inner_pid: 1 })
+                Some(Self { root: root_of(witness)?, cwd: cwd_of(witness), inner_pid: 1, of_systemd: false })
             }
         }
     }
@@ -72,12 +76,24 @@ impl Scene {
         Ok(bytes)
     }
 
+    /// Nothing has this path.
+    pub(super) fn is_missing(&self, path: &[u8]) -> bool {
+        self.resolve(path, OFlags::PATH).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    }
+
     /// A regular file, never anything that could block or that leads out of the root.
     fn open(&self, path: &[u8], more: OFlags) -> std::io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | more;
+        let file = File::from(self.resolve(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | more)?);
+        if file.metadata()?.is_file() { Ok(file) } else { Err(ErrorKind::InvalidInput.into()) }
+    }
+
+    /// Whatever has this path in this root.
+    fn resolve(&self, path: &[u8], flags: OFlags) -> std::io::Result<OwnedFd> {
+        if self.of_systemd && (path.starts_with(b"/tmp/") || path.starts_with(b"/var/tmp/")) {
+            return Err(ErrorKind::Unsupported.into());
+        }
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let file = File::from(openat2(&self.root, path, flags, Mode::empty(), resolve)?);
-        if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::ErrorKind::InvalidInput.into()) }
+        Ok(openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)?)
     }
 }
 
@@ -92,11 +108,11 @@ fn container_of(cgroup: Option<&Text>) -> Option<Container> {
 }
 
 /// The root of a living process.
-fn root_of(pid: u32) -> Option<std::os::fd::OwnedFd> {
+fn root_of(pid: u32) -> Option<OwnedFd> {
     root(&format!("/proc/{pid}/root"))
 }
 
-fn root(path: &str) -> Option<std::os::fd::OwnedFd> {
+fn root(path: &str) -> Option<OwnedFd> {
     openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
