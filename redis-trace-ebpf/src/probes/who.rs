@@ -59,11 +59,12 @@ pub(crate) fn introduce(task: u64, pid: u32, start: u64) {
 
 /// Appends a name and its NUL; the length of what there is then.
 #[inline(always)]
-unsafe fn append(path: *mut u8, length: usize, name: u64) -> usize {
-    let to = unsafe { path.add(length) }.cast::<c_void>();
+unsafe fn append(path: *mut u8, length: u32, name: u64) -> u32 {
+    let length = at_most(PATH_LEN, length);
+    let to = unsafe { path.add(length as usize) }.cast::<c_void>();
     let written = unsafe { bpf_probe_read_kernel_str(to, NAME_ROOM as u32, name as *const c_void) };
     // Negative for a name that cannot be read.
-    if written > 0 && written <= NAME_ROOM as i64 { length + written as usize } else { length }
+    if written > 0 { length + written as u32 } else { length }
 }
 
 /// Writes the path of a task's executable: prepend_path(), fs/d_path.c, but for its root, so that it is the host's path.
@@ -73,7 +74,7 @@ unsafe fn fill_exe(path: *mut u8, task: u64) -> u32 {
     let (mut mnt, mut dentry) = (read(file, FILE_MNT), read(file, FILE_DENTRY));
     let mut length = 0;
     for _ in 0..DEPTH {
-        if dentry == 0 || length >= PATH_LEN {
+        if dentry == 0 || length >= PATH_LEN as u32 {
             break;
         }
         if dentry == read(mnt, MNT_ROOT) {
@@ -81,7 +82,8 @@ unsafe fn fill_exe(path: *mut u8, task: u64) -> u32 {
             let parent = read(mount, MOUNT_PARENT);
             if parent == mount || parent == 0 {
                 // The root: an empty name.
-                unsafe { path.add(length).write(0) };
+                length = at_most(PATH_LEN - 1, length);
+                unsafe { path.add(length as usize).write(0) };
                 length += 1;
                 break;
             }
@@ -92,7 +94,7 @@ unsafe fn fill_exe(path: *mut u8, task: u64) -> u32 {
             dentry = read(dentry, DENTRY_PARENT);
         }
     }
-    at_most(PATH_LEN, length as u32)
+    at_most(PATH_LEN, length)
 }
 
 /// Writes the path of a task's cgroup in the unified hierarchy, whose root has an empty name: kernfs_path_from_node().
@@ -101,11 +103,11 @@ unsafe fn fill_cgroup(path: *mut u8, task: u64) -> u32 {
     let mut kn = read(read(read(task, TASK_CGROUPS), CSS_SET_CGROUP), CGROUP_KN);
     let mut length = 0;
     for _ in 0..DEPTH {
-        if kn == 0 || length >= PATH_LEN {
+        if kn == 0 || length >= PATH_LEN as u32 {
             break;
         }
         length = unsafe { append(path, length, read(kn, KN_NAME)) };
         kn = read(kn, KN_PARENT);
     }
-    at_most(PATH_LEN, length as u32)
+    at_most(PATH_LEN, length)
 }
