@@ -105,6 +105,10 @@ layout! {
         cgroup: u64,
         /// The process's name (its first thread's, which `ps` shows), NUL padded.
         comm: [u8; COMM_LEN],
+        /// Random for each namespace: tells one from the next that gets the same inode.
+        netns_mix: u32,
+        /// Zero.
+        reserved: u32,
     }
 }
 
@@ -365,10 +369,12 @@ records! {
 }
 
 impl Record {
-    /// The network namespace that its flow or socket is in: the inode, and what tells it from others that have had it.
+    /// The network namespace that it is about: the inode, 0 when it has none any more, and what tells it from others that
+    /// have had the same.
     pub fn netns(&self) -> Option<(u32, u32)> {
         let of_flow = |flow: &Flow| (flow.netns, flow.netns_mix);
         let of_socket = |socket: &Socket| (socket.netns, socket.netns_mix);
+        let of_task = |task: &Task| (task.netns, task.netns_mix);
         match self {
             Self::Reset(it) => Some(of_flow(&it.flow)),
             Self::ConnectFailed(it) => Some(of_flow(&it.flow)),
@@ -376,13 +382,11 @@ impl Record {
             Self::ListenUp(it) => Some(of_socket(&it.socket)),
             Self::ListenDown(it) => Some(of_socket(&it.socket)),
             Self::Bind(it) => Some(of_socket(&it.socket)),
-            Self::UnixConnect(_)
-            | Self::Exec(_)
-            | Self::Exit(_)
-            | Self::Signal(_)
-            | Self::OomVictim(_)
-            | Self::Who(_)
-            | Self::UnixListen(_) => None,
+            Self::UnixConnect(it) => Some(of_task(&it.task)),
+            Self::UnixListen(it) => Some(of_task(&it.task)),
+            Self::Exec(it) => Some(of_task(&it.task)),
+            Self::Exit(it) => Some(of_task(&it.task)),
+            Self::Signal(_) | Self::OomVictim(_) | Self::Who(_) => None,
         }
     }
 }

@@ -137,7 +137,10 @@ pub(crate) fn fill_task(into: *mut Task, task: u64) {
         read_into(&raw mut (*into).tid, task, TASK_PID);
         read_into(&raw mut (*into).uid, read(task, TASK_CRED), CRED_UID);
         // A task that exits has given its namespaces back: 0 then.
-        read_into(&raw mut (*into).netns, read(read(task, TASK_NSPROXY), NSPROXY_NET), NET_INUM);
+        let net = read(read(task, TASK_NSPROXY), NSPROXY_NET);
+        read_into(&raw mut (*into).netns, net, NET_INUM);
+        read_into(&raw mut (*into).netns_mix, net, NET_MIX);
+        (&raw mut (*into).reserved).write(0);
         read_into(&raw mut (*into).start, leader, TASK_START);
         read_into(&raw mut (*into).cgroup, cgroup, KN_ID);
         read_into(&raw mut (*into).comm, leader, TASK_COMM);

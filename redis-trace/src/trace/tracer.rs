@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::attribute::{Judged, attribute};
 use super::cause::{Code, Confidence};
 use super::explain;
-use super::fact::{Fact, Socket, Task, What};
+use super::fact::{Fact, Socket, Task, UnixPath, What};
 use super::flow::Flow;
 use super::known::{Known, accepts};
 use super::question::Question;
@@ -26,7 +26,7 @@ pub enum Step {
 }
 
 /// How long the host may take to answer before a verdict does without, nanoseconds.
-const PATIENCE: u64 = 250_000_000;
+const PATIENCE: u64 = 2_000_000_000;
 /// How long after a refusal its listener may appear and still be told, nanoseconds.
 const APPEARS_WITHIN: u64 = 60_000_000_000;
 /// How long after a refusal another address may answer the same thread, nanoseconds.
@@ -90,7 +90,7 @@ impl Tracer {
             What::Connected { flow, task } => steps.extend(self.connected(time, flow, task)),
             What::UnixConnect { task, errno, path } => {
                 let attempt = Attempt::Unix { task: task.clone(), errno: *errno, path: path.clone() };
-                self.refused(Refusal { time, attempt, benign: false }, &mut steps);
+                self.refused(Refusal { time, attempt, benign: is_asked_by_habit(path) }, &mut steps);
             }
             What::Bind(bind) if bind.errno != 0 => {
                 self.refused(Refusal { time, attempt: Attempt::Listen(bind.clone()), benign: false }, &mut steps);
@@ -243,6 +243,11 @@ impl Tracer {
             self.told.pop_front();
         }
     }
+}
+
+/// Sockets that the C library dials in every program, and does without: a name service cache need not run.
+fn is_asked_by_habit(path: &UnixPath) -> bool {
+    matches!(path, UnixPath::File(path) if matches!(path.as_str(), "/var/run/nscd/socket" | "/run/nscd/socket"))
 }
 
 fn flow_of(refusal: &Refusal) -> Option<&Flow> {

@@ -16,7 +16,7 @@ pub(super) struct Namespaces {
 impl Namespaces {
     /// Says so when the namespace of this record is not the one that had its number before.
     pub(super) fn reborn(&mut self, record: &Record, time: u64) -> Option<Fact> {
-        let (netns, mix) = record.netns()?;
+        let (netns, mix) = record.netns().filter(|(netns, _)| *netns != 0)?;
         let before = self.mixes.insert(netns, mix)?;
         (before != mix).then_some(Fact { time, what: What::NetnsReborn { netns: Netns(netns) } })
     }

@@ -1,7 +1,7 @@
 //! A server could not bind, listen or start.
 
 use crate::trace::fact::{Bind, BoundSocket, ProcessKey};
-use crate::trace::known::{FailedBind, Known};
+use crate::trace::known::{FailedBind, Known, Listener};
 use crate::trace::question::Question;
 use crate::trace::verdict::{Cause, Verdict};
 
@@ -37,14 +37,23 @@ fn address_in_use(failed: FailedBind, known: &Known) -> Judged {
     if !questions.is_empty() {
         return Judged::Ask(questions);
     }
-    let overlaps = |bound: &&BoundSocket| {
+    let there = match known.sockets_at(netns, wanted.port, failed.time) {
+        Some(shown) => shown.to_vec(),
+        None => known.listeners.on(netns, wanted.port).iter().map(as_shown).collect(),
+    };
+    let overlaps = |bound: &BoundSocket| {
         let held = bound.socket.local.ip;
         let is_own = bound.owner.as_ref().is_some_and(|owner| owner.key() == failed.process.key());
         !is_own && (held == wanted.ip || held.is_unspecified() || wanted.ip.is_unspecified())
     };
-    let there = known.sockets_at(netns, wanted.port);
-    let holder = there.iter().filter(overlaps).max_by_key(|bound| bound.listening).cloned();
+    let holder = there.into_iter().filter(overlaps).max_by_key(|bound| bound.listening);
     Verdict::certain(Cause::AddressInUse { failed, holder }).into()
+}
+
+/// A listener that is known from its own beginning, as the host would show it.
+fn as_shown(listener: &Listener) -> BoundSocket {
+    let Listener { socket, backlog, owner, .. } = listener.clone();
+    BoundSocket { socket, listening: true, queued: None, backlog, owner }
 }
 
 pub(super) fn start_failed(process: ProcessKey, known: &Known) -> Judged {

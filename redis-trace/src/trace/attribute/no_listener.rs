@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use crate::trace::fact::{BoundSocket, ConnectFailed, Ending};
 use crate::trace::flow::Flow;
-use crate::trace::known::{EndedListener, FailedBind, FailedStart, Known, Listener, Miss, accepts};
+use crate::trace::known::{BoundPort, EndedListener, FailedBind, FailedStart, Known, Listener, Miss, accepts};
 use crate::trace::question::Question;
 use crate::trace::verdict::{Cause, Verdict};
 
@@ -38,18 +38,22 @@ pub(super) fn attribute(dial: &Dial<'_>, known: &Known) -> Judged {
         .or_else(|| past(dial, known))
         .or_else(|| bound_not_listening(dial, known))
         .or_else(|| nearby(dial, known))
+        .or_else(|| bind_beside(dial, known))
         .or_else(|| unix_only(dial, known))
         .or_else(|| elsewhere(dial, known))
         .or_else(|| other_port(dial, known))
-        .unwrap_or_else(|| Verdict::certain(Cause::NoListener).into())
+        .unwrap_or_else(|| match known.sockets_at(netns, server.port, dial.time) {
+            Some(_) => Verdict::certain(Cause::NoListener).into(),
+            None => Verdict::likely(Cause::NoListener).into(),
+        })
 }
 
 /// A listener that should have taken it: something between the packet and the socket said no.
 fn matching_listener(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
     let Flow { netns, server, .. } = dial.flow;
-    let shown = known.sockets_at(netns, server.port);
+    let shown = known.sockets_at(netns, server.port, dial.time);
     let still_there = |listener: &Listener| {
-        known.why_unreadable(netns).is_some() || shown.iter().any(|bound| bound.socket.local == listener.socket.local)
+        shown.is_none_or(|shown| shown.iter().any(|bound| bound.socket.local == listener.socket.local))
     };
     let listener = known
         .listeners
@@ -107,7 +111,8 @@ fn past(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
 
 fn newest_past<'a>(dial: &Dial<'_>, known: &'a Known) -> Option<Past<'a>> {
     let ended = known.endings.last_listener(&dial.flow).map(Past::Ended);
-    let bind = known.servers.failed_bind_for(&dial.flow).map(Past::Bind);
+    let covers = |failed: &&FailedBind| accepts(&failed.socket, &dial.flow);
+    let bind = known.servers.failed_binds_for(&dial.flow).find(covers).map(Past::Bind);
     let start = known.servers.failed_start_for(&dial.flow).map(Past::Start);
     [ended, bind, start].into_iter().flatten().filter(|past| past.time() <= dial.time).max_by_key(Past::time)
 }
@@ -179,12 +184,13 @@ fn how_it_ended(time: u64, ended: &EndedListener, known: &Known) -> Judged {
 fn bound_not_listening(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
     let Flow { netns, server, .. } = dial.flow;
     let is_idle = |bound: &&BoundSocket| !bound.listening && accepts(&bound.socket, &dial.flow);
-    if let Some(bound) = known.sockets_at(netns, server.port).iter().find(is_idle) {
+    let shown = known.sockets_at(netns, server.port, dial.time).unwrap_or_default();
+    if let Some(bound) = shown.iter().find(is_idle) {
         let (socket, owner) = (bound.socket.clone(), bound.owner.clone());
         return Some(Verdict::certain(Cause::BoundNotListening { socket, owner }).into());
     }
     // Kernels before 6.8 do not show such sockets: a bind that was seen, and whether its socket is still open, tell.
-    let (_, socket, process) = known.servers.bound_at(&dial.flow)?;
+    let BoundPort { socket, process } = known.servers.bound_at(&dial.flow)?;
     let holds = Question::Holds { process: process.key(), inode: socket.inode };
     if !known.is_answered(&holds, dial.time) {
         return Some(Judged::Ask(vec![holds]));
@@ -193,6 +199,21 @@ fn bound_not_listening(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
         let (socket, owner) = (socket.clone(), Some(process.clone()));
         Verdict::certain(Cause::BoundNotListening { socket, owner }).into()
     })
+}
+
+/// A server that could not bind another address on this port, and gave up: it would have been here too.
+fn bind_beside(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
+    let gave_up = |failed: &&FailedBind| {
+        failed.time <= dial.time
+            && known.endings.of_process(failed.process.key()).is_some_and(|death| death.time <= dial.time)
+    };
+    let failed = known.servers.failed_binds_for(&dial.flow).find(gave_up)?.clone();
+    let cause = match failed.errno {
+        EADDRNOTAVAIL => Cause::AddressNotAvailable { failed },
+        EACCES => Cause::PrivilegedPort { failed },
+        _ => return None,
+    };
+    Some(Verdict::likely(cause).into())
 }
 
 /// Listeners on the same port of the same namespace, newest first.

@@ -1,6 +1,7 @@
 //! What a verdict rests on, each with where it was seen.
 
 use crate::trace::errno;
+use crate::trace::fact::Fault;
 use crate::trace::known::{EndedListener, FailedBind, Known, Listener, OomLimit, Sent};
 use crate::trace::refusal::{Attempt, Refusal};
 use crate::trace::report::Evidence;
@@ -120,9 +121,7 @@ fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence
         Cause::SkLookupRefused { listener: there } => {
             vec![listener(there), seen("net.bpf.run_array", "an sk_lookup program is attached to the namespace")]
         }
-        Cause::StartFailed { failed } => {
-            failed.fault.iter().map(|fault| seen(fault.source.as_str(), fault.line.to_string())).collect()
-        }
+        Cause::StartFailed { failed } => failed.fault.iter().map(last_words).collect(),
         Cause::UnixSocketOnly { listener } => {
             let path = words::unix_path(&listener.path);
             vec![seen("unix_diag", format!("listener {path}, {}", words::process(&listener.owner)))]
@@ -141,6 +140,14 @@ fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence
         Cause::RemoteRefused => vec![seen("addresses", "the address is on no interface of this namespace")],
         Cause::Unknown { .. } | Cause::UnixSocketStale { .. } => Vec::new(),
     }
+}
+
+fn last_words(fault: &Fault) -> Evidence {
+    let text = match &fault.config {
+        Some(config) => format!("{}, line {}: `{}`: {}", config.file, config.line, config.text, fault.line),
+        None => fault.line.to_string(),
+    };
+    seen(fault.source.as_str(), text)
 }
 
 fn listener(there: &Listener) -> Evidence {

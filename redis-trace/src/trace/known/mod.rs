@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 pub use endings::{Dead, EndedListener, OomLimit, Sent};
 pub use listeners::{Listener, Miss, accepts};
-pub use servers::{FailedBind, FailedStart, is_redis_like};
+pub use servers::{BoundPort, FailedBind, FailedStart, is_redis_like};
 
 use endings::Endings;
 use listeners::Listeners;
@@ -215,14 +215,11 @@ impl Known {
         self.namespaces.get(&netns)
     }
 
-    /// Sockets bound to a port, as the host showed them; none when it could not.
-    pub fn sockets_at(&self, netns: Netns, port: u16) -> &[BoundSocket] {
-        self.sockets.get(&(netns, port)).map_or(&[], Vec::as_slice)
-    }
-
-    /// Why a namespace could not be read, when it could not.
-    pub fn why_unreadable(&self, netns: Netns) -> Option<&str> {
-        self.unreadable.get(&netns).map(String::as_str)
+    /// Sockets bound to a port, as the host showed them; absent when it could not, or has not in time.
+    pub fn sockets_at(&self, netns: Netns, port: u16, now: u64) -> Option<&[BoundSocket]> {
+        let (time, ()) = self.answered.get_with_time(&Question::Sockets { netns, port })?;
+        let shown = self.sockets.get(&(netns, port))?;
+        (time.saturating_add(FRESH) > now).then_some(shown.as_slice())
     }
 
     /// What stands behind a unix path that a process dialled.

@@ -1,10 +1,11 @@
 //! Servers that were started, what they tried to bind, and what became of it.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use crate::redis::kin;
 use crate::trace::fact::{Bind, Ending, Fault, Process, ProcessKey, Socket, Task};
-use crate::trace::flow::{Endpoint, Flow, Netns};
+use crate::trace::flow::{Flow, Netns};
 use crate::trace::remembered::{Bounds, Remembered};
 use crate::trace::text::Text;
 
@@ -26,6 +27,15 @@ pub struct FailedBind {
     pub errno: u32,
     /// When, boottime nanoseconds.
     pub time: u64,
+}
+
+/// A socket that was bound to a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundPort {
+    /// Which.
+    pub socket: Socket,
+    /// By whom.
+    pub process: Process,
 }
 
 /// A server that ended before it ever listened.
@@ -65,8 +75,8 @@ struct Start {
 #[derive(Debug)]
 pub struct Servers {
     starts: Remembered<ProcessKey, Start>,
-    binds: Remembered<(Netns, Endpoint), FailedBind>,
-    bound: Remembered<(Netns, Endpoint), (u64, Socket, Process)>,
+    binds: Remembered<(Netns, u16), VecDeque<FailedBind>>,
+    bound: Remembered<(Netns, u16), VecDeque<BoundPort>>,
     failed: Remembered<ProcessKey, FailedStart>,
 }
 
@@ -96,16 +106,16 @@ impl Servers {
 
     /// bind or listen returned.
     pub fn bound(&mut self, time: u64, bind: &Bind, process: Process) {
-        let key = (bind.socket.netns, bind.socket.local);
+        let key = (bind.socket.netns, bind.socket.local.port);
         if bind.errno == 0 {
-            self.bound.insert(time, key, (time, bind.socket.clone(), process));
+            push(&mut self.bound, time, key, BoundPort { socket: bind.socket.clone(), process });
             return;
         }
         if let Some(start) = self.starts.get_mut(&process.key()) {
             start.bind_failed = true;
         }
         let failed = FailedBind { socket: bind.socket.clone(), process, errno: bind.errno, time };
-        self.binds.insert(time, key, failed);
+        push(&mut self.binds, time, key, failed);
     }
 
     /// A process ended: it failed to start when it was a server that had not listened.
@@ -156,24 +166,15 @@ impl Servers {
             .max_by_key(|failed| failed.time)
     }
 
-    /// The newest failed bind to where this flow goes.
-    pub fn failed_bind_for(&self, flow: &Flow) -> Option<&FailedBind> {
-        let exact = self.binds.get(&(flow.netns, flow.server));
-        let any = ["0.0.0.0", "::"].iter().filter_map(|any| {
-            let ip = any.parse().ok()?;
-            self.binds.get(&(flow.netns, Endpoint { ip, port: flow.server.port }))
-        });
-        exact.into_iter().chain(any).filter(|bind| accepts(&bind.socket, flow)).max_by_key(|bind| bind.time)
+    /// Failed binds to the port this flow goes to, newest first.
+    pub fn failed_binds_for(&self, flow: &Flow) -> impl Iterator<Item = &FailedBind> {
+        self.binds.get(&(flow.netns, flow.server.port)).into_iter().flatten().rev()
     }
 
-    /// A socket that was bound to where this flow goes: when, which, by whom. It may be closed since.
-    pub fn bound_at(&self, flow: &Flow) -> Option<&(u64, Socket, Process)> {
-        let exact = self.bound.get(&(flow.netns, flow.server));
-        let any = ["0.0.0.0", "::"].iter().filter_map(|any| {
-            let ip = any.parse().ok()?;
-            self.bound.get(&(flow.netns, Endpoint { ip, port: flow.server.port }))
-        });
-        exact.into_iter().chain(any).filter(|(_, socket, _)| accepts(socket, flow)).max_by_key(|(time, ..)| *time)
+    /// The newest socket that was bound to where this flow goes. It may be closed since.
+    pub fn bound_at(&self, flow: &Flow) -> Option<&BoundPort> {
+        let there = self.bound.get(&(flow.netns, flow.server.port))?;
+        there.iter().rev().find(|bound| accepts(&bound.socket, flow))
     }
 
     /// Forgets what was tried in one namespace.
@@ -191,6 +192,18 @@ impl Servers {
     pub fn start_of(&self, process: ProcessKey) -> Option<(&[Text], u32)> {
         self.starts.get(&process).map(|start| (start.argv.as_slice(), start.parent))
     }
+}
+
+/// Attempts kept for one port of one namespace.
+const KEPT_A_PORT: usize = 16;
+
+fn push<V>(memory: &mut Remembered<(Netns, u16), VecDeque<V>>, time: u64, key: (Netns, u16), value: V) {
+    let mut there = memory.remove(&key).unwrap_or_default();
+    there.push_back(value);
+    if there.len() > KEPT_A_PORT {
+        there.pop_front();
+    }
+    memory.insert(time, key, there);
 }
 
 /// `redis-server --help` ends without listening, and that is no failure.
