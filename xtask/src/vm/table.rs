@@ -10,6 +10,8 @@ use serde_json::Value;
 const KEPT: &str = "docs/kernels.md";
 /// What a line of the demo calls itself that tells how a scenario went in all its runs.
 const PERFORMANCE: &str = "redis-trace.demo/1";
+/// What `redis-trace check -o json` calls its object.
+const CHECK: &str = "redis-trace.check/1";
 /// What stands above the table.
 const TITLE: &str = "# What was shown to work where\n\n\
     Each row is a situation that `redis-trace demo` makes happen for real; each column a kernel and the tier of its\n\
@@ -29,11 +31,16 @@ pub(crate) struct Table {
 impl Table {
     /// Takes in what the demo said on one kernel.
     pub(crate) fn add(&mut self, series: &str, output: &str) {
-        let lines = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let performances: Vec<Value> = lines.filter(|line| line["schema"] == PERFORMANCE).collect();
-        let Some(first) = performances.first() else { return };
-        self.columns.push(format!("{series} {}", text(&first["tier"])));
-        for performance in &performances {
+        let lines: Vec<Value> = output.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let called = |schema: &'static str| lines.iter().filter(move |line| line["schema"] == schema);
+        let performances: Vec<&Value> = called(PERFORMANCE).collect();
+        if performances.is_empty() {
+            return;
+        }
+        let mut hooks = called(CHECK).filter_map(|check| check["hooks"].as_array()).flatten();
+        let has_trampolines = hooks.any(|hook| hook["tier"] == 1 && hook["state"] == "up");
+        self.columns.push(format!("{series} {}", if has_trampolines { "T1" } else { "T2" }));
+        for performance in performances {
             let mark = if performance["passed"] == true { "✓" } else { "✗" };
             self.mark(&text(&performance["code"]), &text(&performance["scenario"]), mark);
         }
@@ -102,14 +109,15 @@ mod tests {
     fn a_situation_that_one_kernel_cannot_see_has_an_empty_cell_there() {
         let line = |code: &str, passed: bool| {
             format!(
-                "{{\"schema\":\"redis-trace.demo/1\",\"scenario\":\"s\",\"code\":\"{code}\",\"passed\":{passed},\"tier\":\"T1\"}}\n"
+                "{{\"schema\":\"redis-trace.demo/1\",\"scenario\":\"s\",\"code\":\"{code}\",\"passed\":{passed}}}\n"
             )
         };
+        let check = "{\"schema\":\"redis-trace.check/1\",\"hooks\":[{\"tier\":1,\"state\":\"up\"}]}\n";
         let mut table = Table::default();
-        table.add("5.10", &(String::from("VMTEST-INIT 5.10\n") + &line("RT1001", true)));
+        table.add("5.10", &(String::from("VMTEST-INIT 5.10\n") + check + &line("RT1001", true)));
         table.add("6.1", &(line("RT1002", false) + &line("RT1001", true)));
         table.add("6.12", "no demo here\n");
-        let expected = "| cause | situation | 5.10 T1 | 6.1 T1 |\n|---|---|:-:|:-:|\n\
+        let expected = "| cause | situation | 5.10 T1 | 6.1 T2 |\n|---|---|:-:|:-:|\n\
                         | RT1001 | s | ✓ | ✓ |\n| RT1002 | s | – | ✗ |\n";
         assert_eq!(table.markdown(), expected);
     }
