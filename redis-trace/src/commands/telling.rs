@@ -1,5 +1,6 @@
 //! From facts to a sink: what `watch`, `record` and `replay` share.
 
+use std::collections::VecDeque;
 use std::io;
 
 use crate::sink::Sink;
@@ -13,6 +14,9 @@ use crate::trace::remembered::Bounds;
 use crate::trace::report::{HooksReport, Lost, Report, Summary, schema};
 use crate::trace::tracer::{Step, Tracer};
 
+/// Numbers of refusals that are kept, so that only what was told is corrected.
+const CORRECTABLE: usize = 4096;
+
 /// Whether a refusal is one of those that matter, beyond the filter.
 pub type Wanted = Box<dyn Fn(&Report, &Known) -> bool>;
 
@@ -24,6 +28,7 @@ pub struct Telling {
     aggregate: Aggregate,
     sink: Box<dyn Sink>,
     counts: Summary,
+    told: VecDeque<u64>,
     began: Option<u64>,
     ended: u64,
 }
@@ -38,6 +43,7 @@ impl Telling {
             aggregate: Aggregate::new(!fold),
             sink,
             counts: Summary { schema: schema::SUMMARY.to_owned(), ..Summary::default() },
+            told: VecDeque::new(),
             began: None,
             ended: 0,
         }
@@ -52,7 +58,9 @@ impl Telling {
             match step {
                 Step::Ask(question) => questions.push(question),
                 Step::Tell(report) => self.tell(report)?,
-                Step::Correct(update) => self.sink.update(&update)?,
+                // What was filtered out is not corrected either.
+                Step::Correct(update) if self.told.contains(&update.seq) => self.sink.update(&update)?,
+                Step::Correct(_) => {}
             }
         }
         for grown in self.aggregate.tick(self.ended) {
@@ -101,6 +109,10 @@ impl Telling {
     fn tell(&mut self, report: Report) -> io::Result<()> {
         if !self.filter.wants(&report) || !(self.wanted)(&report, self.tracer.known()) {
             return Ok(());
+        }
+        self.told.push_back(report.seq);
+        if self.told.len() > CORRECTABLE {
+            self.told.pop_front();
         }
         self.counts.seen += 1;
         *self.counts.by_cause.entry(report.cause.code).or_default() += 1;

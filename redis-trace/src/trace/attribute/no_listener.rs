@@ -48,6 +48,9 @@ pub(super) fn attribute(dial: &Dial<'_>, known: &Known) -> Judged {
         })
 }
 
+/// A socket enters the look-up this long, at most, after its beginning is told: `inet_csk_listen_start()`. Nanoseconds.
+const HASHED: u64 = 1_000_000;
+
 /// A listener that should have taken it: something between the packet and the socket said no.
 fn matching_listener(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
     let Flow { netns, server, .. } = dial.flow;
@@ -55,16 +58,10 @@ fn matching_listener(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
     let still_there = |listener: &Listener| {
         shown.is_none_or(|shown| shown.iter().any(|bound| bound.socket.local == listener.socket.local))
     };
-    let listener = known
-        .listeners
-        .on(netns, server.port)
-        .iter()
-        .find(|listener| {
-            accepts(&listener.socket, &dial.flow)
-                && listener.since.unwrap_or(known.sight.since) < dial.time
-                && still_there(listener)
-        })?
-        .clone();
+    let ready = |listener: &Listener| listener.since.unwrap_or(known.sight.since).saturating_add(HASHED) < dial.time;
+    let takes = |listener: &&Listener| accepts(&listener.socket, &dial.flow) && ready(listener);
+    let still = known.listeners.on(netns, server.port).iter().filter(|listener| still_there(listener));
+    let listener = still.chain(known.endings.listening_at(netns, server.port, dial.time)).find(takes)?.clone();
     let verdict = if dial.sk_lookup {
         Verdict::likely(Cause::SkLookupRefused { listener })
     } else {
@@ -110,7 +107,7 @@ fn past(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
 }
 
 fn newest_past<'a>(dial: &Dial<'_>, known: &'a Known) -> Option<Past<'a>> {
-    let ended = known.endings.last_listener(&dial.flow).map(Past::Ended);
+    let ended = known.endings.last_listener(&dial.flow, dial.time).map(Past::Ended);
     let covers = |failed: &&FailedBind| accepts(&failed.socket, &dial.flow);
     let bind = known.servers.failed_binds_for(&dial.flow).find(covers).map(Past::Bind);
     let start = known.servers.failed_start_for(&dial.flow).map(Past::Start);
@@ -216,18 +213,19 @@ fn bind_beside(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
     Some(Verdict::likely(cause).into())
 }
 
+/// Those that listened on the dialled port when it was dialled, whatever has become of them since.
+fn listening_then<'a>(dial: &Dial<'_>, known: &'a Known) -> impl Iterator<Item = &'a Listener> {
+    let (Flow { netns, server, .. }, time) = (dial.flow, dial.time);
+    let still = known.listeners.on(netns, server.port).iter();
+    still
+        .chain(known.endings.listening_at(netns, server.port, time))
+        .filter(move |listener| listener.since.is_none_or(|since| since <= time))
+}
+
 /// Listeners on the same port of the same namespace, newest first.
 fn near_listeners(dial: &Dial<'_>, known: &Known) -> Vec<Listener> {
-    let Flow { netns, server, .. } = dial.flow;
-    let mut near: Vec<Listener> = known
-        .listeners
-        .on(netns, server.port)
-        .iter()
-        .filter(|listener| {
-            listener.since.is_none_or(|since| since <= dial.time) && !accepts(&listener.socket, &dial.flow)
-        })
-        .cloned()
-        .collect();
+    let there = listening_then(dial, known).filter(|listener| !accepts(&listener.socket, &dial.flow));
+    let mut near: Vec<Listener> = there.cloned().collect();
     near.sort_by_key(|listener| (listener.misses(&dial.flow), Reverse(listener.since)));
     near
 }

@@ -11,6 +11,9 @@ use super::listeners::{Listener, accepts};
 /// Ended listeners kept for one port of one namespace.
 const KEPT_A_PORT: usize = 16;
 
+/// A socket leaves the look-up this long, at most, before its end is told: `tcp_set_state()` unhashes first. Nanoseconds.
+const UNHASHED: u64 = 1_000_000;
+
 /// A listener that is no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedListener {
@@ -140,10 +143,19 @@ impl Endings {
         }
     }
 
-    /// The newest listener that would have taken this flow.
-    pub fn last_listener(&self, flow: &Flow) -> Option<&EndedListener> {
+    /// The newest listener that would have taken this flow and had ended by this time.
+    pub fn last_listener(&self, flow: &Flow, by: u64) -> Option<&EndedListener> {
         let there = self.listeners.get(&(flow.netns, flow.server.port))?;
-        there.iter().rev().find(|ended| accepts(&ended.listener.socket, flow))
+        there
+            .iter()
+            .rev()
+            .find(|ended| ended.time <= by.saturating_add(UNHASHED) && accepts(&ended.listener.socket, flow))
+    }
+
+    /// Listeners on a port that still listened at this time, and have ended since.
+    pub fn listening_at(&self, netns: Netns, port: u16, time: u64) -> impl Iterator<Item = &Listener> {
+        let there = self.listeners.get(&(netns, port)).into_iter().flatten();
+        there.filter(move |ended| ended.time > time.saturating_add(UNHASHED)).map(|ended| &ended.listener)
     }
 
     /// How a process ended.
