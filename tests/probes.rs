@@ -82,233 +82,231 @@ fn is_me(task: &Task) -> bool {
     task.pid == std::process::id()
 }
 
-/// Runs a test for the best tier here, and for tracepoints alone.
-fn on_each_tier(test: &impl AsyncFn(&mut Watch)) {
+#[test]
+fn every_fact_is_told_by_the_best_hooks_of_this_kernel() {
+    told_on(TierWish::Auto);
+}
+
+#[test]
+fn every_fact_is_told_by_tracepoints_alone() {
+    told_on(TierWish::NoTrampoline);
+}
+
+/// Attaches once, which an emulated kernel takes its time for, and makes everything happen.
+fn told_on(tier: TierWish) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        for tier in [TierWish::Auto, TierWish::NoTrampoline] {
-            if let Some(mut watch) = Watch::attach(tier) {
-                test(&mut watch).await;
-                assert_eq!(watch.probes.lost().expect("counts"), [], "records were lost");
-            }
-        }
+        let Some(mut watch) = Watch::attach(tier) else { return };
+        let watch = &mut watch;
+        a_refused_connect_is_told_from_both_ends(watch).await;
+        a_success_is_told_only_right_after_a_refusal_of_the_same_thread(watch).await;
+        a_listener_is_told_when_it_comes_and_when_it_goes(watch).await;
+        a_bind_is_told_with_its_errno(watch).await;
+        a_unix_connect_that_fails_is_told_with_its_path(watch).await;
+        a_server_is_told_from_its_start_to_its_end(watch).await;
+        a_listener_s_process_is_followed_to_its_end(watch).await;
+        assert_eq!(watch.probes.lost().expect("counts"), [], "records were lost");
     });
 }
 
-#[test]
-fn a_refused_connect_is_told_from_both_ends() {
-    on_each_tier(&async |watch| {
-        for ip in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
-            let server = SocketAddr::new(ip, free_port(ip));
-            let error = TcpStream::connect(server).expect_err("nobody listens");
-            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+async fn a_refused_connect_is_told_from_both_ends(watch: &mut Watch) {
+    for ip in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+        let server = SocketAddr::new(ip, free_port(ip));
+        let error = TcpStream::connect(server).expect_err("nobody listens");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
 
-            let failed = watch
-                .until("the client's end", |what| match what {
-                    What::ConnectFailed(failed) if failed.flow.server.port == server.port() => Some(failed.clone()),
-                    _ => None,
-                })
-                .await;
-            assert!(is_me(&failed.task), "{failed:?}");
-            assert_eq!(failed.task.tid, thread_id());
-            assert_eq!(failed.errno, 111);
-            assert_eq!((failed.flow.server.ip, failed.flow.client.ip), (ip, ip));
-            assert_ne!(failed.flow.client.port, 0);
-            assert_eq!(failed.task.netns, failed.flow.netns);
-            assert_eq!(u64::from(failed.flow.netns.0), own_netns());
-
-            if watch.serves(Role::Resets) {
-                let reset = watch
-                    .until("the server's end", |what| match what {
-                        What::Reset(reset) if reset.flow.server.port == server.port() => Some(reset.clone()),
-                        _ => None,
-                    })
-                    .await;
-                assert_eq!((reset.flow.client, reset.flow.server), (failed.flow.client, failed.flow.server));
-                assert_eq!((reset.flow.netns, reset.isn), (failed.flow.netns, failed.isn));
-                assert!(reset.reason.is_none_or(|reason| reason == "NO_SOCKET"));
-                assert!(!reset.sk_lookup && reset.ttl > 0 && reset.flow.ifindex > 0);
-            }
-        }
-        let me = process(watch, std::process::id()).await;
-        let exe = std::env::current_exe().expect("a test has an executable");
-        assert_eq!(me.exe.map(|exe| exe.to_string()), Some(exe.display().to_string()));
-        assert!(me.cgroup.is_some_and(|cgroup| cgroup.to_string().starts_with('/')));
-    });
-}
-
-#[test]
-fn a_success_is_told_only_right_after_a_refusal_of_the_same_thread() {
-    on_each_tier(&async |watch| {
-        let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let listener = TcpListener::bind((localhost, 0)).expect("loopback has ports");
-        let address = listener.local_addr().expect("it is bound");
-        let refused = SocketAddr::new(localhost, free_port(localhost));
-        let (before, after) = std::thread::spawn(move || {
-            let before = TcpStream::connect(address).expect("it listens");
-            TcpStream::connect(refused).expect_err("nobody listens");
-            (before, TcpStream::connect(address).expect("it listens"))
-        })
-        .join()
-        .expect("no panic");
-        let client = watch
-            .until("the success", |what| match what {
-                What::Connected { flow, task } if is_me(task) && flow.server == endpoint(address) => Some(flow.client),
+        let failed = watch
+            .until("the client's end", |what| match what {
+                What::ConnectFailed(failed) if failed.flow.server.port == server.port() => Some(failed.clone()),
                 _ => None,
             })
             .await;
-        assert_eq!(client, endpoint(after.local_addr().expect("connected")));
-        assert_ne!(client, endpoint(before.local_addr().expect("connected")));
-    });
+        assert!(is_me(&failed.task), "{failed:?}");
+        assert_eq!(failed.task.tid, thread_id());
+        assert_eq!(failed.errno, 111);
+        assert_eq!((failed.flow.server.ip, failed.flow.client.ip), (ip, ip));
+        assert_ne!(failed.flow.client.port, 0);
+        assert_eq!(failed.task.netns, failed.flow.netns);
+        assert_eq!(u64::from(failed.flow.netns.0), own_netns());
+
+        if watch.serves(Role::Resets) {
+            let reset = watch
+                .until("the server's end", |what| match what {
+                    What::Reset(reset) if reset.flow.server.port == server.port() => Some(reset.clone()),
+                    _ => None,
+                })
+                .await;
+            assert_eq!((reset.flow.client, reset.flow.server), (failed.flow.client, failed.flow.server));
+            assert_eq!((reset.flow.netns, reset.isn), (failed.flow.netns, failed.isn));
+            assert!(reset.reason.is_none_or(|reason| reason == "NO_SOCKET"));
+            assert!(!reset.sk_lookup && reset.ttl > 0 && reset.flow.ifindex > 0);
+        }
+    }
+    let me = process(watch, std::process::id()).await;
+    let exe = std::env::current_exe().expect("a test has an executable");
+    assert_eq!(me.exe.map(|exe| exe.to_string()), Some(exe.display().to_string()));
+    assert!(me.cgroup.is_some_and(|cgroup| cgroup.to_string().starts_with('/')));
 }
 
-#[test]
-fn a_listener_is_told_when_it_comes_and_when_it_goes() {
-    on_each_tier(&async |watch| {
-        for (ip, v6) in [(IpAddr::V4(Ipv4Addr::LOCALHOST), false), (IpAddr::V6(Ipv6Addr::UNSPECIFIED), true)] {
-            let listener = TcpListener::bind((ip, 0)).expect("loopback has ports");
-            let address = listener.local_addr().expect("it is bound");
-            let inode = rustix::fs::fstat(&listener).expect("it is open").st_ino;
-            let (up, task, backlog) = watch
-                .until("the listener", |what| match what {
-                    What::ListenUp { socket, task, backlog } if socket.local == endpoint(address) => {
-                        Some((socket.clone(), task.clone(), *backlog))
-                    }
-                    _ => None,
-                })
-                .await;
-            assert!(is_me(&task) && up.inode == inode && up.ipv6 == v6 && !up.v6only && backlog > 0, "{up:?}");
-            drop(listener);
-            let (down, ending) = watch
-                .until("its end", |what| match what {
-                    What::ListenDown { socket, ending, .. } if socket.local == endpoint(address) => {
-                        Some((socket.clone(), *ending))
-                    }
-                    _ => None,
-                })
-                .await;
-            assert_eq!((down, ending), (up, None));
-        }
-    });
+async fn a_success_is_told_only_right_after_a_refusal_of_the_same_thread(watch: &mut Watch) {
+    let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let listener = TcpListener::bind((localhost, 0)).expect("loopback has ports");
+    let address = listener.local_addr().expect("it is bound");
+    let refused = SocketAddr::new(localhost, free_port(localhost));
+    let (before, after) = std::thread::spawn(move || {
+        let before = TcpStream::connect(address).expect("it listens");
+        TcpStream::connect(refused).expect_err("nobody listens");
+        (before, TcpStream::connect(address).expect("it listens"))
+    })
+    .join()
+    .expect("no panic");
+    let client = watch
+        .until("the success", |what| match what {
+            What::Connected { flow, task } if is_me(task) && flow.server == endpoint(address) => Some(flow.client),
+            _ => None,
+        })
+        .await;
+    assert_eq!(client, endpoint(after.local_addr().expect("connected")));
+    assert_ne!(client, endpoint(before.local_addr().expect("connected")));
 }
 
-#[test]
-fn a_bind_is_told_with_its_errno() {
-    on_each_tier(&async |watch| {
-        if !watch.serves(Role::Binds) {
-            return;
-        }
-        let taken = TcpListener::bind("127.0.0.1:0").expect("loopback has ports").local_addr().expect("it is bound");
-        let holder = TcpListener::bind(taken).expect("the port was free a moment ago");
-        let nowhere: SocketAddr = "192.0.2.1:6379".parse().expect("an address");
-        for (address, errno) in [(taken, 0), (taken, 98), (nowhere, 99)] {
-            if errno != 0 {
-                TcpListener::bind(address).expect_err("it cannot be had");
-            }
-            let bind = watch
-                .until("the bind", |what| match what {
-                    What::Bind(bind) if bind.socket.local == endpoint(address) && bind.errno == errno => {
-                        Some(bind.clone())
-                    }
-                    _ => None,
-                })
-                .await;
-            assert!(is_me(&bind.task) && !bind.listen && !bind.socket.ipv6 && bind.socket.inode != 0, "{bind:?}");
-        }
-        drop(holder);
-    });
+async fn a_listener_is_told_when_it_comes_and_when_it_goes(watch: &mut Watch) {
+    for (ip, v6) in [(IpAddr::V4(Ipv4Addr::LOCALHOST), false), (IpAddr::V6(Ipv6Addr::UNSPECIFIED), true)] {
+        let listener = TcpListener::bind((ip, 0)).expect("loopback has ports");
+        let address = listener.local_addr().expect("it is bound");
+        let inode = rustix::fs::fstat(&listener).expect("it is open").st_ino;
+        let (up, task, backlog) = watch
+            .until("the listener", |what| match what {
+                What::ListenUp { socket, task, backlog } if socket.local == endpoint(address) => {
+                    Some((socket.clone(), task.clone(), *backlog))
+                }
+                _ => None,
+            })
+            .await;
+        assert!(is_me(&task) && up.inode == inode && up.ipv6 == v6 && !up.v6only && backlog > 0, "{up:?}");
+        drop(listener);
+        let (down, ending) = watch
+            .until("its end", |what| match what {
+                What::ListenDown { socket, ending, .. } if socket.local == endpoint(address) => {
+                    Some((socket.clone(), *ending))
+                }
+                _ => None,
+            })
+            .await;
+        assert_eq!((down, ending), (up, None));
+    }
 }
 
-#[test]
-fn a_unix_connect_that_fails_is_told_with_its_path() {
-    on_each_tier(&async |watch| {
-        if !watch.serves(Role::UnixConnects) {
-            return;
+async fn a_bind_is_told_with_its_errno(watch: &mut Watch) {
+    if !watch.serves(Role::Binds) {
+        return;
+    }
+    let taken = TcpListener::bind("127.0.0.1:0").expect("loopback has ports").local_addr().expect("it is bound");
+    let holder = TcpListener::bind(taken).expect("the port was free a moment ago");
+    let nowhere: SocketAddr = "192.0.2.1:6379".parse().expect("an address");
+    for (address, errno) in [(taken, 0), (taken, 98), (nowhere, 99)] {
+        if errno != 0 {
+            TcpListener::bind(address).expect_err("it cannot be had");
         }
-        let directory = tempfile::tempdir().expect("a directory");
-        let (stale, missing) = (directory.path().join("stale"), directory.path().join("missing"));
-        drop(std::os::unix::net::UnixListener::bind(&stale).expect("a socket"));
-        chmod(&stale, 0o777.into()).expect("it is ours");
-        let name = UnixAddr::from_abstract_name(b"redis-trace-test").expect("a name");
-        UnixStream::connect(&stale).expect_err("nobody listens");
-        UnixStream::connect(&missing).expect_err("there is none");
-        UnixStream::connect_addr(&name).expect_err("there is none");
-        let file = |path: &std::path::Path| UnixPath::File(path.display().to_string().as_str().into());
-        for (wanted, errno) in
-            [(file(&stale), 111), (file(&missing), 2), (UnixPath::Abstract("redis-trace-test".into()), 111)]
-        {
-            let found = watch
-                .until("the unix connect", |what| match what {
-                    What::UnixConnect { task, errno, path } if is_me(task) && *path == wanted => Some(*errno),
-                    _ => None,
-                })
-                .await;
-            assert_eq!(found, errno, "{wanted:?}");
-        }
-    });
+        let bind = watch
+            .until("the bind", |what| match what {
+                What::Bind(bind) if bind.socket.local == endpoint(address) && bind.errno == errno => Some(bind.clone()),
+                _ => None,
+            })
+            .await;
+        assert!(is_me(&bind.task) && !bind.listen && !bind.socket.ipv6 && bind.socket.inode != 0, "{bind:?}");
+    }
+    drop(holder);
 }
 
-#[test]
-fn a_server_is_told_from_its_start_to_its_end() {
-    on_each_tier(&async |watch| {
-        let directory = tempfile::tempdir().expect("a directory");
-        // Any program by that name: what it is called is what makes it a server.
-        let server = directory.path().join("redis-server");
-        std::fs::copy("/bin/sleep", &server).expect("a copy");
-        for (signal, killed) in [("-TERM", 15), ("-KILL", 9)] {
-            let mut child = sleeper(&server);
-            let pid = child.id();
-            let (parent, argv) = watch
-                .until("the start", |what| match what {
-                    What::Exec { task, parent, argv } if task.pid == pid => Some((*parent, argv.clone())),
-                    _ => None,
-                })
-                .await;
-            assert_eq!(parent, std::process::id());
-            let argv: Vec<String> = argv.iter().map(ToString::to_string).collect();
-            assert_eq!(argv, [server.display().to_string(), "1000".to_owned()]);
-            assert_eq!(process(watch, pid).await.exe, Some(server.display().to_string().as_str().into()));
-
-            let mut kill = Command::new("sh").args(["-c", &format!("kill {signal} {pid}")]).spawn().expect("a shell");
-            let sender = watch
-                .until("the signal", |what| match what {
-                    What::Signal { sender, target, signal, by_kernel: false } if *target == pid => {
-                        Some((sender.pid, *signal))
-                    }
-                    _ => None,
-                })
-                .await;
-            assert_eq!(sender, (kill.id(), killed));
-            let ending = ending(watch, pid).await;
-            assert_eq!(ending, Ending::Killed { signal: killed.try_into().expect("small"), core: false });
-            child.wait().and(kill.wait()).expect("children end");
-        }
-    });
-}
-
-#[test]
-fn a_listener_s_process_is_followed_to_its_end() {
-    on_each_tier(&async |watch| {
-        // The launcher forks and exits; only its child listens, fails to bind, and ends with a code of its own.
-        let holder = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
-        let port = holder.local_addr().expect("it is bound").port();
-        let script =
-            format!("import socket,sys\ntry: socket.socket().bind(('127.0.0.1',{port}))\nexcept OSError: sys.exit(7)");
-        let Ok(mut child) = Command::new("python3").args(["-c", &script]).spawn() else {
-            eprintln!("skipped: no python3 here");
-            return;
+async fn a_unix_connect_that_fails_is_told_with_its_path(watch: &mut Watch) {
+    if !watch.serves(Role::UnixConnects) {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let (stale, missing) = (directory.path().join("stale"), directory.path().join("missing"));
+    drop(std::os::unix::net::UnixListener::bind(&stale).expect("a socket"));
+    chmod(&stale, 0o777.into()).expect("it is ours");
+    let name = UnixAddr::from_abstract_name(b"redis-trace-test").expect("a name");
+    UnixStream::connect(&stale).expect_err("nobody listens");
+    UnixStream::connect(&missing).expect_err("there is none");
+    UnixStream::connect_addr(&name).expect_err("there is none");
+    let file = |path: &std::path::Path| UnixPath::File(path.display().to_string().as_str().into());
+    if watch.serves(Role::Listens) {
+        let listened = |what: &What| match what {
+            What::UnixListen { task, path } if is_me(task) && *path == file(&stale) => Some(()),
+            _ => None,
         };
-        if watch.serves(Role::Binds) {
-            let pid = watch
-                .until("the bind", |what| match what {
-                    What::Bind(bind) if bind.socket.local.port == port && bind.errno == 98 => Some(bind.task.pid),
-                    _ => None,
-                })
-                .await;
-            assert_eq!(ending(watch, pid).await, Ending::Exited(7));
-        }
-        child.wait().expect("it ends");
-    });
+        watch.until("the unix listener", listened).await;
+    }
+    for (wanted, errno) in
+        [(file(&stale), 111), (file(&missing), 2), (UnixPath::Abstract("redis-trace-test".into()), 111)]
+    {
+        let found = watch
+            .until("the unix connect", |what| match what {
+                What::UnixConnect { task, errno, path } if is_me(task) && *path == wanted => Some(*errno),
+                _ => None,
+            })
+            .await;
+        assert_eq!(found, errno, "{wanted:?}");
+    }
+}
+
+async fn a_server_is_told_from_its_start_to_its_end(watch: &mut Watch) {
+    let directory = tempfile::tempdir().expect("a directory");
+    // Any program by that name: what it is called is what makes it a server.
+    let server = directory.path().join("redis-server");
+    std::fs::copy("/bin/sleep", &server).expect("a copy");
+    for (signal, killed) in [("-TERM", 15), ("-KILL", 9)] {
+        let mut child = sleeper(&server);
+        let pid = child.id();
+        let (parent, argv) = watch
+            .until("the start", |what| match what {
+                What::Exec { task, parent, argv } if task.pid == pid => Some((*parent, argv.clone())),
+                _ => None,
+            })
+            .await;
+        assert_eq!(parent, std::process::id());
+        let argv: Vec<String> = argv.iter().map(ToString::to_string).collect();
+        assert_eq!(argv, [server.display().to_string(), "1000".to_owned()]);
+        assert_eq!(process(watch, pid).await.exe, Some(server.display().to_string().as_str().into()));
+
+        let mut kill = Command::new("sh").args(["-c", &format!("kill {signal} {pid}")]).spawn().expect("a shell");
+        let sender = watch
+            .until("the signal", |what| match what {
+                What::Signal { sender, target, signal, by_kernel: false } if *target == pid => {
+                    Some((sender.pid, *signal))
+                }
+                _ => None,
+            })
+            .await;
+        assert_eq!(sender, (kill.id(), killed));
+        let ending = ending(watch, pid).await;
+        assert_eq!(ending, Ending::Killed { signal: killed.try_into().expect("small"), core: false });
+        child.wait().and(kill.wait()).expect("children end");
+    }
+}
+
+async fn a_listener_s_process_is_followed_to_its_end(watch: &mut Watch) {
+    // The launcher forks and exits; only its child listens, fails to bind, and ends with a code of its own.
+    let holder = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+    let port = holder.local_addr().expect("it is bound").port();
+    let script =
+        format!("import socket,sys\ntry: socket.socket().bind(('127.0.0.1',{port}))\nexcept OSError: sys.exit(7)");
+    let Ok(mut child) = Command::new("python3").args(["-c", &script]).spawn() else {
+        eprintln!("skipped: no python3 here");
+        return;
+    };
+    if watch.serves(Role::Binds) {
+        let pid = watch
+            .until("the bind", |what| match what {
+                What::Bind(bind) if bind.socket.local.port == port && bind.errno == 98 => Some(bind.task.pid),
+                _ => None,
+            })
+            .await;
+        assert_eq!(ending(watch, pid).await, Ending::Exited(7));
+    }
+    child.wait().expect("it ends");
 }
 
 /// Starts a process that waits to be killed.
