@@ -21,6 +21,9 @@ use rustix::fs::chmod;
 /// The kernel answers within microseconds; an emulated one within seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What a shell does to wait until it is killed: nobody writes to it.
+const WAIT: &str = "read line";
+
 /// Probes, and everything they told.
 struct Watch {
     probes: Probes,
@@ -254,9 +257,9 @@ async fn a_unix_connect_that_fails_is_told_with_its_path(watch: &mut Watch) {
 
 async fn a_server_is_told_from_its_start_to_its_end(watch: &mut Watch) {
     let directory = tempfile::tempdir().expect("a directory");
-    // Any program by that name: what it is called is what makes it a server.
+    // Any program by that name: what it is called is what makes it a server. A shell, for it has no other names to heed.
     let server = directory.path().join("redis-server");
-    std::fs::copy("/bin/sleep", &server).expect("a copy");
+    std::fs::copy("/bin/sh", &server).expect("a copy");
     for (signal, killed) in [("-TERM", 15), ("-KILL", 9)] {
         let mut child = sleeper(&server);
         let pid = child.id();
@@ -268,7 +271,7 @@ async fn a_server_is_told_from_its_start_to_its_end(watch: &mut Watch) {
             .await;
         assert_eq!(parent, std::process::id());
         let argv: Vec<String> = argv.iter().map(ToString::to_string).collect();
-        assert_eq!(argv, [server.display().to_string(), "1000".to_owned()]);
+        assert_eq!(argv, [server.display().to_string(), "-c".to_owned(), WAIT.to_owned()]);
         assert_eq!(process(watch, pid).await.exe, Some(server.display().to_string().as_str().into()));
 
         let mut kill = Command::new("sh").args(["-c", &format!("kill {signal} {pid}")]).spawn().expect("a shell");
@@ -311,7 +314,7 @@ async fn a_listener_s_process_is_followed_to_its_end(watch: &mut Watch) {
 
 /// Starts a process that waits to be killed.
 fn sleeper(program: &std::path::Path) -> Child {
-    Command::new(program).arg("1000").stdin(Stdio::null()).spawn().expect("a process")
+    Command::new(program).args(["-c", WAIT]).stdin(Stdio::piped()).spawn().expect("a process")
 }
 
 async fn process(watch: &mut Watch, pid: u32) -> Process {

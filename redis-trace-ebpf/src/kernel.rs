@@ -111,7 +111,7 @@ pub(crate) fn read_bit(base: u64, member: Member<Bit>) -> u32 {
 
 /// Where in the structure at `base` a member lies.
 #[inline(always)]
-pub(crate) fn place(base: u64, member: Member<Place>) -> u64 {
+pub(crate) fn place<T>(base: u64, member: Member<T>) -> u64 {
     base + u64::from(word(member))
 }
 

@@ -2,17 +2,17 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use redis_trace_common::member::{
     MM_ARG_END, MM_ARG_START, SIGNAL_LIVE, TASK_COMM, TASK_MM, TASK_PARENT, TASK_SIGNAL, TASK_TGID,
 };
-use redis_trace_common::record::{ARGV_LEN, Exec, Exit};
+use redis_trace_common::record::{ARGV_LEN, COMM_LEN, Exec, Exit};
 
 use super::who;
 use crate::emit::reserve;
-use crate::kernel::{at_most, exit_code, fill_task, read};
+use crate::kernel::{at_most, exit_code, fill_task, place, read};
 use crate::maps::{INTRODUCED, SERVERS, WATCHED};
 
 /// `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`, include/trace/events/sched.h.
@@ -21,12 +21,21 @@ pub(crate) fn exec(ctx: RawTracePointContext) -> i32 {
     let task = ctx.arg(0);
     // What was said of the process before is no longer true.
     let _ = INTRODUCED.remove(&read(task, TASK_TGID));
-    if unsafe { SERVERS.get(&read(task, TASK_COMM)) }.is_none() {
+    if unsafe { SERVERS.get(&name(task)) }.is_none() {
         return 0;
     }
     who::watch(task);
     tell_exec(task);
     0
+}
+
+/// A task's name with nothing behind its NUL, where kernels before 5.17 leave what was there: __set_task_comm(), fs/exec.c.
+#[inline(always)]
+fn name(task: u64) -> [u8; COMM_LEN] {
+    let mut name = [0; COMM_LEN];
+    let comm = place(task, TASK_COMM);
+    unsafe { bpf_probe_read_kernel_str((&raw mut name).cast::<c_void>(), COMM_LEN as u32, comm as *const c_void) };
+    name
 }
 
 /// Tells of a server that is started.
