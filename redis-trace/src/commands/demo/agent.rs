@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::expect::Scope;
+use crate::host::clock::boottime;
 use crate::trace::report::schema;
 
 /// How long the agent may take to attach, to tell, or to end, on a slow emulated machine too.
@@ -36,6 +37,10 @@ pub(super) struct Agent {
     pub(super) told: Vec<Value>,
     /// What belongs to that scenario: of the rest of the host nothing is kept.
     pub(super) scope: Scope,
+    /// Scenarios that are over.
+    past: Vec<Scope>,
+    /// Refusals of scenarios that were over, told when nothing more was to be told of them.
+    late: Vec<Value>,
     running: Running,
 }
 
@@ -60,6 +65,8 @@ impl Agent {
             aside: Vec::new(),
             told: Vec::new(),
             scope: Scope::default(),
+            past: Vec::new(),
+            late: Vec::new(),
             running: running.clone(),
         };
         let deadline = Instant::now() + PATIENCE;
@@ -97,11 +104,20 @@ impl Agent {
                 let value = serde_json::from_str(&line).with_context(|| format!("the agent told no JSON: {line}"))?;
                 if self.scope.concerns(&value) {
                     self.told.push(value);
+                } else if self.past.iter().any(|scope| scope.covers(&value)) {
+                    self.late.push(value);
                 }
             }
             Line::Err(line) => self.aside.push(line),
         }
         Ok(())
+    }
+
+    /// Nothing more must be told of the scenario so far.
+    pub(super) fn close(&mut self) {
+        let mut scope = std::mem::take(&mut self.scope);
+        scope.until = boottime();
+        self.past.push(scope);
     }
 
     /// Ends it as Ctrl-C would, and hears it out; everything it told, its summary checked.
@@ -118,6 +134,7 @@ impl Agent {
         let status = self.child.wait().context("cannot wait for the agent")?;
         ensure!(status.success(), "the agent ended with {status}: {}", self.aside.join("\n"));
         check_summary(self.told.last())?;
+        ensure!(self.late.is_empty(), "told when the scenario was over: {:?}", self.late);
         Ok(std::mem::take(&mut self.told))
     }
 }

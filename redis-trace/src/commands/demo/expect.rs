@@ -97,8 +97,12 @@ fn sentences(line: &Value) -> String {
 }
 
 /// What belongs to a scenario, so that nothing told about it goes unnoticed and nothing else is mistaken for it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scope {
+    /// When it began, boottime nanoseconds: numbers of namespaces and processes are used again.
+    pub since: u64,
+    /// When it ended.
+    pub until: u64,
     /// Its network namespaces.
     pub netns: BTreeSet<u32>,
     /// Its processes.
@@ -107,19 +111,30 @@ pub struct Scope {
     pub directory: String,
 }
 
+impl Default for Scope {
+    /// Nothing, for all time.
+    fn default() -> Self {
+        let directory = "/nowhere".to_owned();
+        Self { since: 0, until: u64::MAX, netns: BTreeSet::new(), pids: BTreeSet::new(), directory }
+    }
+}
+
 impl Scope {
     /// True when this line may matter to the scenario: a refusal of its own, any correction, any summary.
     pub fn concerns(&self, line: &Value) -> bool {
         line["schema"] != schema::REFUSAL || self.owns(line)
     }
 
-    /// True when this refusal is about the scenario, its sentinel left aside.
-    fn covers(&self, refusal: &Value) -> bool {
-        self.owns(refusal) && !is_sentinel(refusal)
+    /// True when this line is a refusal about the scenario, its sentinel left aside.
+    pub fn covers(&self, refusal: &Value) -> bool {
+        refusal["schema"] == schema::REFUSAL && self.owns(refusal) && !is_sentinel(refusal)
     }
 
     /// True when this refusal is about the scenario or its sentinel.
     fn owns(&self, refusal: &Value) -> bool {
+        if refusal["boottime_ns"].as_u64().is_some_and(|time| time < self.since || time > self.until) {
+            return false;
+        }
         let pid = |process: &str| refusal[process]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
         let netns = refusal["flow"]["netns"].as_u64().and_then(|netns| u32::try_from(netns).ok());
         netns.is_some_and(|netns| self.netns.contains(&netns))

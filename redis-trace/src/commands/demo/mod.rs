@@ -166,7 +166,10 @@ impl Theatre<'_> {
     /// Performs a scenario before the agent that watches all of them.
     fn before_shared(&self, scenario: &Scenario, agent: &mut Agent) -> Result<Judgement> {
         let mut stage = self.stage(scenario.before)?;
-        attend(scenario, &mut stage, agent)
+        let judgement = attend(scenario, &mut stage, agent);
+        drop(stage);
+        agent.close();
+        judgement
     }
 
     /// Performs a scenario before an agent of its own, which is stopped before its lines are judged.

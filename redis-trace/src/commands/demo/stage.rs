@@ -17,6 +17,7 @@ use super::expect::{Expected, SENTINEL_PORT, Scope};
 use super::netns::Netns;
 use super::process::{NOBODY, Process, Recipe};
 use super::sk_lookup::Refuser;
+use crate::host::clock::boottime;
 use crate::trace::cause::Code;
 
 /// Where Redis listens.
@@ -70,7 +71,7 @@ impl Stage {
     pub(crate) fn new(connections: u32) -> Result<Self> {
         let home = Home::new()?;
         let netns = Netns::new()?;
-        let mut scope = Scope { directory: home.0.display().to_string(), ..Scope::default() };
+        let mut scope = Scope { since: boottime(), directory: home.0.display().to_string(), ..Scope::default() };
         scope.netns.insert(netns.number);
         Ok(Self {
             processes: BTreeMap::new(),
