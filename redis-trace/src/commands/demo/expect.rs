@@ -135,11 +135,14 @@ impl Scope {
         if refusal["boottime_ns"].as_u64().is_some_and(|time| time < self.since || time > self.until) {
             return false;
         }
+        // What programs dial besides, like the C library its name service, is not the scenario's.
+        if let Some(path) = refusal["unix"]["path"].as_str() {
+            return path.starts_with(&self.directory) || path.starts_with("@redis-trace-demo");
+        }
         let pid = |process: &str| refusal[process]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
         let netns = refusal["flow"]["netns"].as_u64().and_then(|netns| u32::try_from(netns).ok());
         netns.is_some_and(|netns| self.netns.contains(&netns))
             || ["client_process", "server_process"].into_iter().filter_map(pid).any(|pid| self.pids.contains(&pid))
-            || refusal["unix"]["path"].as_str().is_some_and(|path| path.starts_with(&self.directory))
     }
 }
 
