@@ -61,8 +61,10 @@ impl Connect {
     }
 }
 
-/// How long an end waits for the other, and for another address to answer, nanoseconds.
+/// How long a refusal that is whole waits for another address to answer, nanoseconds.
 pub const HOLD: u64 = 20_000_000;
+/// How long one end waits for the other, nanoseconds: on a busy host the reset may lie in a queue that long.
+const HOLD_HALF: u64 = 250_000_000;
 
 /// Connects that wait for their other end.
 #[derive(Debug, Default)]
@@ -76,6 +78,14 @@ struct Held {
     isn: u32,
     connect: Connect,
     benign: bool,
+}
+
+impl Held {
+    /// It has waited long enough.
+    fn is_ripe(&self, now: u64) -> bool {
+        let patience = if self.connect.side() == Side::Both { HOLD } else { HOLD_HALF };
+        self.time.saturating_add(patience) <= now
+    }
 }
 
 impl Joining {
@@ -105,10 +115,16 @@ impl Joining {
 
     /// Connects that have waited long enough, oldest first.
     pub fn ripe(&mut self, now: u64) -> Vec<Refusal> {
-        let ripe = self.waiting.iter().take_while(|held| held.time.saturating_add(HOLD) <= now).count();
-        let refusal =
-            |held: Held| Refusal { time: held.time, attempt: Attempt::Connect(held.connect), benign: held.benign };
-        self.waiting.drain(..ripe).map(refusal).collect()
+        let mut ripe = Vec::new();
+        let mut at = 0;
+        while let Some(held) = self.waiting.get(at).filter(|held| held.time.saturating_add(HOLD) <= now) {
+            if !held.is_ripe(now) {
+                at += 1;
+            } else if let Some(Held { time, connect, benign, .. }) = self.waiting.remove(at) {
+                ripe.push(Refusal { time, attempt: Attempt::Connect(connect), benign });
+            }
+        }
+        ripe
     }
 
     /// Nobody waits.
