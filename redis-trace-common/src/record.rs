@@ -15,6 +15,11 @@ pub const ARGV_LEN: usize = 512;
 /// its last component may be cut.
 pub const PATH_LEN: usize = 256;
 
+/// In the map of watched processes: one whose end and signals matter.
+pub const WATCHED: u8 = 1;
+/// In the map of watched processes: one that descends from the command that the program runs.
+pub const FAMILY: u8 = 2;
+
 /// A value that can be read back from the bytes of a record.
 pub trait Field: Sized {
     /// Bytes it takes in a record.
@@ -107,8 +112,8 @@ layout! {
         comm: [u8; COMM_LEN],
         /// Random for each namespace: tells one from the next that gets the same inode.
         netns_mix: u32,
-        /// Zero.
-        reserved: u32,
+        /// 1 when it descends from the command that the program runs.
+        family: u32,
     }
 }
 

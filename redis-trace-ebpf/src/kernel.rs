@@ -11,7 +11,9 @@ use redis_trace_common::member::{
     SK_IPV6ONLY, SK_NET, SK_RCV_SADDR, SK_SOCKET, SK_V6_DADDR, SK_V6_RCV_SADDR, SOCKET_INODE, TASK_CGROUPS, TASK_COMM,
     TASK_CRED, TASK_EXIT_CODE, TASK_LEADER, TASK_NSPROXY, TASK_PID, TASK_SIGNAL, TASK_START, TASK_TGID,
 };
-use redis_trace_common::record::{Flow, Socket, Task};
+use redis_trace_common::record::{FAMILY, Flow, Socket, Task};
+
+use crate::maps::WATCHED;
 
 /// The running kernel's offsets, in the order of [`MEMBERS`]; frozen at load, so the verifier sees constants.
 #[unsafe(no_mangle)]
@@ -140,7 +142,8 @@ pub(crate) fn fill_task(into: *mut Task, task: u64) {
         let net = read(read(task, TASK_NSPROXY), NSPROXY_NET);
         read_into(&raw mut (*into).netns, net, NET_INUM);
         read_into(&raw mut (*into).netns_mix, net, NET_MIX);
-        (&raw mut (*into).reserved).write(0);
+        let watched = WATCHED.get(&read(task, TASK_TGID));
+        (&raw mut (*into).family).write(u32::from(watched.is_some_and(|watched| *watched == FAMILY)));
         read_into(&raw mut (*into).start, leader, TASK_START);
         read_into(&raw mut (*into).cgroup, cgroup, KN_ID);
         read_into(&raw mut (*into).comm, leader, TASK_COMM);

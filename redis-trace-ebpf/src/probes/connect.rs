@@ -17,7 +17,7 @@ const SECOND_TRY: u64 = 2_000_000_000;
 #[inline(always)]
 pub(crate) fn dialled(sk: u64) {
     let pointer = current();
-    let task = Task { pid: 0, tid: 0, uid: 0, netns: 0, start: 0, cgroup: 0, comm: [0; 16], netns_mix: 0, reserved: 0 };
+    let task = Task { pid: 0, tid: 0, uid: 0, netns: 0, start: 0, cgroup: 0, comm: [0; 16], netns_mix: 0, family: 0 };
     let mut dial = Dial { task, time: now(), pointer };
     fill_task(&raw mut dial.task, pointer);
     let _ = DIALS.insert(&sk, &dial, 0);

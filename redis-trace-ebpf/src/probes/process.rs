@@ -61,8 +61,11 @@ fn tell_exec(task: u64) {
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub(crate) fn fork(ctx: RawTracePointContext) -> i32 {
     let (parent, child) = (read(ctx.arg(0), TASK_TGID), read(ctx.arg(1), TASK_TGID));
-    if parent != child && unsafe { WATCHED.get(&parent) }.is_some() {
-        let _ = WATCHED.insert(&child, &1, 0);
+    if parent != child
+        && let Some(watched) = unsafe { WATCHED.get(&parent) }
+    {
+        let watched = *watched;
+        let _ = WATCHED.insert(&child, &watched, 0);
     }
     0
 }

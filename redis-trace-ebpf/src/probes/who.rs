@@ -8,7 +8,7 @@ use redis_trace_common::member::{
     MNT_ROOT, MOUNT_MNT, MOUNT_PARENT, MOUNT_POINT, TASK_CGROUPS, TASK_LEADER, TASK_MM, TASK_PARENT, TASK_START,
     TASK_TGID,
 };
-use redis_trace_common::record::{PATH_LEN, Who};
+use redis_trace_common::record::{self, PATH_LEN, Who};
 
 use crate::emit::reserve_roomy;
 use crate::kernel::{at_most, container, fill_task, place, read};
@@ -19,10 +19,14 @@ const NAME_ROOM: usize = 256;
 /// Directories and mounts that are gone through at most.
 const DEPTH: usize = 32;
 
+/// `BPF_NOEXIST`, include/uapi/linux/bpf.h.
+const BPF_NOEXIST: u64 = 1;
+
 /// Keeps an eye on a task's process until it ends, and tells what it is.
 #[inline(always)]
 pub(crate) fn watch(task: u64) {
-    let _ = WATCHED.insert(&read(task, TASK_TGID), &1, 0);
+    // Not in place of what is there: a family stays one.
+    let _ = WATCHED.insert(&read(task, TASK_TGID), &record::WATCHED, BPF_NOEXIST);
     introduce_task(task);
 }
 

@@ -9,8 +9,6 @@ use tokio::time::{Instant, sleep_until};
 
 use super::telling::Wanted;
 use crate::cli::LimitArgs;
-use crate::trace::known::Known;
-use crate::trace::report::Report;
 
 /// What ends a run.
 pub struct Stop {
@@ -19,7 +17,6 @@ pub struct Stop {
     deadline: Option<Instant>,
     enough: Option<u64>,
     command: Option<Child>,
-    family: Option<u32>,
 }
 
 impl Stop {
@@ -31,7 +28,6 @@ impl Stop {
             terminate: signal(SignalKind::terminate())?,
             deadline: limits.duration.map(|after| Instant::now() + after),
             enough: limits.refusals(),
-            family: command.as_ref().and_then(Child::id),
             command,
         })
     }
@@ -54,15 +50,18 @@ impl Stop {
 
     /// A command is watched.
     pub fn is_command(&self) -> bool {
-        self.family.is_some()
+        self.command.is_some()
     }
 
     /// With a command, only what it and its descendants were refused matters.
     pub fn family(&self) -> Wanted {
-        match self.family {
-            None => Box::new(|_, _| true),
-            Some(root) => Box::new(move |report, known| descends(report, known, root)),
+        if self.command.is_none() {
+            return Box::new(|_, _| true);
         }
+        Box::new(|report, known| {
+            let tried = report.client_process.as_ref().or(report.server_process.as_ref());
+            tried.is_some_and(|process| known.is_family(process.pid))
+        })
     }
 }
 
@@ -82,22 +81,4 @@ fn say(ended: Option<ExitStatus>) {
     if let Some(status) = ended {
         eprintln!("the command ended: {status}");
     }
-}
-
-/// Generations that are followed from a process towards its forebears.
-const GENERATIONS: usize = 32;
-
-fn descends(report: &Report, known: &Known, root: u32) -> bool {
-    let tried = report.client_process.as_ref().or(report.server_process.as_ref());
-    let mut pid = tried.map_or(0, |process| process.pid);
-    for _ in 0..GENERATIONS {
-        if pid == root {
-            return true;
-        }
-        // A client that has ended was described while it lived; its forebears still live, waiting for it.
-        let told = known.process_by_id(pid).map(|process| process.parent).filter(|parent| *parent != 0);
-        let Some(parent) = told.or_else(|| crate::host::parent_of(pid)) else { return false };
-        pid = parent;
-    }
-    false
 }

@@ -31,7 +31,7 @@ pub fn run_and_record(args: &WatchArgs, recorder: Option<Recorder>) -> anyhow::R
 async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Result<Exit> {
     let mut live = Live::start(&options(&args.observation)).await?;
     // Who waits for the banner may signal at once.
-    let mut stop = Stop::new(&args.limits, args.cmd.as_deref())?;
+    let mut stop = live.adopting(|| Stop::new(&args.limits, args.cmd.as_deref()))??;
     writeln!(io::stderr(), "{}", banner(live.hooks(), live.listeners_found, live.namespaces_found))?;
     let mut telling = telling(args, stop.family());
     while !stop.is_enough(telling.seen()) {

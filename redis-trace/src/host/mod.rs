@@ -29,11 +29,6 @@ use crate::trace::fact::{BoundSocket, ProcessKey, Source, What};
 use crate::trace::flow::Netns;
 use crate::trace::question::Question;
 
-/// The parent of a process that lives.
-pub fn parent_of(pid: u32) -> Option<u32> {
-    process::stat(pid).map(|stat| stat.parent)
-}
-
 /// The host, and what was learnt while asking it.
 #[derive(Debug, Default)]
 pub struct Host {

@@ -13,7 +13,7 @@ use std::io;
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 use redis_trace_common::hook::{Hook, Tier};
-use redis_trace_common::record::Number;
+use redis_trace_common::record::{self, Number};
 
 pub use attach::attach;
 pub use error::{Error, Fault};
@@ -147,6 +147,13 @@ impl Probes {
 
     /// Has a process's end and the signals sent to it told: one that already listened when the probes came.
     pub fn watch_process(&mut self, pid: u32) -> Result<(), Error> {
-        self.watched.insert(pid, 1, 0).map_err(|e| Error::map("WATCHED", &e))
+        self.watched.insert(pid, record::WATCHED, 0).map_err(|e| Error::map("WATCHED", &e))
+    }
+
+    /// From now on, or no more, what this program starts is told apart, with all that descends from it.
+    pub fn adopt_children(&mut self, adopts: bool) -> Result<(), Error> {
+        let own = std::process::id();
+        let done = if adopts { self.watched.insert(own, record::FAMILY, 0) } else { self.watched.remove(&own) };
+        done.map_err(|e| Error::map("WATCHED", &e))
     }
 }

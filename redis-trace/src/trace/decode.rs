@@ -107,6 +107,7 @@ fn task(r: &record::Task) -> Task {
         start: r.start,
         cgroup: r.cgroup,
         comm: Text::until_nul(&r.comm),
+        family: r.family != 0,
     }
 }
 

@@ -274,6 +274,9 @@ pub struct Task {
     pub cgroup: u64,
     /// Its name.
     pub comm: Text,
+    /// It descends from the command that the tool runs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub family: bool,
 }
 
 impl Task {

@@ -92,6 +92,14 @@ impl Live {
         self.answers.ask(question);
     }
 
+    /// What `start` starts, and all that descends from it, is told apart.
+    pub fn adopting<T>(&mut self, start: impl FnOnce() -> T) -> Result<T, Failure> {
+        self.probes.adopt_children(true)?;
+        let started = start();
+        self.probes.adopt_children(false)?;
+        Ok(started)
+    }
+
     /// Every hook and what became of it.
     pub fn hooks(&self) -> &[HookState] {
         self.probes.hooks()

@@ -42,6 +42,7 @@ pub struct Known {
     /// Servers that tried to listen, and what became of it.
     pub servers: Servers,
     processes: Remembered<u32, Process>,
+    family: Remembered<u32, ()>,
     namespaces: HashMap<Netns, Namespace>,
     unix_states: Remembered<(u32, UnixPath), UnixState>,
     unix_listeners: HashMap<Netns, Vec<UnixListener>>,
@@ -76,6 +77,7 @@ impl Known {
             endings: Endings::new(bounds),
             servers: Servers::new(bounds),
             processes: Remembered::new(bounds),
+            family: Remembered::new(bounds),
             namespaces: HashMap::new(),
             unix_states: Remembered::new(answers),
             unix_listeners: HashMap::new(),
@@ -205,11 +207,6 @@ impl Known {
         self.processes.get(&key.pid).filter(|process| process.key() == key)
     }
 
-    /// What is known of the process that has, or last had, this id.
-    pub fn process_by_id(&self, pid: u32) -> Option<&Process> {
-        self.processes.get(&pid)
-    }
-
     /// What is known of a namespace.
     pub fn namespace(&self, netns: Netns) -> Option<&Namespace> {
         self.namespaces.get(&netns)
@@ -263,8 +260,16 @@ impl Known {
         self.given_up.insert(self.now, question, ());
     }
 
+    /// Whether a process descends from the command that the tool runs.
+    pub fn is_family(&self, pid: u32) -> bool {
+        self.family.get(&pid).is_some()
+    }
+
     /// A task was seen: its process has at least a name.
     fn meet(&mut self, time: u64, task: &Task) {
+        if task.family {
+            self.family.insert(time, task.pid, ());
+        }
         if self.process(task.key()).is_none() {
             let process = self.process_of(task);
             self.processes.insert(time, task.pid, process);
