@@ -185,6 +185,14 @@ mod tests {
     }
 
     #[test]
+    fn a_kernel_without_btf_is_not_a_question_of_permission() {
+        let error = Environment { btf: false, ..able() }.no_btf("No such file or directory");
+        assert_eq!(error.fault, Fault::Kernel);
+        assert!(error.facts.contains(&"BTF missing".to_owned()), "{error}");
+        assert!(error.remedies[0].contains("CONFIG_DEBUG_INFO_BTF=y"), "{error}");
+    }
+
+    #[test]
     fn the_chosen_lockdown_is_the_one_in_brackets() {
         assert_eq!(chosen("none [integrity] confidentiality"), "integrity");
         assert_eq!(chosen(""), "");
