@@ -2,12 +2,21 @@
 //!
 //! A fact comes from a record of a probe, or from the host as the answer to a [`Question`](super::question::Question). Nothing else enters the pure
 //! core: no clock, no file, no socket. Times are `CLOCK_BOOTTIME` nanoseconds.
+mod fault;
+mod process;
+mod socket;
+mod unix;
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::flow::{Endpoint, Flow, Netns};
+pub use fault::{ConfigLine, Fault};
+pub use process::{Ending, Process, ProcessKey, Task};
+pub use socket::{Bind, BoundSocket, Socket, Source};
+pub use unix::{Forbidden, UnixListener, UnixPath, UnixState};
+
+use super::flow::{Flow, Netns};
 use super::text::Text;
 
 /// One observation and when it was made.
@@ -255,230 +264,4 @@ pub struct ConnectFailed {
     pub errno: u32,
     /// Its SYN's sequence number.
     pub isn: u32,
-}
-
-/// A task at the moment of a system call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Task {
-    /// Process id.
-    pub pid: u32,
-    /// Thread id.
-    pub tid: u32,
-    /// Real user id.
-    pub uid: u32,
-    /// Its network namespace.
-    pub netns: Netns,
-    /// When the process started, boottime nanoseconds.
-    pub start: u64,
-    /// Its cgroup's id.
-    pub cgroup: u64,
-    /// Its name.
-    pub comm: Text,
-    /// It descends from the command that the tool runs.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub family: bool,
-}
-
-impl Task {
-    /// What tells this process from another that had or will have the same id.
-    pub fn key(&self) -> ProcessKey {
-        ProcessKey::new(self.pid, self.start)
-    }
-}
-
-/// A process for all time: its id, and when it started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ProcessKey {
-    /// Process id.
-    pub pid: u32,
-    /// When it started, boottime nanoseconds, rounded down to a clock tick (10 ms), which is all that `/proc` tells.
-    start: u64,
-}
-
-impl ProcessKey {
-    /// From a start time as exact as its source has it.
-    pub fn new(pid: u32, start: u64) -> Self {
-        const TICK: u64 = 10_000_000;
-        Self { pid, start: start / TICK * TICK }
-    }
-
-    /// When it started, boottime nanoseconds, to a clock tick.
-    pub fn start(self) -> u64 {
-        self.start
-    }
-}
-
-impl Process {
-    /// What tells this process from another that had or will have the same id.
-    pub fn key(&self) -> ProcessKey {
-        ProcessKey::new(self.pid, self.start)
-    }
-}
-
-/// What a process is: from the kernel while it mattered, or from `/proc`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Process {
-    /// Process id.
-    pub pid: u32,
-    /// When it started, boottime nanoseconds.
-    pub start: u64,
-    /// Its parent.
-    pub parent: u32,
-    /// Its name.
-    pub comm: Text,
-    /// Real user id.
-    pub uid: Option<u32>,
-    /// Path of its executable in its own mount namespace.
-    pub exe: Option<Text>,
-    /// Path of its cgroup below the unified hierarchy's root, or of the longest of its version 1 cgroups.
-    pub cgroup: Option<Text>,
-    /// Its command line, secrets redacted; empty when not known.
-    #[serde(default)]
-    pub cmdline: Vec<Text>,
-}
-
-/// A TCP socket, by what identifies it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Socket {
-    /// Where.
-    pub netns: Netns,
-    /// Local address and port.
-    pub local: Endpoint,
-    /// Its family is `AF_INET6` (so `::` takes IPv4 too unless `v6only`).
-    pub ipv6: bool,
-    /// `IPV6_V6ONLY`.
-    pub v6only: bool,
-    /// Interface or VRF it is bound to; 0 for any.
-    pub ifindex: u32,
-    /// Inode of its file; 0 when not known.
-    pub inode: u64,
-}
-
-/// A socket that `sock_diag` or `/proc` showed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BoundSocket {
-    /// The socket.
-    #[serde(flatten)]
-    pub socket: Socket,
-    /// True for LISTEN, false for a socket that is bound and does nothing.
-    pub listening: bool,
-    /// Connections that wait to be accepted, when it listens.
-    pub queued: Option<u32>,
-    /// The accept queue's limit, where the source tells it.
-    pub backlog: Option<u32>,
-    /// Who holds it, as far as `/proc` shows.
-    pub owner: Option<Process>,
-}
-
-/// bind(2) or listen(2) that returned.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Bind {
-    /// The socket, with the address and port asked for.
-    pub socket: Socket,
-    /// Who called.
-    pub task: Task,
-    /// 0, or the errno.
-    pub errno: u32,
-    /// It was listen(2).
-    pub listen: bool,
-    /// The caller had CAP_NET_BIND_SERVICE.
-    pub net_bind_service: bool,
-}
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ending {
-    /// By itself, with this exit code.
-    Exited(u8),
-    /// By this signal.
-    Killed {
-        /// Its number.
-        signal: u8,
-        /// It left a core dump.
-        core: bool,
-    },
-}
-
-/// A unix socket's address.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UnixPath {
-    /// A path in the caller's mount namespace, perhaps relative to its working directory.
-    File(Text),
-    /// An abstract name, without its NUL.
-    Abstract(Text),
-}
-
-/// What stands behind a unix socket path, seen with the eyes of the process that dialled it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnixState {
-    /// Who dialled.
-    pub pid: u32,
-    /// What it dialled.
-    pub path: UnixPath,
-    /// Something exists under that path (always true for an abstract name that is bound).
-    pub exists: Option<bool>,
-    /// It is a socket.
-    pub is_socket: Option<bool>,
-    /// Somebody listens behind it.
-    pub listening: Option<bool>,
-    /// The first part of the path that this user may not search or write, with its mode and owner, as a phrase.
-    pub forbidden: Option<Forbidden>,
-}
-
-/// The part of a path that a user's permission ends at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Forbidden {
-    /// The directory or socket.
-    pub path: Text,
-    /// Permission bits, as in `0770`.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-}
-
-/// A unix stream socket that a server program listens on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnixListener {
-    /// Where.
-    pub path: UnixPath,
-    /// By whom.
-    pub owner: Process,
-}
-
-/// Why a server did not start, in its own words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fault {
-    /// Where the words were found: a log file, its standard error, the journal; or the configuration file itself.
-    pub source: Text,
-    /// The words.
-    pub line: Text,
-    /// The configuration file and line that they name.
-    pub config: Option<ConfigLine>,
-    /// True when the server said so; false when the tool read the configuration and found the line itself.
-    pub said: bool,
-}
-
-/// A line of a configuration file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConfigLine {
-    /// The file, in the server's mount namespace.
-    pub file: Text,
-    /// Line number, from 1.
-    pub line: u32,
-    /// The line itself, secrets redacted.
-    pub text: Text,
-}
-
-/// How sockets were read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// `sock_diag` netlink in that namespace: all there is.
-    SockDiag,
-    /// `/proc/PID/net/tcp` and `tcp6`: listeners only, no limit.
-    ProcNet,
 }

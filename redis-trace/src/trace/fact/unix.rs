@@ -1,0 +1,55 @@
+//! Unix sockets: what is dialled, and what stands behind it.
+
+use serde::{Deserialize, Serialize};
+
+use super::Process;
+use crate::trace::text::Text;
+
+/// A unix socket's address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnixPath {
+    /// A path in the caller's mount namespace, perhaps relative to its working directory.
+    File(Text),
+    /// An abstract name, without its NUL.
+    Abstract(Text),
+}
+
+/// What stands behind a unix socket path, seen with the eyes of the process that dialled it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnixState {
+    /// Who dialled.
+    pub pid: u32,
+    /// What it dialled.
+    pub path: UnixPath,
+    /// Something exists under that path (always true for an abstract name that is bound).
+    pub exists: Option<bool>,
+    /// It is a socket.
+    pub is_socket: Option<bool>,
+    /// Somebody listens behind it.
+    pub listening: Option<bool>,
+    /// The first part of the path that this user may not search or write, with its mode and owner, as a phrase.
+    pub forbidden: Option<Forbidden>,
+}
+
+/// The part of a path that a user's permission ends at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forbidden {
+    /// The directory or socket.
+    pub path: Text,
+    /// Permission bits, as in `0770`.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// A unix stream socket that a server program listens on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnixListener {
+    /// Where.
+    pub path: UnixPath,
+    /// By whom.
+    pub owner: Process,
+}
