@@ -1,5 +1,7 @@
 //! One refusal: what was tried, with both ends of it where this host saw both.
 
+use std::collections::{BTreeMap, HashMap};
+
 use super::fact::{Bind, ConnectFailed, ProcessKey, Reset, Task, UnixPath};
 use super::flow::Flow;
 use super::report::Side;
@@ -66,10 +68,17 @@ pub const HOLD: u64 = 20_000_000;
 /// How long one end waits for the other, nanoseconds: on a busy host the reset may lie in a queue that long.
 const HOLD_HALF: u64 = 250_000_000;
 
+/// In a storm those that wait are not gone through for every fact, nanoseconds.
+const LOOK_EVERY: u64 = 1_000_000;
+
 /// Connects that wait for their other end.
 #[derive(Debug, Default)]
 pub struct Joining {
-    waiting: std::collections::VecDeque<Held>,
+    /// In the order they came.
+    waiting: BTreeMap<u64, Held>,
+    by_isn: HashMap<u32, u64>,
+    came: u64,
+    looked: u64,
 }
 
 #[derive(Debug)]
@@ -109,22 +118,19 @@ impl Joining {
     pub fn connected(&mut self, flow: &Flow, task: &Task) -> bool {
         let spared =
             |held: &&mut Held| held.connect.client.as_ref().is_some_and(|client| is_fallback(client, flow, task));
-        let held = self.waiting.iter_mut().find(spared);
+        let held = self.waiting.values_mut().find(spared);
         held.map(|held| held.benign = true).is_some()
     }
 
     /// Connects that have waited long enough, oldest first.
     pub fn ripe(&mut self, now: u64) -> Vec<Refusal> {
-        let mut ripe = Vec::new();
-        let mut at = 0;
-        while let Some(held) = self.waiting.get(at).filter(|held| held.time.saturating_add(HOLD) <= now) {
-            if !held.is_ripe(now) {
-                at += 1;
-            } else if let Some(Held { time, connect, benign, .. }) = self.waiting.remove(at) {
-                ripe.push(Refusal { time, attempt: Attempt::Connect(connect), benign });
-            }
+        if now < self.looked.saturating_add(LOOK_EVERY) {
+            return Vec::new();
         }
-        ripe
+        self.looked = now;
+        let due = self.waiting.iter().take_while(|(_, held)| held.time.saturating_add(HOLD) <= now);
+        let ripe: Vec<u64> = due.filter(|(_, held)| held.is_ripe(now)).map(|(nth, _)| *nth).collect();
+        ripe.into_iter().filter_map(|nth| self.release(nth)).collect()
     }
 
     /// Nobody waits.
@@ -133,12 +139,23 @@ impl Joining {
     }
 
     fn hold(&mut self, time: u64, isn: u32, connect: Connect) {
-        self.waiting.push_back(Held { time, isn, connect, benign: false });
+        self.came += 1;
+        self.waiting.insert(self.came, Held { time, isn, connect, benign: false });
+        self.by_isn.insert(isn, self.came);
+    }
+
+    fn release(&mut self, nth: u64) -> Option<Refusal> {
+        let Held { time, isn, connect, benign } = self.waiting.remove(&nth)?;
+        if self.by_isn.get(&isn) == Some(&nth) {
+            self.by_isn.remove(&isn);
+        }
+        Some(Refusal { time, attempt: Attempt::Connect(connect), benign })
     }
 
     /// The initial sequence number survives NAT and is as good as random: it joins the ends.
     fn partner(&mut self, isn: u32, lacks: impl Fn(&Connect) -> bool) -> Option<&mut Held> {
-        self.waiting.iter_mut().rev().find(|held| held.isn == isn && lacks(&held.connect))
+        let held = self.waiting.get_mut(self.by_isn.get(&isn)?)?;
+        lacks(&held.connect).then_some(held)
     }
 }
 
