@@ -1,11 +1,10 @@
 //! Sending records: reserve room, fill field by field, submit; or count the loss where it happens.
 
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns};
-use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 use redis_trace_common::record::Numbered;
 
-use crate::maps::{EVENTS, LOST, SENT};
+use crate::maps::{EVENTS, LOST};
 
 /// How every record begins.
 #[repr(C)]
@@ -41,7 +40,6 @@ impl<T: Numbered, const SLACK: usize> Slot<T, SLACK> {
     #[inline(always)]
     pub(crate) fn submit(self) {
         self.entry.submit(0);
-        count(&SENT, T::NUMBER as u32);
     }
 }
 
@@ -55,7 +53,7 @@ pub(crate) fn reserve<T: Numbered>() -> Option<Slot<T, 0>> {
 #[inline(always)]
 pub(crate) fn reserve_roomy<T: Numbered, const SLACK: usize>() -> Option<Slot<T, SLACK>> {
     let Some(entry) = EVENTS.reserve::<Roomy<T, SLACK>>(0) else {
-        count(&LOST, T::NUMBER as u32);
+        count_loss(T::NUMBER as u32);
         return None;
     };
     let mut slot = Slot { entry };
@@ -74,10 +72,10 @@ pub(crate) fn now() -> u64 {
     unsafe { bpf_ktime_get_boot_ns() }
 }
 
-/// Adds one to a counter of this processor.
+/// Counts a record that found no room.
 #[inline(always)]
-fn count(counters: &PerCpuArray<u64>, number: u32) {
-    if let Some(counter) = counters.get_ptr_mut(number) {
+fn count_loss(number: u32) {
+    if let Some(counter) = LOST.get_ptr_mut(number) {
         unsafe { *counter += 1 };
     }
 }

@@ -12,10 +12,6 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 pub(crate) static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(NUMBERS as u32, 0);
 
-/// Records that were sent, by number.
-#[map]
-pub(crate) static SENT: PerCpuArray<u64> = PerCpuArray::with_max_entries(NUMBERS as u32, 0);
-
 /// A connect(2) under way.
 #[repr(C)]
 #[derive(Clone, Copy)]

@@ -25,6 +25,8 @@ pub(crate) fn state(ctx: RawTracePointContext) -> i32 {
     if !ours || read(sk, SK_PROTOCOL) != IPPROTO_TCP {
         return 0;
     }
+    #[cfg(feature = "probe-log")]
+    aya_log_ebpf::debug!(&ctx, "sock {:x} from state {} to {}", sk, old, new);
     match (old, new) {
         (CLOSE, SYN_SENT) => connect::dialled(sk),
         (SYN_SENT, ESTABLISHED) => connect::connected(sk),
