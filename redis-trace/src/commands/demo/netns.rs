@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::process::Process;
@@ -58,6 +59,18 @@ impl Netns {
         })
     }
 
+    /// The processes that live in it, the holder left aside.
+    fn inhabitants(&self) -> impl Iterator<Item = Pid> {
+        let (number, holder) = (self.number, self.holder());
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+        let pids = processes.filter_map(|process| process.file_name().to_str()?.parse::<u32>().ok());
+        let lives_here = move |pid: &u32| {
+            let netns = std::fs::metadata(format!("/proc/{pid}/ns/net"));
+            *pid != holder && netns.is_ok_and(|netns| netns.ino() == u64::from(number))
+        };
+        pids.filter(lives_here).filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
+    }
+
     /// Runs `ip` inside it.
     pub(crate) fn ip(&self, arguments: &str) -> Result<()> {
         self.within(|| ip(arguments))
@@ -91,8 +104,12 @@ impl Netns {
 }
 
 impl Drop for Netns {
-    /// The holder ends with this value, and with it the namespace; only a name would outlive it.
+    /// The holder ends with this value, and with it the namespace; only daemons and a name would outlive it.
     fn drop(&mut self) {
+        for daemon in self.inhabitants() {
+            // One that has just ended by itself is as good.
+            let _ = kill_process(daemon, Signal::KILL);
+        }
         if let Some(name) = self.name.take()
             && let Err(error) = ip(&format!("netns delete {name}"))
         {

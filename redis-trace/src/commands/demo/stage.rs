@@ -194,15 +194,16 @@ impl Stage {
         Ok(self.keep(actor))
     }
 
-    /// Starts a program that is no Redis and waits until it has said that word; `None` when it is not installed.
-    pub(crate) fn foreign(&mut self, line: &str, word: &str) -> Result<Option<u32>> {
+    /// Starts a program that is no Redis and waits until it has said that word; false when it is not installed.
+    pub(crate) fn foreign(&mut self, line: &str, word: &str) -> Result<bool> {
         let words = words(line);
         match Process::program(&words[0], &words[1..]).spawn(Some(&self.netns)) {
-            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) if is_not_found(&error) => Ok(false),
             Err(error) => Err(error),
             Ok(mut program) => {
                 program.wait_for(word)?;
-                Ok(Some(self.keep(program)))
+                self.keep(program);
+                Ok(true)
             }
         }
     }
