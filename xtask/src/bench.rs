@@ -42,7 +42,7 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
     if !setup::is_root()? {
         bail!("the agent needs root.\n  try   sudo env PATH=\"$PATH\" cargo xtask bench");
     }
-    run(cargo()?.args(["build", "--release", "--package", "redis-trace"]))?;
+    run(cargo()?.args(["build", "--locked", "--release", "--package", "redis-trace"]))?;
     let program = workspace()?.join("target/release/redis-trace");
     println!("kernel {}, {} CPUs", output(Command::new("uname").arg("-r"))?, std::thread::available_parallelism()?);
     rates(options, &program)?;

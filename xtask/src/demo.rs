@@ -11,7 +11,7 @@ use crate::setup;
 /// Sets up what the demo needs, builds the program and runs its demo as root.
 pub(crate) fn demo(arguments: &[String]) -> Result<()> {
     setup::demo()?;
-    run(cargo()?.args(["build", "--release", "--package", "redis-trace"]))?;
+    run(cargo()?.args(["build", "--locked", "--release", "--package", "redis-trace"]))?;
     let program = workspace()?.join("target/release/redis-trace");
     let mut demo = if setup::is_root()? { Command::new(program) } else { sudo(&program) };
     run(demo.arg("demo").args(arguments))

@@ -112,7 +112,7 @@ fn command(options: &Options) -> Result<String> {
 fn build(work: &Path) -> Result<PathBuf> {
     // With --target the flags reach the program alone: procedural macros cannot be static.
     run(cargo()?
-        .args(["build", "--release", "--package", "redis-trace", "--target", TARGET, "--target-dir"])
+        .args(["build", "--locked", "--release", "--package", "redis-trace", "--target", TARGET, "--target-dir"])
         .arg(work)
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         // Half the time to build, and no difference that a test could see.
