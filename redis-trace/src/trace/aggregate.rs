@@ -139,3 +139,57 @@ impl Fault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A refusal of this cause at this time, by this client.
+    fn refusal(code: Code, client: &str, time: u64) -> Report {
+        let json = serde_json::json!({
+            "schema": "redis-trace.refusal/1", "time": "2026-11-23T12:00:00Z", "boottime_ns": time, "seq": time,
+            "outcome": "refused", "side": "both",
+            "cause": {"code": code, "name": code.name(), "class": code.class(), "confidence": "certain"},
+            "summary": "nothing listens", "evidence": [], "fix": [], "client_process": null, "server_process": null,
+            "flow": {"protocol": "tcp", "netns": 1, "client": {"ip": client, "port": time % 60_000},
+                     "server": {"ip": "127.0.0.1", "port": 6379}},
+            "firewall": null, "lsm": null, "queue": null, "unix": null,
+            "count": 1, "first": "2026-11-23T12:00:00Z", "last": "2026-11-23T12:00:00Z",
+        });
+        serde_json::from_value(json).expect("a report")
+    }
+
+    #[test]
+    fn a_storm_is_told_by_powers_of_ten_and_every_refusal_is_counted() {
+        let mut aggregate = Aggregate::new(false);
+        let storm = (0..12_345).filter_map(|n| aggregate.take(refusal(Code::RT1001, "10.0.0.1", n)));
+        let counts: Vec<u64> = storm.map(|report| report.count).collect();
+        assert_eq!(counts, [1, 10, 100, 1000, 10_000]);
+        assert!(aggregate.has_untold());
+        let rest: Vec<u64> = aggregate.finish().iter().map(|report| report.count).collect();
+        assert_eq!(rest, [12_345]);
+        assert_eq!((aggregate.delivered, aggregate.aggregated), (1, 12_344));
+    }
+
+    #[test]
+    fn another_cause_or_client_is_told_at_once_and_a_continuing_fault_every_five_seconds() {
+        let mut aggregate = Aggregate::new(false);
+        for n in 0..5 {
+            aggregate.take(refusal(Code::RT1001, "10.0.0.1", n));
+        }
+        assert!(aggregate.take(refusal(Code::RT1003, "10.0.0.1", 6)).is_some());
+        assert!(aggregate.take(refusal(Code::RT1001, "10.0.0.2", 7)).is_some());
+        assert!(aggregate.tick(UNTOLD - 1).is_empty());
+        let told: Vec<u64> = aggregate.tick(UNTOLD).iter().map(|report| report.count).collect();
+        assert_eq!(told, [5]);
+        assert!(!aggregate.has_untold());
+        assert!(aggregate.take(refusal(Code::RT1001, "10.0.0.1", 5 + QUIET)).is_some(), "a quiet fault is new");
+    }
+
+    #[test]
+    fn nothing_is_folded_when_every_refusal_is_wanted() {
+        let mut aggregate = Aggregate::new(true);
+        let told = (0..25).filter_map(|n| aggregate.take(refusal(Code::RT1001, "10.0.0.1", n))).count();
+        assert_eq!((told, aggregate.delivered, aggregate.aggregated), (25, 25, 0));
+    }
+}

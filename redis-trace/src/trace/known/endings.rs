@@ -109,6 +109,13 @@ impl Endings {
         self.listeners.insert(time, key, there);
     }
 
+    /// What looked like a listener's beginning and end was a listen(2) that failed.
+    pub fn never_listened(&mut self, socket: &Socket) {
+        if let Some(there) = self.listeners.get_mut(&(socket.netns, socket.local.port)) {
+            there.retain(|ended| ended.listener.socket.inode != socket.inode || socket.inode == 0);
+        }
+    }
+
     /// Forgets the listeners of one namespace.
     pub fn forget(&mut self, netns: Netns) {
         self.listeners.retain(|(other, _)| *other != netns);
