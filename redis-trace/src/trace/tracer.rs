@@ -103,6 +103,10 @@ impl Tracer {
                 self.asked.remove(&Question::Sockets { netns: *netns, port: *port });
             }
             What::ListenUp { socket, task, .. } => steps.extend(self.appeared(time, socket, task)),
+            // What was refused in a namespace that is gone is not to be corrected by one that has its number.
+            What::NetnsReborn { netns } => {
+                self.told.retain(|told| flow_of(&told.refusal).is_none_or(|flow| flow.netns != *netns));
+            }
             _ => {}
         }
         for refusal in self.joining.ripe(time) {
