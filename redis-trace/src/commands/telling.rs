@@ -6,7 +6,7 @@ use std::io;
 use crate::sink::Sink;
 use crate::trace::aggregate::Aggregate;
 use crate::trace::cause::Code;
-use crate::trace::fact::Fact;
+use crate::trace::fact::{Fact, What};
 use crate::trace::filter::Filter;
 use crate::trace::known::Known;
 use crate::trace::question::Question;
@@ -53,6 +53,11 @@ impl Telling {
     pub fn take(&mut self, fact: &Fact) -> io::Result<Vec<Question>> {
         self.began.get_or_insert(fact.time);
         self.ended = self.ended.max(fact.time);
+        if let What::NetnsReborn { netns } = fact.what {
+            for rest in self.aggregate.forget(netns) {
+                self.out(&rest)?;
+            }
+        }
         let mut questions = Vec::new();
         for step in self.tracer.take(fact) {
             match step {

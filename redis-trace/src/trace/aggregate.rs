@@ -92,6 +92,15 @@ impl Aggregate {
         rest.into_iter().map(|counted| counted.report).collect()
     }
 
+    /// A namespace is gone and its number another's: its counts are told for the last time.
+    pub fn forget(&mut self, netns: Netns) -> Vec<Report> {
+        let gone = self.faults.extract_if(|fault, _| fault.netns == Some(netns));
+        let mut told: Vec<Report> =
+            gone.filter(|(_, counted)| counted.is_untold()).map(|(_, counted)| counted.report).collect();
+        told.sort_by_key(|report| report.seq);
+        told
+    }
+
     /// Whether a count waits to be told.
     pub fn has_untold(&self) -> bool {
         self.faults.values().any(Counted::is_untold)
@@ -184,6 +193,18 @@ mod tests {
         assert_eq!(told, [5]);
         assert!(!aggregate.has_untold());
         assert!(aggregate.take(refusal(Code::RT1001, "10.0.0.1", 5 + QUIET)).is_some(), "a quiet fault is new");
+    }
+
+    #[test]
+    fn a_namespace_that_is_gone_is_not_folded_with_its_successor() {
+        let mut aggregate = Aggregate::new(false);
+        for n in 0..3 {
+            aggregate.take(refusal(Code::RT1001, "10.0.0.1", n));
+        }
+        assert!(aggregate.forget(Netns(2)).is_empty());
+        let told: Vec<u64> = aggregate.forget(Netns(1)).iter().map(|report| report.count).collect();
+        assert_eq!(told, [3]);
+        assert!(aggregate.take(refusal(Code::RT1001, "10.0.0.1", 4)).is_some());
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! Questions: what must be looked up on the host because a refusal needs it.
 
-#[cfg(doc)]
-use super::fact::What;
-use super::fact::{ProcessKey, UnixPath};
+use super::fact::{ProcessKey, UnixPath, What};
 use super::flow::Netns;
 use super::text::Text;
 
@@ -69,6 +67,32 @@ impl Question {
             | Self::UnixListeners(netns)
             | Self::Unix { netns, .. } => Some(*netns),
             Self::Process(_) | Self::Alive(_) | Self::Holds { .. } | Self::LastWords { .. } | Self::Oom(_) => None,
+        }
+    }
+
+    /// Whether this is the host's answer to it.
+    pub fn is_answered_by(&self, what: &What) -> bool {
+        match (self, what) {
+            (Self::Sockets { netns, port }, What::Sockets { netns: of, port: Some(on), .. }) => {
+                netns == of && port == on
+            }
+            (Self::Addresses(netns), What::Addresses { netns: of, .. })
+            | (Self::NetnsName(netns), What::NetnsName { netns: of, .. })
+            | (Self::UnixListeners(netns), What::UnixListeners { netns: of, .. }) => netns == of,
+            (Self::Process(key), What::Process(process)) => *key == process.key(),
+            (Self::Process(key) | Self::Alive(key), What::ProcessState { pid, start, .. }) => {
+                *key == ProcessKey::new(*pid, *start)
+            }
+            (Self::Holds { process, inode }, What::Holds { pid, start, inode: of, .. }) => {
+                *process == ProcessKey::new(*pid, *start) && inode == of
+            }
+            (Self::Unix { pid, path, .. }, What::UnixState(state)) => *pid == state.pid && *path == state.path,
+            (Self::LastWords { process, .. }, What::LastWords { pid, start, .. }) => {
+                *process == ProcessKey::new(*pid, *start)
+            }
+            (Self::Oom(pid), What::OomReport { pid: of, .. }) => pid == of,
+            (question, What::Unreadable { netns, .. }) => question.netns() == Some(*netns),
+            _ => false,
         }
     }
 }

@@ -79,6 +79,8 @@ impl Tracer {
         let time = fact.time;
         let mut steps = Vec::new();
         self.known.learn(fact);
+        // An answer may be overtaken at once or grow old, and is then asked for again.
+        self.asked.retain(|question| !question.is_answered_by(&fact.what));
         match &fact.what {
             What::Reset(reset) => {
                 // Asked at once: whoever holds the port may be gone when both ends have come.
@@ -97,10 +99,6 @@ impl Tracer {
             }
             What::Exit { task, .. } if self.known.servers.failed_start(task.key()).is_some() => {
                 self.refused(Refusal { time, attempt: Attempt::Start(task.key()), benign: false }, &mut steps);
-            }
-            What::Sockets { netns, port: Some(port), .. } => {
-                // What it said may be overtaken at once, and is then asked again.
-                self.asked.remove(&Question::Sockets { netns: *netns, port: *port });
             }
             What::ListenUp { socket, task, .. } => steps.extend(self.appeared(time, socket, task)),
             // What was refused in a namespace that is gone is not to be corrected by one that has its number.
@@ -269,4 +267,47 @@ fn is_start_order(code: Code) -> bool {
 fn not_yet() -> CauseReport {
     let code = Code::RT1018;
     CauseReport { code, name: code.name().to_owned(), class: code.class(), confidence: Confidence::Certain }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::fact::Reset;
+    use crate::trace::flow::{Endpoint, Netns};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn reset(time: u64) -> Fact {
+        let end = Endpoint { ip: "127.0.0.1".parse().expect("an address"), port: 6379 };
+        let flow = Flow { netns: Netns(7), client: end, server: end, ifindex: 1 };
+        let isn = u32::try_from(time / SECOND).expect("a small number");
+        Fact { time, what: What::Reset(Reset { flow, isn, reason: None, sk_lookup: false, ttl: 64 }) }
+    }
+
+    fn asks(steps: &[Step]) -> usize {
+        steps.iter().filter(|step| matches!(step, Step::Ask(Question::Sockets { .. }))).count()
+    }
+
+    #[test]
+    fn a_question_is_asked_once_while_it_is_on_its_way_and_again_when_its_answer_has_grown_old() {
+        let mut tracer = Tracer::new(Bounds::default());
+        assert_eq!(asks(&tracer.take(&reset(SECOND))), 1);
+        assert_eq!(asks(&tracer.take(&reset(SECOND + 1))), 0);
+        let why = "the dump was interrupted".to_owned();
+        tracer.take(&Fact { time: SECOND + 2, what: What::Unreadable { netns: Netns(7), why } });
+        assert_eq!(asks(&tracer.take(&reset(SECOND + 3))), 0, "it was answered a moment ago");
+        assert_eq!(asks(&tracer.take(&reset(5 * SECOND / 2))), 1, "that was too long ago");
+    }
+
+    #[test]
+    fn a_refusal_is_told_without_the_host_when_it_does_not_answer() {
+        let mut tracer = Tracer::new(Bounds::default());
+        tracer.take(&reset(SECOND));
+        let waited = tracer.take(&Fact { time: 2 * SECOND, what: What::Tick });
+        assert!(waited.is_empty() && tracer.is_waiting());
+        let told = tracer.take(&Fact { time: 2 * SECOND + PATIENCE, what: What::Tick });
+        let [Step::Tell(report)] = told.as_slice() else { panic!("told: {told:?}") };
+        assert_eq!((report.cause.code, report.cause.confidence), (Code::RT1001, Confidence::Likely));
+        assert!(!tracer.is_waiting());
+    }
 }
