@@ -268,7 +268,7 @@ fn unix_only(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
     }
     let lacks_tcp = |pid: u32| known.listeners.of_process(netns, pid).next().is_none();
     let listener = known.unix_listeners(netns).iter().find(|listener| lacks_tcp(listener.owner.pid))?;
-    Some(Verdict::certain(Cause::UnixSocketOnly { listener: listener.clone() }).into())
+    Some(Verdict::likely(Cause::UnixSocketOnly { listener: listener.clone() }).into())
 }
 
 fn other_port(dial: &Dial<'_>, known: &Known) -> Option<Judged> {

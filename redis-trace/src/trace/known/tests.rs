@@ -1,0 +1,55 @@
+//! What is remembered, and what must not be.
+
+use super::*;
+use crate::trace::fact::Ending;
+use crate::trace::flow::{Endpoint, Flow};
+
+const NETNS: Netns = Netns(7);
+
+fn socket(inode: u64) -> Socket {
+    let local = Endpoint { ip: "127.0.0.1".parse().expect("an address"), port: 6379 };
+    Socket { netns: NETNS, local, ipv6: false, v6only: false, ifindex: 0, inode }
+}
+
+fn dialled() -> Flow {
+    let Socket { local, .. } = socket(0);
+    Flow { netns: NETNS, client: local, server: local, ifindex: 1 }
+}
+
+fn task() -> Task {
+    let comm = Text::from("redis-server");
+    Task { pid: 9, tid: 9, uid: 0, netns: NETNS, start: 0, cgroup: 1, comm, family: false }
+}
+
+/// A listener began at 1 and was closed by its process's end at 2.
+fn listener_that_ended() -> Known {
+    let mut known = Known::new(Bounds::default());
+    known.learn(&Fact { time: 1, what: What::ListenUp { socket: socket(5), task: task(), backlog: 511 } });
+    let ending = Some(Ending::Killed { signal: 9, core: false });
+    known.learn(&Fact { time: 2, what: What::ListenDown { socket: socket(5), task: task(), ending } });
+    known
+}
+
+#[test]
+fn a_listener_that_ended_is_remembered_with_its_owner() {
+    let known = listener_that_ended();
+    assert!(known.listeners.is_empty());
+    let ended = known.endings.last_listener(&dialled(), 3).expect("it is remembered");
+    assert_eq!((ended.process.pid, ended.listener.backlog), (9, Some(511)));
+}
+
+#[test]
+fn a_new_namespace_under_an_old_number_has_no_history() {
+    let mut known = listener_that_ended();
+    known.learn(&Fact { time: 3, what: What::NetnsReborn { netns: NETNS } });
+    assert_eq!(known.endings.last_listener(&dialled(), 4), None);
+}
+
+#[test]
+fn a_listen_that_failed_leaves_no_listener_behind() {
+    let mut known = listener_that_ended();
+    let bind =
+        crate::trace::fact::Bind { socket: socket(5), task: task(), errno: 98, listen: true, net_bind_service: true };
+    known.learn(&Fact { time: 3, what: What::Bind(bind) });
+    assert_eq!(known.endings.last_listener(&dialled(), 4), None);
+}
