@@ -310,4 +310,31 @@ mod tests {
         assert_eq!((report.cause.code, report.cause.confidence), (Code::RT1001, Confidence::Likely));
         assert!(!tracer.is_waiting());
     }
+
+    #[test]
+    fn what_the_host_did_not_say_in_time_is_not_told_as_certain() {
+        use crate::trace::text::Text;
+        let end = Endpoint { ip: "127.0.0.1".parse().expect("an address"), port: 6379 };
+        let socket = Socket { netns: Netns(7), local: end, ipv6: false, v6only: false, ifindex: 0, inode: 5 };
+        let comm = Text::from("redis-server");
+        let task = Task { pid: 9, tid: 9, uid: 0, netns: Netns(7), start: 0, cgroup: 1, comm, family: false };
+        let mut tracer = Tracer::new(Bounds::default());
+        let up = What::ListenUp { socket: socket.clone(), task: task.clone(), backlog: 511 };
+        tracer.take(&Fact { time: SECOND / 4, what: up });
+        let down = What::ListenDown { socket, task: task.clone(), ending: None };
+        tracer.take(&Fact { time: SECOND / 2, what: down });
+        tracer.take(&reset(SECOND));
+        let path = UnixPath::File(Text::from("/run/redis.sock"));
+        tracer.take(&Fact { time: SECOND, what: What::UnixConnect { task, errno: 111, path } });
+        let mut told = Vec::new();
+        for tick in 1..60 {
+            let steps = tracer.take(&Fact { time: SECOND + tick * SECOND / 10, what: What::Tick });
+            told.extend(steps.into_iter().filter_map(|step| match step {
+                Step::Tell(report) => Some((report.cause.code, report.cause.confidence)),
+                Step::Ask(_) | Step::Correct(_) => None,
+            }));
+        }
+        told.sort();
+        assert_eq!(told, [(Code::RT0000, Confidence::Possible), (Code::RT1015, Confidence::Likely)]);
+    }
 }

@@ -150,7 +150,12 @@ fn how_it_ended(time: u64, ended: &EndedListener, known: &Known) -> Judged {
                 Some(false) => {
                     Verdict::likely(Cause::ListenerExited { ended, time: at, code: None, asked: None }).into()
                 }
-                _ => Verdict::certain(Cause::ListenerClosed { ended }).into(),
+                Some(true) => Verdict::certain(Cause::ListenerClosed { ended }).into(),
+                None => {
+                    let missing =
+                        "its listener closed, and the host did not say in time whether its process lives".to_owned();
+                    Verdict::possible(Cause::Unknown { missing }).into()
+                }
             }
         }
         Some(Ending::Exited(code)) => {

@@ -55,7 +55,9 @@ fn behind(task: &Task, errno: u32, path: &UnixPath, known: &Known) -> Judged {
         Some(Some(true)) => Verdict::possible(Cause::Unknown {
             missing: "somebody listens there now; the refusal came before, or the socket was shut down".to_owned(),
         }),
-        _ => Verdict::certain(Cause::UnixSocketStale { path, is_socket }),
+        Some(_) => Verdict::certain(Cause::UnixSocketStale { path, is_socket }),
+        // The errno alone: what lies there was not seen.
+        None => Verdict::likely(Cause::UnixSocketStale { path, is_socket }),
     }
     .into()
 }
