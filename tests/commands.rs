@@ -240,6 +240,22 @@ fn without_the_kernel_s_types_watch_says_so() {
 }
 
 #[test]
+fn where_tracefs_is_not_mounted_hooks_on_system_calls_attach_and_it_still_is_not() {
+    if !is_root() {
+        return;
+    }
+    let apart = "umount -a -t tracefs && \"$0\" check -o json && ! grep tracefs /proc/self/mounts";
+    let check = ran(Command::new("unshare").args(["--mount", "sh", "-c", apart]).arg(program()));
+    let object: Value = serde_json::from_str(&check.out).unwrap_or_else(|error| panic!("{error}: {}", check.err));
+    let hooks = object["hooks"].as_array().expect("hooks");
+    let calls: Vec<&Value> =
+        hooks.iter().filter(|hook| hook["name"].as_str().is_some_and(|it| it.starts_with("sys_"))).collect();
+    assert_eq!(calls.len(), 6, "{hooks:?}");
+    assert!(calls.iter().all(|hook| hook["state"] == "up" || hook["state"] == "spare"), "{calls:?}");
+    assert_eq!(check.code, Some(0), "{}", check.err);
+}
+
+#[test]
 fn check_works_without_privilege_and_says_what_would_show_more() {
     if !is_root() {
         return;

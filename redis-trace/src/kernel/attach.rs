@@ -30,7 +30,7 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
         servers.insert(comm(server), 1, 0).map_err(|e| Error::map("SERVERS", &e))?;
     }
     let mut attacher = Attacher { object: &mut object, btf: &btf, functions: None, refused: None };
-    let hooks = attacher.all(*options);
+    let hooks = tracefs::within(|| attacher.all(*options));
     let refused = attacher.refused;
     if !hooks.iter().any(|hook| hook.essential() && hook.state == State::Up) {
         let (errno, detail) = refused.unwrap_or((None, "no hook could be attached".to_owned()));
@@ -177,7 +177,6 @@ impl Attacher<'_> {
                 program.attach(hook.target).map(drop)
             }
             (Kind::Syscall, _) => {
-                tracefs::mount()?;
                 let program: &mut TracePoint = program.try_into()?;
                 program.load()?;
                 program.attach("syscalls", hook.target).map(drop)
