@@ -35,9 +35,12 @@ enum Task {
     Vm(vm::Options),
     /// Run all tests: format, lints, object, unit, replay, native (as root), every kernel
     Test,
-    /// Measure what watching costs and how soon a refusal is told (as root)
+    /// Measure what watching costs, how soon a refusal is told and what is lost (as root)
     Bench(bench::Options),
-    /// The load that `bench` measures with
+    /// The measurements that `bench` makes
+    #[command(hide = true)]
+    Measure(bench::Measure),
+    /// A load that `bench` measures with
     #[command(hide = true)]
     Load(bench::Load),
 }
@@ -51,6 +54,7 @@ fn main() -> Result<()> {
         Task::Vm(options) => vm::vm(&options),
         Task::Test => test::test(),
         Task::Bench(options) => bench::bench(&options),
+        Task::Measure(options) => bench::measure(&options),
         Task::Load(options) => bench::load(&options),
     }
 }

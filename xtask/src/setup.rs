@@ -56,9 +56,21 @@ const EVERYTHING: &[Need] = &[
     need("iptables", &[&["iptables"]]),
     need("python3", &[&["python3-minimal"]]),
     need("tmux", &[&["tmux"]]),
-    need("bpftool", &[&["bpftool"], &["linux-tools-common", "linux-tools-generic"]]),
+    need("bpftool", BPFTOOL),
     need("setpriv", &[&["util-linux"]]),
 ];
+
+/// What `cargo xtask bench` compares with and looks through, besides.
+const BENCH: &[Need] = &[
+    need("bpftool", BPFTOOL),
+    need("bpftrace", &[&["bpftrace"]]),
+    need("tcpdump", &[&["tcpdump"]]),
+    need("strace", &[&["strace"]]),
+    need("tcpdrop-bpfcc", &[&["bpfcc-tools"]]),
+];
+
+/// The tool that lists the kernel's BPF programs.
+const BPFTOOL: &[&[&str]] = &[&["bpftool"], &["linux-tools-common", "linux-tools-generic"]];
 
 /// A Rust that brings a `core` for the BPF target.
 const RUSTC_BPF: &[&[&str]] = &[&["rustc-web", "libstd-rust-web-dev-bpf"], &["rustc", "libstd-rust-dev-bpf"]];
@@ -76,6 +88,11 @@ pub(crate) fn everything() -> Result<()> {
 /// Installs what the demo needs, and no more.
 pub(crate) fn demo() -> Result<()> {
     install_packages(&DEMO.iter().collect::<Vec<_>>())
+}
+
+/// Installs what the bench needs: a real Redis, and whom it is compared with.
+pub(crate) fn bench() -> Result<()> {
+    install_packages(&DEMO.iter().chain(BENCH).collect::<Vec<_>>())
 }
 
 /// Installs the packages of the needs that are not met.

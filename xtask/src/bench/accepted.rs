@@ -1,0 +1,48 @@
+//! CPU time of a short connection that is accepted, with and without the agent.
+
+use anyhow::Result;
+
+use super::agent::Agent;
+use super::load::{play, said};
+use super::measure::Bench;
+use super::netns::Netns;
+use super::page::{Figure, Part, Table, Target, number};
+use super::spread::{Spread, order};
+
+/// The title on the page.
+pub(super) const TITLE: &str = "Accepted short connections";
+
+/// The ways to watch that are compared: not at all, as it comes, without system call hooks.
+const VARIANTS: [Option<&[&str]>; 3] = [None, Some(&[]), Some(&["--no-syscall-hooks"])];
+
+/// Measures.
+pub(super) fn measure(bench: &Bench) -> Result<Part> {
+    let mut part = Part::new(
+        TITLE,
+        "Server and client are two threads of one process on one CPU: connect, accept, one byte, close. Its CPU clock, \
+         kernel included, divided by the number of connections.",
+    );
+    let rounds = bench.pick(15, 5);
+    let connections = bench.pick("20000", "5000");
+    let mut costs = [Vec::new(), Vec::new(), Vec::new()];
+    for round in 0..rounds {
+        for variant in order(round, VARIANTS.len()) {
+            let agent = VARIANTS[variant].map(|flags| Agent::start(&bench.program, flags)).transpose()?;
+            let done = play(&Netns::new()?, &["accept", "--connections", connections])?;
+            agent.map(Agent::stop).transpose()?;
+            costs[variant].push(said(&done, "cpu_ns")? / said(&done, "connections")?);
+        }
+    }
+    let [without, with, fewer] = &costs;
+    let mut table = Table::new(["agent", "ns of CPU a connection, median", "ratio", "spread of the ratio"]);
+    for (name, costs) in [("none", without), ("watch", with), ("watch --no-syscall-hooks", fewer)] {
+        let ratio = Spread::ratios(costs, without);
+        let cost = number(Spread::of(costs.iter().copied()).median().round());
+        table.row([name.to_owned(), cost, format!("{:.3}", ratio.median()), ratio.text(3)]);
+    }
+    let ratio = Spread::ratios(with, without);
+    let what = "CPU per short accepted connection, with / without";
+    part.figures.push(Figure::new(what, Target::AtMost(1.05), ratio.median()).spread(ratio.text(3)));
+    part.tables.push(table);
+    Ok(part)
+}

@@ -1,0 +1,186 @@
+//! An agent under measurement: started, heard and ended.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// A running `redis-trace watch -o json`.
+pub(crate) struct Agent {
+    /// The process.
+    process: Child,
+    /// How long it took from its start until it said that it watches.
+    pub(crate) to_attached: Duration,
+    /// Its lines, each with when it came.
+    lines: Receiver<(Instant, String)>,
+    /// Lines that were heard while another was waited for.
+    heard: Vec<Value>,
+}
+
+/// Everything that an agent told.
+pub(crate) struct Told {
+    /// Its lines but the last.
+    lines: Vec<Value>,
+    /// Its last line.
+    summary: Value,
+}
+
+impl Agent {
+    /// Starts it and waits for the last line of its banner.
+    pub(crate) fn start(program: &Path, arguments: &[&str]) -> Result<Self> {
+        let start = Instant::now();
+        let mut process = Command::new(program)
+            .args(["watch", "-o", "json"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let mut banner = BufReader::new(process.stderr.take().context("the agent has a standard error")?).lines();
+        let mut said = Vec::new();
+        while !said.last().is_some_and(|line: &String| line.starts_with("watching")) {
+            match banner.next() {
+                Some(line) => said.push(line?),
+                None => bail!("`redis-trace watch` ended before it watched; it said:\n{}", said.join("\n")),
+            }
+        }
+        let to_attached = start.elapsed();
+        // What it says later must find a reader.
+        std::thread::spawn(move || banner.for_each(drop));
+        let output = BufReader::new(process.stdout.take().context("the agent has a standard output")?);
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if sender.send((Instant::now(), line)).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self { process, to_attached, lines, heard: Vec::new() })
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Waits for a line that is wanted: when it came, and what it said; nothing when it does not come in time.
+    pub(crate) fn hear(
+        &mut self,
+        patience: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<Option<(Instant, Value)>> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let (at, line) = match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Timeout) => return Ok(None),
+                Err(RecvTimeoutError::Disconnected) => bail!("the agent ended while it was listened to"),
+            };
+            let line: Value = serde_json::from_str(&line).with_context(|| format!("the agent said {line:?}"))?;
+            self.heard.push(line.clone());
+            if wanted(&line) {
+                return Ok(Some((at, line)));
+            }
+        }
+    }
+
+    /// Ends it as Ctrl-C does.
+    pub(crate) fn stop(mut self) -> Result<Told> {
+        kill(Pid::from_raw(self.pid().cast_signed()), Signal::SIGINT).context("cannot end the agent")?;
+        let status = self.process.wait()?;
+        if !status.success() {
+            bail!("`redis-trace watch` ended with {status} after Ctrl-C");
+        }
+        let mut lines = std::mem::take(&mut self.heard);
+        for (_, line) in &self.lines {
+            lines.push(serde_json::from_str(&line).with_context(|| format!("the agent said {line:?}"))?);
+        }
+        let summary = lines.pop().filter(|line| line["schema"] == "redis-trace.summary/1");
+        Ok(Told { lines, summary: summary.context("the agent's last line is its summary")? })
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Only after a failure is it still there; a bench that failed must not leave an agent behind.
+        if matches!(self.process.try_wait(), Ok(None)) && self.process.kill().is_ok() {
+            let _ = self.process.wait();
+        }
+    }
+}
+
+impl Told {
+    /// What it told one by one or as part of a count, with this server port: the last count of each fault.
+    pub(crate) fn counted(&self, port: u16) -> u64 {
+        let of_it = self.lines.iter().filter(|line| server_port(line) == Some(port.into()));
+        let fault = |line: &Value| {
+            let flow = &line["flow"];
+            let key = [&line["cause"]["code"], &line["first"], &flow["client"]["ip"], &flow["server"], &flow["netns"]];
+            key.map(Value::to_string)
+        };
+        let counts = of_it.filter_map(|line| Some((fault(line), line["count"].as_u64()?)));
+        let mut last = std::collections::BTreeMap::new();
+        for (fault, count) in counts {
+            last.insert(fault, count);
+        }
+        last.values().sum()
+    }
+
+    /// A number of the summary, by its path.
+    pub(crate) fn number(&self, path: &str) -> u64 {
+        self.summary.pointer(path).and_then(Value::as_u64).unwrap_or(0)
+    }
+
+    /// Refusals that it saw, told or lost.
+    pub(crate) fn seen(&self) -> u64 {
+        self.number("/seen")
+    }
+
+    /// Refusals that it says it lost.
+    pub(crate) fn lost(&self) -> u64 {
+        let reasons = self.summary["lost"].as_object().into_iter().flatten();
+        reasons.filter_map(|(_, lost)| lost.as_u64()).sum()
+    }
+
+    /// Whether its own sum comes out.
+    pub(crate) fn adds_up(&self) -> bool {
+        self.seen() == self.number("/delivered") + self.number("/aggregated") + self.lost()
+    }
+}
+
+/// The port that was dialled.
+pub(crate) fn server_port(line: &Value) -> Option<u64> {
+    line.pointer("/flow/server/port")?.as_u64()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::Told;
+
+    fn line(port: u16, first: &str, count: u64) -> Value {
+        json!({"cause":{"code":"RT1001"},"first":first,"count":count,"flow":{"server":{"ip":"::1","port":port}}})
+    }
+
+    #[test]
+    fn of_a_running_count_only_the_last_line_counts() {
+        let lines = vec![line(1, "a", 1), line(1, "a", 10), line(2, "a", 99), line(1, "a", 12), line(1, "b", 3)];
+        assert_eq!(Told { lines, summary: Value::Null }.counted(1), 15);
+    }
+
+    #[test]
+    fn a_sum_adds_up_with_what_was_lost() {
+        let summary = json!({"seen":7,"delivered":1,"aggregated":2,"lost":{"ring":3,"queue":1}});
+        let told = Told { lines: Vec::new(), summary };
+        assert_eq!((told.seen(), told.lost(), told.adds_up()), (7, 4, true));
+    }
+}

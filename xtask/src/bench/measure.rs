@@ -1,0 +1,95 @@
+//! The measurements themselves, made by an optimized program of its own, on this host or in a virtual machine.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use serde_json::Value;
+
+use super::page::{Part, Place, Results};
+use super::{accepted, delay, footprint, probes, redis, refused, scale, start};
+use crate::run::output;
+
+/// What is measured, and which program.
+#[derive(Args)]
+pub(crate) struct Measure {
+    /// The redis-trace that is measured
+    #[arg(long)]
+    program: PathBuf,
+    /// Measure only this (repeatable)
+    #[arg(long)]
+    only: Vec<String>,
+    /// Fewer and shorter runs
+    #[arg(long)]
+    quick: bool,
+}
+
+/// One measurement: what `--only` calls it, its title, and how it is made.
+type Measurement = (&'static str, &'static str, fn(&Bench) -> Result<Part>);
+
+/// All of them, in the order of the page.
+const MEASUREMENTS: &[Measurement] = &[
+    ("refused", refused::TITLE, refused::measure),
+    ("redis", redis::TITLE, redis::measure),
+    ("accepted", accepted::TITLE, accepted::measure),
+    ("probes", probes::TITLE, probes::measure),
+    ("footprint", footprint::TITLE, footprint::measure),
+    ("start", start::TITLE, start::measure),
+    ("delay", delay::TITLE, delay::measure),
+    ("scale", scale::TITLE, scale::measure),
+];
+
+/// What every measurement works with.
+pub(super) struct Bench {
+    /// The program that is measured.
+    pub(super) program: PathBuf,
+    /// Whether fewer and shorter runs do.
+    quick: bool,
+}
+
+impl Bench {
+    /// A number for a whole run, or the one for a quick run.
+    pub(super) fn pick<T>(&self, whole: T, quick: T) -> T {
+        if self.quick { quick } else { whole }
+    }
+}
+
+/// Measures; the results go to standard output as JSON, what is going on to standard error.
+pub(crate) fn measure(options: &Measure) -> Result<()> {
+    let wanted = choose(&options.only)?;
+    let bench = Bench { program: options.program.clone(), quick: options.quick };
+    let parts = wanted.into_iter().map(|one| make(one, &bench)).collect();
+    let results = Results { place: place(&bench.program)?, parts };
+    println!("{}", serde_json::to_string(&results)?);
+    Ok(())
+}
+
+/// The measurements that were asked for; all when none was named.
+pub(super) fn choose(names: &[String]) -> Result<Vec<&'static Measurement>> {
+    let known = || MEASUREMENTS.iter().map(|(name, ..)| *name);
+    if let Some(strange) = names.iter().find(|name| !known().any(|known| known == *name)) {
+        bail!("no measurement is called {strange}: there are {}", known().collect::<Vec<_>>().join(", "));
+    }
+    let is_wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    Ok(MEASUREMENTS.iter().filter(|(name, ..)| is_wanted(name)).collect())
+}
+
+/// Makes one measurement and tells it; one that fails is told on the page and does not end the others.
+fn make((name, title, measure): &Measurement, bench: &Bench) -> Part {
+    eprintln!("---- {name}");
+    let part = measure(bench).unwrap_or_else(|error| Part::failed(title, &error));
+    eprintln!("{}", part.markdown(2));
+    part
+}
+
+/// Which kernel this is, and which hooks the program has on it.
+pub(super) fn place(program: &Path) -> Result<Place> {
+    let check = Command::new(program).args(["check", "-o", "json"]).output().context("cannot start the program")?;
+    let check: Value = serde_json::from_slice(&check.stdout).context("`redis-trace check` does not say JSON")?;
+    let mut hooks = check["hooks"].as_array().into_iter().flatten();
+    let has_trampolines = hooks.any(|hook| hook["tier"] == 1 && hook["state"] == "up");
+    let tier = if has_trampolines { "T1" } else { "T2" };
+    let cpus = std::thread::available_parallelism()?.get();
+    Ok(Place { kernel: output(Command::new("uname").arg("-r"))?, tier: tier.to_owned(), cpus })
+}

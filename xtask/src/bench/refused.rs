@@ -1,0 +1,135 @@
+//! Refused connections a second, with and without the agent, and whether every one of them was counted.
+
+use std::net::{Ipv4Addr, TcpListener};
+
+use anyhow::{Context as _, Result};
+
+use super::agent::Agent;
+use super::load::{play, said};
+use super::measure::Bench;
+use super::netns::Netns;
+use super::page::{Figure, Part, Table, Target, number};
+use super::spread::{Spread, order};
+
+/// The title on the page.
+pub(super) const TITLE: &str = "Refused connections a second";
+
+/// One storm.
+struct Storm {
+    /// Refusals a second.
+    rate: f64,
+    /// How many refusals the load made.
+    made: u64,
+}
+
+/// A storm that the agent watched.
+struct Watched {
+    storm: Storm,
+    told: u64,
+    seen: u64,
+    lost: u64,
+    adds_up: bool,
+}
+
+/// Measures one client and as many as there are CPUs, then one long storm.
+pub(super) fn measure(bench: &Bench) -> Result<Part> {
+    let mut part = Part::new(
+        TITLE,
+        "A client in a process of its own dials a closed port of 127.0.0.1, one connect after the other, in a network \
+         namespace of its own. `made` is what the clients counted, `told` the sum of the counts on the agent's lines, \
+         `seen` and `lost` what its summary says, all for that port.",
+    );
+    let mut rates = Table::new(["clients", "runs", "without, 1/s", "with, 1/s", "ratio", "spread of the ratio"]);
+    let mut counts =
+        Table::new(["storm", "made", "told", "seen", "of these lost", "seen = delivered + aggregated + lost"]);
+    let cpus = std::thread::available_parallelism()?.get();
+    let rounds = bench.pick(11, 5);
+    for clients in if cpus > 1 { vec![1, cpus] } else { vec![1] } {
+        let (without, with) = rounds_of(bench, clients, rounds)?;
+        let rate = |storm: &Storm| storm.rate;
+        let (off, on): (Vec<f64>, Vec<f64>) =
+            (without.iter().map(rate).collect(), with.iter().map(|watched| watched.storm.rate).collect());
+        let ratio = Spread::ratios(&on, &off);
+        rates.row([
+            clients.to_string(),
+            rounds.to_string(),
+            number(Spread::of(off).median().round()),
+            number(Spread::of(on).median().round()),
+            format!("{:.3}", ratio.median()),
+            ratio.text(3),
+        ]);
+        if clients == 1 {
+            let what = "refused connects a second, with / without";
+            part.figures.push(Figure::new(what, Target::AtLeast(0.9), ratio.median()).spread(ratio.text(3)));
+        }
+        counts.row(row(&format!("{clients} clients, all runs"), &sum(with)));
+    }
+    let seconds = bench.pick(60, 10);
+    let long = watch(bench, cpus, seconds)?;
+    counts.row(row(&format!("{cpus} clients, {seconds} s"), &long));
+    let missing = long.storm.made.abs_diff(long.seen);
+    let what = format!("refusals missing from or added to the count, full storm of {seconds} s");
+    #[expect(clippy::cast_precision_loss, reason = "exact to 2^53")]
+    part.figures
+        .push(Figure::new(&what, Target::AtMost(0.0), missing as f64).spread(format!("of {}", long.storm.made)));
+    part.tables = vec![rates, counts];
+    Ok(part)
+}
+
+/// Rounds with and without the agent, in alternating order.
+fn rounds_of(bench: &Bench, clients: usize, rounds: usize) -> Result<(Vec<Storm>, Vec<Watched>)> {
+    let seconds = bench.pick(3, 1);
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        for variant in order(round, 2) {
+            if variant == 0 {
+                without.push(storm(&Netns::new()?, closed_port()?, clients, seconds)?);
+            } else {
+                with.push(watch(bench, clients, seconds)?);
+            }
+        }
+    }
+    Ok((without, with))
+}
+
+/// A storm that an agent watches.
+fn watch(bench: &Bench, clients: usize, seconds: u64) -> Result<Watched> {
+    let (netns, port) = (Netns::new()?, closed_port()?);
+    let agent = Agent::start(&bench.program, &["--port", &port.to_string()])?;
+    let storm = storm(&netns, port, clients, seconds)?;
+    let told = agent.stop()?;
+    Ok(Watched { storm, told: told.counted(port), seen: told.seen(), lost: told.lost(), adds_up: told.adds_up() })
+}
+
+/// A storm.
+fn storm(netns: &Netns, port: u16, clients: usize, seconds: u64) -> Result<Storm> {
+    let [port, clients, seconds] = [u64::from(port), clients as u64, seconds].map(|number| number.to_string());
+    let done = play(netns, &["refuse", "--port", &port, "--clients", &clients, "--seconds", &seconds])?;
+    let made = done["refused"].as_u64().context("the load says how many were refused")?;
+    Ok(Storm { rate: said(&done, "refused")? / said(&done, "seconds")?, made })
+}
+
+/// All storms as one.
+fn sum(watched: Vec<Watched>) -> Watched {
+    let none = Watched { storm: Storm { rate: 0.0, made: 0 }, told: 0, seen: 0, lost: 0, adds_up: true };
+    watched.into_iter().fold(none, |sum, one| Watched {
+        storm: Storm { rate: 0.0, made: sum.storm.made + one.storm.made },
+        told: sum.told + one.told,
+        seen: sum.seen + one.seen,
+        lost: sum.lost + one.lost,
+        adds_up: sum.adds_up && one.adds_up,
+    })
+}
+
+/// What was made and seen in a storm.
+fn row(name: &str, watched: &Watched) -> [String; 6] {
+    let Watched { storm, told, seen, lost, adds_up } = watched;
+    let adds_up = if *adds_up { "yes" } else { "**no**" };
+    [name.to_owned(), storm.made.to_string(), told.to_string(), seen.to_string(), lost.to_string(), adds_up.to_owned()]
+}
+
+/// A port that was free a moment ago on this host, and in a new namespace is free anyway.
+pub(super) fn closed_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot find a free port")?;
+    Ok(listener.local_addr()?.port())
+}
