@@ -1,8 +1,13 @@
 //! Loading the object and putting each probe on its hook, one by one: what one kernel refuses must not cost the rest.
 
+use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::sync::Mutex;
+use std::thread;
+
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{FEntry, FExit, Program, ProgramError, RawTracePoint, TracePoint};
-use aya::{Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfLoader, Endianness};
 use redis_trace_common::hook::{ARGUMENTS, Called, HOOKS, Hook, Kind, Role, SERVERS, Tier};
 use redis_trace_common::member::{ABSENT, MEMBERS};
 use redis_trace_common::record::COMM_LEN;
@@ -21,18 +26,18 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/re
 /// Loads and attaches everything that this kernel allows; fails only where nothing essential can be seen.
 pub fn attach(options: &Options) -> Result<Probes, Error> {
     let environment = Environment::look();
-    let btf = std::fs::read("/sys/kernel/btf/vmlinux").map_err(|e| environment.no_btf(&e.to_string()))?;
-    let btf = Btf::parse(btf).map_err(|e| environment.no_btf(&e.to_string()))?;
+    let btf = read_btf(&environment)?;
+    let functions = functions(&btf)?;
     let mut object = load(&btf, *options).map_err(|e| environment.explain("load probes", errno(&e), &deepest(&e)))?;
 
     let mut servers: HashMap<_, [u8; COMM_LEN], u8> = map(&mut object, "SERVERS")?;
     for server in SERVERS {
         servers.insert(comm(server), 1, 0).map_err(|e| Error::map("SERVERS", &e))?;
     }
-    let mut attacher = Attacher { object: &mut object, btf: &btf, functions: None, refused: None };
-    let hooks = tracefs::within(|| attacher.all(*options));
-    let refused = attacher.refused;
+    let attacher = Attacher { options: *options, btf: &btf, functions: &functions, refused: Mutex::new(None) };
+    let hooks = tracefs::within(|| attacher.all(&mut object));
     if !hooks.iter().any(|hook| hook.essential() && hook.state == State::Up) {
+        let refused = attacher.refused.into_inner().ok().flatten();
         let (errno, detail) = refused.unwrap_or((None, "no hook could be attached".to_owned()));
         return Err(environment.explain("attach probes", errno, &detail));
     }
@@ -44,6 +49,19 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
         watched: map(&mut object, "WATCHED")?,
         _object: object,
     })
+}
+
+/// The running kernel's types.
+fn read_btf(environment: &Environment) -> Result<Btf, Error> {
+    let bytes = std::fs::read("/sys/kernel/btf/vmlinux").map_err(|e| environment.no_btf(&e.to_string()))?;
+    Btf::parse(bytes).map_err(|e| environment.no_btf(&e.to_string()))
+}
+
+/// The functions to be hooked, as aya wants them.
+fn functions(btf: &Btf) -> Result<aya::Btf, Error> {
+    let hooked = HOOKS.iter().filter(|hook| matches!(hook.kind, Kind::Fentry | Kind::Fexit));
+    let bytes = btf.functions(hooked.map(|hook| hook.target));
+    aya::Btf::parse(&bytes, Endianness::default()).map_err(|e| Error::bug(format!("aya cannot read our BTF: {e}")))
 }
 
 /// Creates the maps; no probe is loaded yet.
@@ -90,49 +108,72 @@ fn map<T: TryFrom<Map>>(object: &mut Ebpf, name: &str) -> Result<T, Error> {
     T::try_from(map).map_err(|_| Error::bug(format!("the probes' map {name} is of another type")))
 }
 
+/// A hook and the probe for it, when the object has one.
+type Pair<'a> = (&'static Hook, Option<&'a mut Program>);
+
 /// Puts probes on hooks.
 struct Attacher<'a> {
-    object: &'a mut Ebpf,
+    options: Options,
     btf: &'a Btf,
-    /// The kernel's types as aya wants them, read when the first function is to be hooked.
-    functions: Option<aya::Btf>,
+    /// The kernel's functions as aya wants them.
+    functions: &'a aya::Btf,
     /// What the kernel said last when it refused an essential hook.
-    refused: Option<(Option<i32>, String)>,
+    refused: Mutex<Option<(Option<i32>, String)>>,
 }
 
 impl Attacher<'_> {
-    /// Tries every role, tier by tier.
-    fn all(&mut self, options: Options) -> Vec<HookState> {
-        let mut states: Vec<HookState> = Role::ALL.iter().flat_map(|role| self.role(*role, options)).collect();
+    /// Tries every role. The verifier takes most of the time and one processor a probe, so threads share the roles.
+    fn all(&self, object: &mut Ebpf) -> Vec<HookState> {
+        let mut programs: BTreeMap<&str, &mut Program> = object.programs_mut().collect();
+        let of = |role| HOOKS.iter().filter(move |hook| hook.role == role);
+        let mut pairs = |role| of(role).map(|hook| (hook, programs.remove(hook.probe))).collect::<Vec<Pair<'_>>>();
+        let roles: Vec<_> = Role::ALL.iter().map(|role| pairs(*role)).collect();
+        let queue = Mutex::new(roles.into_iter());
+        let next = || queue.lock().ok().and_then(|mut roles| roles.next());
+        let work = || std::iter::from_fn(next).flat_map(|pairs| self.role(pairs)).collect::<Vec<HookState>>();
+        let mut states = thread::scope(|scope| {
+            let other = scope.spawn(work);
+            let mut states = work();
+            states.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            states
+        });
         states.sort_by_key(|state| HOOKS.iter().position(|hook| hook.probe == state.hook.probe));
         states
     }
 
     /// Tries the first tier of a role, and where any of it is refused the second.
-    fn role(&mut self, role: Role, options: Options) -> Vec<HookState> {
-        let of = |tier| HOOKS.iter().filter(move |hook| hook.role == role && hook.kind.tier() == tier);
-        let mut first: Vec<HookState> = of(Tier::T1).map(|hook| self.hook(hook, options)).collect();
-        let whole = !first.is_empty() && first.iter().all(|hook| hook.state == State::Up);
-        let second: Vec<HookState> = of(Tier::T2)
-            .map(|hook| if whole { HookState { hook, state: State::Spare } } else { self.hook(hook, options) })
-            .collect();
+    fn role(&self, pairs: Vec<Pair<'_>>) -> Vec<HookState> {
+        let (mut first, second): (Vec<_>, Vec<_>) =
+            pairs.into_iter().partition(|(hook, _)| hook.kind.tier() == Tier::T1);
+        let mut states: Vec<HookState> = first.iter_mut().map(|pair| self.hook(pair)).collect();
+        let whole = !states.is_empty() && states.iter().all(|hook| hook.state == State::Up);
+        let spare = |pair: &Pair<'_>| HookState { hook: pair.0, state: State::Spare };
+        let second: Vec<HookState> =
+            second.into_iter().map(|mut pair| if whole { spare(&pair) } else { self.hook(&mut pair) }).collect();
         if !second.is_empty() && second.iter().all(|hook| hook.state == State::Up) {
             // Two probes on one thing would tell it twice.
-            first.iter_mut().filter(|hook| hook.state == State::Up).for_each(|hook| self.take_off(hook));
+            let up = states.iter_mut().zip(first).filter(|(hook, _)| hook.state == State::Up);
+            for (hook, (_, program)) in up {
+                if let Some(program) = program {
+                    take_off(hook, program);
+                }
+            }
         }
-        first.into_iter().chain(second).collect()
+        states.into_iter().chain(second).collect()
     }
 
     /// Tries one hook.
-    fn hook(&mut self, hook: &'static Hook, options: Options) -> HookState {
-        let state = match self.forbidden(hook, options) {
+    fn hook(&self, (hook, program): &mut Pair<'_>) -> HookState {
+        let state = match self.forbidden(hook) {
             Some(why) => State::Down(why),
-            None => match self.put(hook) {
+            None => match self.put(hook, program.as_deref_mut()) {
                 Ok(()) => State::Up,
                 Err(error) => {
                     let why = said(&error);
-                    if hook.role.essential() {
-                        self.refused = Some((errno(&error), why.clone()));
+                    if hook.role.essential()
+                        && let Ok(mut refused) = self.refused.lock()
+                    {
+                        *refused = Some((errno(&error), why.clone()));
                     }
                     State::Down(why)
                 }
@@ -142,58 +183,54 @@ impl Attacher<'_> {
     }
 
     /// Why a hook is not even tried.
-    fn forbidden(&self, hook: &Hook, options: Options) -> Option<String> {
+    fn forbidden(&self, hook: &Hook) -> Option<String> {
         match hook.kind {
-            Kind::Fentry | Kind::Fexit if options.tier == TierWish::NoTrampoline => {
+            Kind::Fentry | Kind::Fexit if self.options.tier == TierWish::NoTrampoline => {
                 Some("trampolines are not wanted".to_owned())
             }
-            Kind::Syscall if !options.syscall_hooks => Some("hooks on system calls are not wanted".to_owned()),
+            Kind::Syscall if !self.options.syscall_hooks => Some("hooks on system calls are not wanted".to_owned()),
             Kind::RawTracepoint { .. } | Kind::Fentry | Kind::Fexit | Kind::Syscall => lacks(self.btf, hook),
         }
     }
 
     /// Loads a probe and attaches it; the object keeps the link.
-    fn put(&mut self, hook: &Hook) -> Result<(), ProgramError> {
-        if matches!(hook.kind, Kind::Fentry | Kind::Fexit) && self.functions.is_none() {
-            self.functions = Some(aya::Btf::from_sys_fs()?);
-        }
+    fn put(&self, hook: &Hook, program: Option<&mut Program>) -> Result<(), ProgramError> {
         let no_such = || ProgramError::InvalidName { name: hook.probe.to_owned() };
-        let program = self.object.program_mut(hook.probe).ok_or_else(no_such)?;
-        match (hook.kind, &self.functions) {
-            (Kind::Fentry, Some(btf)) => {
+        let program = program.ok_or_else(no_such)?;
+        match hook.kind {
+            Kind::Fentry => {
                 let program: &mut FEntry = program.try_into()?;
-                program.load(hook.target, btf)?;
+                program.load(hook.target, self.functions)?;
                 program.attach().map(drop)
             }
-            (Kind::Fexit, Some(btf)) => {
+            Kind::Fexit => {
                 let program: &mut FExit = program.try_into()?;
-                program.load(hook.target, btf)?;
+                program.load(hook.target, self.functions)?;
                 program.attach().map(drop)
             }
-            (Kind::Fentry | Kind::Fexit, None) => Err(no_such()),
-            (Kind::RawTracepoint { .. }, _) => {
+            Kind::RawTracepoint { .. } => {
                 let program: &mut RawTracePoint = program.try_into()?;
                 program.load()?;
                 program.attach(hook.target).map(drop)
             }
-            (Kind::Syscall, _) => {
+            Kind::Syscall => {
                 let program: &mut TracePoint = program.try_into()?;
                 program.load()?;
                 program.attach("syscalls", hook.target).map(drop)
             }
         }
     }
+}
 
-    /// Takes a probe off its hook because the other tier does its work.
-    fn take_off(&mut self, hook: &mut HookState) {
-        let unloaded = match self.object.program_mut(hook.hook.probe) {
-            Some(Program::FEntry(program)) => program.unload(),
-            Some(Program::FExit(program)) => program.unload(),
-            _ => return,
-        };
-        if unloaded.is_ok() {
-            hook.state = State::Spare;
-        }
+/// Takes a probe off its hook because the other tier does its work.
+fn take_off(hook: &mut HookState, program: &mut Program) {
+    let unloaded = match program {
+        Program::FEntry(program) => program.unload(),
+        Program::FExit(program) => program.unload(),
+        _ => return,
+    };
+    if unloaded.is_ok() {
+        hook.state = State::Spare;
     }
 }
 

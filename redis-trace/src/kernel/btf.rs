@@ -4,6 +4,9 @@
 //! Format: Documentation/bpf/btf.rst and include/uapi/linux/btf.h. What this reader does not know it steps over by the
 //! layout that the file brings along (since Linux 7.1); without one an unknown kind ends the reading.
 
+use std::iter::successors;
+use std::mem;
+
 use redis_trace_common::member::Shape;
 
 /// `/sys/kernel/btf/vmlinux`, parsed.
@@ -11,6 +14,8 @@ pub(super) struct Btf {
     bytes: Vec<u8>,
     strings: usize,
     types: Vec<Type>,
+    /// Of the types whose names fall into the same bucket, the first; 0 where there is none.
+    buckets: Vec<usize>,
 }
 
 /// `struct btf_type`, and where what follows it begins.
@@ -21,6 +26,8 @@ struct Type {
     /// A size, or the type it refers to.
     size: u32,
     details: usize,
+    /// The next type of the same bucket; 0 after the last.
+    next: usize,
 }
 
 /// One thing a [`Type`] lists: a member, an argument, an enumerator.
@@ -50,6 +57,9 @@ pub(super) enum BtfError {
     #[error("it has types of a kind ({0}) that this version does not know and that it does not describe")]
     Kind(u32),
 }
+
+/// `BTF_MAGIC`, `BTF_VERSION` and no flags.
+const MAGIC: u32 = 0x0001_eb9f;
 
 const INT: u32 = 1;
 const POINTER: u32 = 2;
@@ -94,6 +104,9 @@ const LAYOUT: [(usize, usize); 20] = [
 /// How deep types may refer to one another; a kernel's go a few deep, a broken file's in circles.
 const DEPTH: u32 = 10;
 
+/// A kernel has a hundred thousand types, and a walk over all of them for each name took 70 ms.
+const BUCKETS: usize = 1 << 15;
+
 impl Type {
     /// 7 bits since Linux 7.1; the two above the old 5 were always zero.
     fn kind(self) -> u32 {
@@ -122,16 +135,25 @@ impl Btf {
         // Since Linux 7.1: `struct btf_layout { __u8 info_sz; __u8 elem_sz; __u16 flags; }` for each kind.
         let layout = if length >= 32 { (length + header(24)?, header(28)? / 4) } else { (0, 0) };
         let strings = length + header(16)?;
-        let mut btf = Self { bytes, strings, types: vec![Type::default()] };
+        let mut btf = Self { bytes, strings, types: vec![Type::default()], buckets: vec![0; BUCKETS] };
         let (mut at, end) = (length + types, length + types + types_length);
         while at < end {
             let word = |n: usize| word(&btf.bytes, at + 4 * n).ok_or(BtfError::Header);
-            let ty = Type { name: word(0)?, info: word(1)?, size: word(2)?, details: at + 12 };
+            let ty = Type { name: word(0)?, info: word(1)?, size: word(2)?, details: at + 12, next: 0 };
             let (once, each) = btf.sizes(ty.kind() as usize, layout).ok_or(BtfError::Kind(ty.kind()))?;
             at = ty.details + once + each * ty.count();
             btf.types.push(ty);
         }
+        btf.sort_into_buckets();
         Ok(btf)
+    }
+
+    /// Chains the types by their names, from the last to the first, so that each chain is in their order.
+    fn sort_into_buckets(&mut self) {
+        for id in (1..self.types.len()).rev() {
+            let bucket = bucket(self.string(self.types[id].name));
+            self.types[id].next = mem::replace(&mut self.buckets[bucket], id);
+        }
     }
 
     /// Bytes that follow a type of this kind.
@@ -201,9 +223,34 @@ impl Btf {
         names
     }
 
+    /// A file of these functions alone, each with its number here. Whoever reads that one instead has a name at once, and
+    /// spends no memory on a kernel's structures.
+    pub(super) fn functions(&self, names: impl Iterator<Item = &'static str>) -> Vec<u8> {
+        let mut types = vec![[0, POINTER << 24, 0]; self.types.len().saturating_sub(1)];
+        let mut strings = vec![0];
+        let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        for name in names {
+            for id in self.ids(name).filter(|id| self.types[*id].kind() == FUNC) {
+                types[id - 1] = [size(strings.len()), FUNC << 24, 0];
+            }
+            strings.extend(name.bytes().chain([0]));
+        }
+        let length = size(types.len() * 12);
+        let header = [MAGIC, 24, 0, length, length, size(strings.len())];
+        let words = header.iter().chain(types.as_flattened());
+        words.flat_map(|word| word.to_ne_bytes()).chain(strings).collect()
+    }
+
     /// The types of a name that are of one of these kinds.
     fn named(&self, name: &str, kinds: &[u32]) -> impl Iterator<Item = Type> {
-        self.types.iter().copied().filter(move |ty| kinds.contains(&ty.kind()) && self.is(ty.name, name))
+        self.ids(name).map(|id| self.types[id]).filter(move |ty| kinds.contains(&ty.kind()))
+    }
+
+    /// The numbers of the types of a name.
+    fn ids(&self, name: &str) -> impl Iterator<Item = usize> {
+        let some = |id: usize| (id != 0).then_some(id);
+        let chain = successors(some(self.buckets[bucket(name.as_bytes())]), move |id| some(self.types[*id].next));
+        chain.filter(move |id| self.is(self.types[*id].name, name))
     }
 
     fn is(&self, at: u32, name: &str) -> bool {
@@ -276,108 +323,16 @@ impl Btf {
     }
 }
 
+/// Where types of this name are chained: by FNV-1a.
+fn bucket(name: &[u8]) -> usize {
+    let hash = name.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    (hash ^ hash >> 15) as usize % BUCKETS
+}
+
 /// The word at a place.
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Builds BTF: words of types, and strings by their place.
-    fn file(types: &[u32], strings: &[u8], layout: &[u8]) -> Vec<u8> {
-        let size = |n: usize| u32::try_from(n).expect("small");
-        let (types_len, strings_len) = (size(types.len() * 4), size(strings.len()));
-        let header: [u32; 8] =
-            [0x0001_eb9f, 32, 0, types_len, types_len, strings_len, types_len + strings_len, size(layout.len())];
-        let words = header.iter().chain(types).flat_map(|word| word.to_ne_bytes());
-        words.chain(strings.iter().copied()).chain(layout.iter().copied()).collect()
-    }
-
-    const NAMES: &[u8] = b"\0int\0s\0a\0b\0inner\0flag\0";
-    const INT32: [u32; 4] = [1, INT << 24, 4, 32];
-
-    /// `struct s { int a; struct { int b; }; int flag: 1; }`
-    fn structure() -> Vec<u32> {
-        let mut types = INT32.to_vec();
-        types.extend([0, STRUCT << 24 | 1, 4, 9, 1, 0]);
-        types.extend([5, 1 << 31 | STRUCT << 24 | 3, 12, 7, 1, 0, 0, 2, 32, 17, 1, (1 << 24) + 67]);
-        types
-    }
-
-    #[test]
-    fn a_member_is_found_also_in_an_anonymous_structure_and_as_a_bit() {
-        let btf = Btf::parse(file(&structure(), NAMES, &[])).expect("BTF");
-        assert_eq!(btf.member(&["s.a"], Shape::Bytes(4)), Some(0));
-        assert_eq!(btf.member(&["s.b"], Shape::Bytes(4)), Some(4));
-        assert_eq!(btf.member(&["s.flag"], Shape::Bit), Some(67));
-        assert_eq!(btf.member(&["s.gone", "s.b"], Shape::Any), Some(4));
-    }
-
-    #[test]
-    fn a_member_that_is_gone_or_has_another_size_is_absent() {
-        let btf = Btf::parse(file(&structure(), NAMES, &[])).expect("BTF");
-        assert_eq!(btf.member(&["s.int"], Shape::Any), None);
-        assert_eq!(btf.member(&["s.a"], Shape::Bytes(8)), None);
-        assert_eq!(btf.member(&["s.flag"], Shape::Bytes(4)), None);
-        assert_eq!(btf.member(&["t.a"], Shape::Any), None);
-    }
-
-    #[test]
-    fn a_kind_from_the_future_is_stepped_over_when_the_file_describes_it() {
-        let mut types = vec![0, 21 << 24 | 2, 0, 7, 7, 7, 7, 7];
-        types.extend(INT32);
-        let mut layout = vec![0; 22 * 4];
-        layout[21 * 4] = 4;
-        layout[21 * 4 + 1] = 8;
-        let btf = Btf::parse(file(&types, NAMES, &layout)).expect("BTF");
-        assert_eq!(btf.types.len(), 3);
-        assert!(matches!(Btf::parse(file(&types, NAMES, &[])), Err(BtfError::Kind(21))));
-    }
-
-    #[test]
-    fn the_running_kernel_s_sock_begins_with_what_all_socks_have() {
-        let Ok(bytes) = std::fs::read("/sys/kernel/btf/vmlinux") else {
-            eprintln!("skipped: this kernel has no BTF");
-            return;
-        };
-        let btf = Btf::parse(bytes).expect("the kernel's BTF");
-        assert_eq!(btf.member(&["sock.__sk_common.skc_dport"], Shape::Bytes(2)), Some(12));
-        assert_eq!(btf.tracepoint_arguments("inet_sock_set_state"), Some(3));
-        for wanted in redis_trace_common::member::MEMBERS {
-            assert!(btf.member(wanted.paths, wanted.shape).is_some(), "{:?} is absent", wanted.paths);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_the_reader_panic(types in prop::collection::vec(any::<u32>(), 0..64), tail in any::<Vec<u8>>()) {
-            for bytes in [file(&types, &tail, &tail), tail.clone()] {
-                if let Ok(btf) = Btf::parse(bytes) {
-                    btf.member(&["s.a.b", "s.b"], Shape::Bytes(4));
-                    btf.function_arguments("s");
-                    btf.enumerators("a");
-                }
-            }
-        }
-
-        #[test]
-        fn types_that_refer_to_each_other_in_circles_end(kinds in prop::collection::vec((1_u32..20, 0_u32..9), 1..9)) {
-            let types: Vec<u32> = kinds
-                .iter()
-                .flat_map(|(kind, id)| {
-                    let (once, each) = LAYOUT[*kind as usize];
-                    let mut words = vec![5, kind << 24 | 1, *id];
-                    words.extend([0, *id, 0].iter().take((once + each) / 4));
-                    words
-                })
-                .collect();
-            if let Ok(btf) = Btf::parse(file(&types, NAMES, &[])) {
-                btf.member(&["s.a", "s.b"], Shape::Bytes(4));
-            }
-        }
-    }
-}
+mod tests;
