@@ -7,6 +7,7 @@ mod ebpf;
 mod lock;
 mod run;
 mod setup;
+mod soak;
 mod test;
 mod vm;
 
@@ -37,6 +38,8 @@ enum Task {
     Test,
     /// Measure what watching costs, how soon a refusal is told and what is lost (as root)
     Bench(bench::Options),
+    /// Watch under churn for long: nothing may grow, be missing or be wrong (as root)
+    Soak(soak::Options),
     /// The measurements that `bench` makes
     #[command(hide = true)]
     Measure(bench::Measure),
@@ -54,6 +57,7 @@ fn main() -> Result<()> {
         Task::Vm(options) => vm::vm(&options),
         Task::Test => test::test(),
         Task::Bench(options) => bench::bench(&options),
+        Task::Soak(options) => soak::soak(&options),
         Task::Measure(options) => bench::measure(&options),
         Task::Load(options) => bench::load(&options),
     }

@@ -23,7 +23,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
          kernel included, divided by the number of connections.",
     );
     let rounds = bench.pick(15, 5);
-    let connections = bench.pick("20000", "5000");
+    let connections = bench.pick("20000", "2000");
     let mut costs = [Vec::new(), Vec::new(), Vec::new()];
     for round in 0..rounds {
         for variant in order(round, VARIANTS.len()) {

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::Value;
 
 use super::page::{Part, Place, Results};
-use super::{accepted, delay, footprint, probes, redis, refused, scale, start};
+use super::{accepted, delay, footprint, peers, probes, redis, refused, scale, start};
 use crate::run::output;
 
 /// What is measured, and which program.
@@ -17,12 +17,11 @@ pub(crate) struct Measure {
     /// The redis-trace that is measured
     #[arg(long)]
     program: PathBuf,
-    /// Measure only this (repeatable)
-    #[arg(long)]
-    only: Vec<String>,
     /// Fewer and shorter runs
     #[arg(long)]
     quick: bool,
+    /// What to measure
+    names: Vec<String>,
 }
 
 /// One measurement: what `--only` calls it, its title, and how it is made.
@@ -38,6 +37,7 @@ const MEASUREMENTS: &[Measurement] = &[
     ("start", start::TITLE, start::measure),
     ("delay", delay::TITLE, delay::measure),
     ("scale", scale::TITLE, scale::measure),
+    ("peers", peers::TITLE, peers::measure),
 ];
 
 /// What every measurement works with.
@@ -55,24 +55,19 @@ impl Bench {
     }
 }
 
+/// What the measurements are called.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    MEASUREMENTS.iter().map(|(name, ..)| *name)
+}
+
 /// Measures; the results go to standard output as JSON, what is going on to standard error.
 pub(crate) fn measure(options: &Measure) -> Result<()> {
-    let wanted = choose(&options.only)?;
     let bench = Bench { program: options.program.clone(), quick: options.quick };
-    let parts = wanted.into_iter().map(|one| make(one, &bench)).collect();
+    let wanted = MEASUREMENTS.iter().filter(|(name, ..)| options.names.iter().any(|wanted| wanted == name));
+    let parts = wanted.map(|one| make(one, &bench)).collect();
     let results = Results { place: place(&bench.program)?, parts };
     println!("{}", serde_json::to_string(&results)?);
     Ok(())
-}
-
-/// The measurements that were asked for; all when none was named.
-pub(super) fn choose(names: &[String]) -> Result<Vec<&'static Measurement>> {
-    let known = || MEASUREMENTS.iter().map(|(name, ..)| *name);
-    if let Some(strange) = names.iter().find(|name| !known().any(|known| known == *name)) {
-        bail!("no measurement is called {strange}: there are {}", known().collect::<Vec<_>>().join(", "));
-    }
-    let is_wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
-    Ok(MEASUREMENTS.iter().filter(|(name, ..)| is_wanted(name)).collect())
 }
 
 /// Makes one measurement and tells it; one that fails is told on the page and does not end the others.

@@ -1,19 +1,22 @@
 //! `cargo xtask bench`: what watching costs, how soon a refusal is told, what is lost; and what others cost and lose.
 
 mod accepted;
-mod agent;
+pub(crate) mod agent;
+mod core;
 mod delay;
 mod footprint;
-mod load;
+pub(crate) mod load;
 mod measure;
-mod netns;
+pub(crate) mod netns;
 mod page;
+mod peer;
+mod peers;
 mod probes;
-mod process;
+pub(crate) mod process;
 mod redis;
 mod refused;
 mod scale;
-mod spread;
+pub(crate) mod spread;
 mod start;
 
 use std::fs;
@@ -24,13 +27,17 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use crate::run::{cargo, run, workspace};
-use crate::setup;
+use crate::{setup, vm};
 pub(crate) use load::{Load, load};
 pub(crate) use measure::{Measure, measure};
-use page::Results;
+use page::{Part, Results};
 
 /// The target of the program that is measured: it needs no library of the machine it runs on.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// What makes it so. With --target it reaches the program alone: procedural macros cannot be static.
+const STATIC: &str = "-C target-feature=+crt-static";
+/// What `--only` calls the measurement that needs no process.
+const CORE: &str = "core";
 /// Where the page is kept, relative to the workspace.
 const KEPT: &str = "docs/performance.md";
 /// Where a page goes that holds a part of the measurements, or quick ones.
@@ -39,12 +46,16 @@ const DRAFT: &str = "target/performance.md";
 /// What is measured, and how long.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Measure only this (repeatable): refused, redis, accepted, probes, footprint, start, delay, scale
+    /// Measure only this (repeatable): refused, redis, accepted, probes, footprint, start, delay, scale,
+    /// peers, core
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Fewer and shorter runs, for a first look
     #[arg(long)]
     quick: bool,
+    /// Measure in a virtual machine with this kernel too (repeatable): 5.10, 6.1, 6.12, 6.18, 7.x
+    #[arg(long, value_name = "KERNEL")]
+    vm: Vec<String>,
 }
 
 /// Builds what is measured and what measures, measures, and writes the page.
@@ -52,24 +63,40 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
     if !setup::is_root()? {
         bail!("the agent needs root.\n  try   sudo env PATH=\"$PATH\" cargo xtask bench");
     }
-    measure::choose(&options.only)?;
+    let natives = choose(&options.only)?;
     setup::bench()?;
     let (program, measurer) = (build("redis-trace", true)?, build("xtask", false)?);
-    let results = natively(&program, &measurer, options)?;
+    let mut results = natively(&program, &measurer, options.quick, &natives)?;
+    if options.only.is_empty() || options.only.iter().any(|name| name == CORE) {
+        results.parts.push(core::measure(options.quick).unwrap_or_else(|error| Part::failed(core::TITLE, &error)));
+    }
+    let in_machines = options.vm.iter().map(|kernel| virtually(kernel, &program, &measurer));
+    let machines = in_machines.collect::<Result<Vec<_>>>()?;
     let kept = if options.quick || !options.only.is_empty() { DRAFT } else { KEPT };
-    fs::write(workspace()?.join(kept), page::page(&results, &[])).with_context(|| format!("cannot write {kept}"))?;
+    fs::write(workspace()?.join(kept), page::page(&results, &machines))
+        .with_context(|| format!("cannot write {kept}"))?;
     println!("{kept} is written");
-    for missed in results.missed() {
+    for missed in [results].iter().chain(&machines).flat_map(Results::missed) {
         println!("missed: {missed}");
     }
     Ok(())
 }
 
+/// The measurements of processes that were asked for; all when none was named.
+fn choose(names: &[String]) -> Result<Vec<String>> {
+    let known: Vec<&str> = measure::names().chain([CORE]).collect();
+    if let Some(strange) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        bail!("no measurement is called {strange}: there are {}", known.join(", "));
+    }
+    let all = measure::names().map(str::to_owned);
+    Ok(all.filter(|name| names.is_empty() || names.contains(name)).collect())
+}
+
 /// Measures on this host.
-fn natively(program: &Path, measurer: &Path, options: &Options) -> Result<Results> {
+fn natively(program: &Path, measurer: &Path, quick: bool, names: &[String]) -> Result<Results> {
     let mut command = Command::new(measurer);
-    command.arg("measure").arg("--program").arg(program).args(options.only.iter().flat_map(|name| ["--only", name]));
-    if options.quick {
+    command.arg("measure").arg("--program").arg(program).args(names);
+    if quick {
         command.arg("--quick");
     }
     let done = command.stderr(Stdio::inherit()).output().context("cannot start what measures")?;
@@ -79,13 +106,19 @@ fn natively(program: &Path, measurer: &Path, options: &Options) -> Result<Result
     serde_json::from_slice(&done.stdout).context("cannot read what was measured")
 }
 
+/// Measures what means something without hardware, in a virtual machine.
+fn virtually(kernel: &str, program: &Path, measurer: &Path) -> Result<Results> {
+    let command = "exec xtask measure --program /usr/bin/redis-trace --quick refused redis accepted probes\n";
+    let outcomes = vm::run_programs(kernel, &[program, measurer], command)?;
+    let said = outcomes.iter().flat_map(|outcome| outcome.output.lines()).find(|line| line.starts_with("{\"place\""));
+    let said = said.with_context(|| format!("the machine with kernel {kernel} measured nothing"))?;
+    serde_json::from_str(said).context("cannot read what was measured in a machine")
+}
+
 /// Builds a package that needs no library of the machine it runs on; what is shipped is optimized as a whole.
-fn build(package: &str, shipped: bool) -> Result<PathBuf> {
+pub(crate) fn build(package: &str, shipped: bool) -> Result<PathBuf> {
     let mut cargo = cargo()?;
-    // With --target the flags reach the program alone: procedural macros cannot be static.
-    cargo
-        .args(["build", "--locked", "--release", "--package", package, "--target", TARGET])
-        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    cargo.args(["build", "--locked", "--release", "--package", package, "--target", TARGET]).env("RUSTFLAGS", STATIC);
     if !shipped {
         cargo.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
     }

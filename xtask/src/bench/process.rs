@@ -1,4 +1,4 @@
-//! What a process costs: its CPU time to the nanosecond, its memory, what it holds in the kernel.
+//! What a process costs: its CPU time to the nanosecond, its memory, what it holds open.
 
 use std::fs;
 use std::time::Duration;
@@ -41,6 +41,13 @@ fn kibibytes(status: &str, name: &str) -> Result<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
     Ok(number.with_context(|| format!("/proc/PID/status has no line {name}"))?.trim().parse()?)
+}
+
+/// How many descriptors a process holds.
+pub(crate) fn descriptors(pid: u32) -> Result<f64> {
+    let directory = format!("/proc/{pid}/fd");
+    let count = fs::read_dir(&directory).with_context(|| format!("cannot read {directory}"))?.count();
+    Ok(f64::from(u32::try_from(count)?))
 }
 
 /// What `/proc/PID/fdinfo` says under a name, one value a descriptor that has it.

@@ -96,14 +96,17 @@ pub(crate) fn pack_base(work: &Path) -> Result<PathBuf> {
     Ok(packed)
 }
 
-/// Packs the program under test and the command that the guest runs.
-pub(crate) fn pack_command(work: &Path, program: &Path, command: &str) -> Result<PathBuf> {
+/// Packs the programs under test and the command that the guest runs.
+pub(crate) fn pack_command(work: &Path, programs: &[&Path], command: &str) -> Result<PathBuf> {
     let root = work.join("command");
     archive::fresh(&root)?;
     fs::create_dir_all(root.join("usr/bin"))?;
     fs::create_dir_all(root.join("t"))?;
-    fs::copy(program, root.join("usr/bin/redis-trace"))
-        .with_context(|| format!("cannot copy {}", program.display()))?;
+    for program in programs {
+        let name = program.file_name().context("a program has a name")?;
+        fs::copy(program, root.join("usr/bin").join(name))
+            .with_context(|| format!("cannot copy {}", program.display()))?;
+    }
     fs::write(root.join("t/command"), command)?;
     let packed = work.join("command.cpio");
     archive::pack(&root, &packed)?;

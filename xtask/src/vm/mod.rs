@@ -63,14 +63,18 @@ pub(crate) fn test() -> Result<()> {
 
 /// Builds what the machines need and boots them.
 fn run_in_machines(options: &Options) -> Result<Vec<Outcome>> {
-    let series = choose(&options.kernel)?;
-    let command = command(options)?;
+    let program = build(&workspace()?.join("target/vm"))?;
+    run_programs(&options.kernel, &[&program], &command(options)?)
+}
+
+/// Boots the kernels of a `--kernel` argument, each with these static programs and a shell command to run.
+pub(crate) fn run_programs(kernel: &str, programs: &[&Path], command: &str) -> Result<Vec<Outcome>> {
+    let series = choose(kernel)?;
     let root = workspace()?;
     let work = root.join("target/vm");
-    let program = build(&work)?;
     let kernels = Cache::open(&root)?.kernels(&series)?;
     let base = guest::pack_base(&work)?;
-    let command = guest::pack_command(&work, &program, &command)?;
+    let command = guest::pack_command(&work, programs, command)?;
     boot_all(kernels, &base, &command, &work)
 }
 
