@@ -15,18 +15,19 @@ use crate::bench::{self, process};
 use crate::run::output;
 use crate::setup;
 
-/// The ports that are dialled, in new namespaces: whatever else is refused on this host is not counted.
-const PORTS: &str = "47000-47003";
+/// The ports that are dialled, in new namespaces: whatever else is refused on this host is not counted. No client has
+/// one of them for its own: it would be connected to itself.
+const PORTS: &str = "27000-27003";
 /// The one that storms dial.
-const STORM: u16 = 47_000;
+const STORM: u16 = 27_000;
 /// The one that nobody ever listened on.
-const NEVER: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 47_001);
+const NEVER: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 27_001);
 /// The one that something listens on at another address.
-const ELSEWHERE: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 47_002);
+const ELSEWHERE: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 27_002);
 /// The one whose listener was killed, a process that plays the load of listeners.
-const KILLED: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 0, 1, 1), 47_003);
+const KILLED: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 0, 1, 1), 27_003);
 /// The number that this load has for that listener.
-const KILLED_NUMBER: &str = "27003";
+const KILLED_NUMBER: &str = "7003";
 /// How soon each of them must be told.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How much memory may grow from the second quarter of the time to the last.
@@ -114,7 +115,7 @@ fn cycle(agent: &mut Agent, random: &mut fastrand::Rng, course: &mut Course) -> 
 
 /// The words of a storm: as fast as it goes or at some rate, of one client or two.
 fn storm(random: &mut fastrand::Rng) -> Vec<&'static str> {
-    let mut words = vec!["refuse", "--port", "47000"];
+    let mut words = vec!["refuse", "--port", "27000"];
     words.extend(
         random
             .choice([["--rate", "100"], ["--rate", "10000"], ["--clients", "1"], ["--clients", "2"]])

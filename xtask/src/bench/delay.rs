@@ -9,9 +9,8 @@ use serde_json::Value;
 use super::agent::{Agent, server_port};
 use super::load::Playing;
 use super::measure::Bench;
-use super::netns::Netns;
+use super::netns::{Netns, closed_port};
 use super::page::{Figure, Part, Table, Target, number};
-use super::refused::closed_port;
 use super::spread::Spread;
 
 /// The title on the page.
@@ -32,7 +31,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
     let netns = Netns::new()?;
     let mut agent = Agent::start(&bench.program, &[])?;
     let quiet = delays(&mut agent, &netns, bench.pick(300, 50))?;
-    let closed = closed_port()?.to_string();
+    let closed = closed_port().to_string();
     let storm = Playing::start(&netns, &["refuse", "--port", &closed])?;
     // The storm has come to the agent, and is not news any more.
     agent.hear(PATIENCE, |line| line["count"].as_u64() >= Some(1000))?;
@@ -61,7 +60,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
 pub(super) fn delays(agent: &mut Agent, netns: &Netns, count: usize) -> Result<Spread> {
     let mut delays = Vec::new();
     for _ in 0..count {
-        let port = closed_port()?;
+        let port = closed_port();
         let start = netns.inside(|| refused(port))?;
         delays.push(delay(agent, start, |line| server_port(line) == Some(port.into()))?);
     }

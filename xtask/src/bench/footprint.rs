@@ -7,10 +7,9 @@ use anyhow::Result;
 use super::agent::Agent;
 use super::load::{play, said};
 use super::measure::Bench;
-use super::netns::Netns;
+use super::netns::{Netns, closed_port};
 use super::page::{Figure, Part, Table, Target, number};
 use super::process;
-use super::refused::closed_port;
 
 /// The title on the page.
 pub(super) const TITLE: &str = "CPU and memory of the agent";
@@ -77,7 +76,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
 
 /// What a new agent uses while something goes on that says its rate.
 fn footprint(bench: &Bench, goes_on: impl FnOnce(&Netns, &str) -> Result<f64>) -> Result<Footprint> {
-    let (netns, port) = (Netns::new()?, closed_port()?.to_string());
+    let (netns, port) = (Netns::new()?, closed_port().to_string());
     let agent = Agent::start(&bench.program, &[])?;
     let (_, starting) = process::memory(agent.pid())?;
     process::forget_peak(agent.pid())?;

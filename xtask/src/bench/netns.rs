@@ -2,13 +2,20 @@
 
 use std::fs::File;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 use nix::sched::{CloneFlags, setns};
 
 use crate::run::output;
 
+/// The first port that nothing here listens on, and how many there are. A client's own port is never one of them: it
+/// would be connected to itself.
+const CLOSED: u16 = 10_000;
+/// See above.
+const PORTS: u16 = 10_000;
+/// How many of them were taken.
+static TAKEN: AtomicU16 = AtomicU16::new(0);
 /// How many were made, for their names.
 static MADE: AtomicU32 = AtomicU32::new(0);
 
@@ -42,6 +49,11 @@ impl Netns {
         };
         std::thread::scope(|scope| scope.spawn(inside).join().unwrap_or_else(|_| bail!("a thread in {path} panicked")))
     }
+}
+
+/// A port that nothing listens on in any of them, and that was not dialled before.
+pub(crate) fn closed_port() -> u16 {
+    CLOSED + TAKEN.fetch_add(1, Ordering::Relaxed) % PORTS
 }
 
 impl Drop for Netns {

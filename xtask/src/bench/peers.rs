@@ -7,11 +7,10 @@ use anyhow::{Context as _, Result};
 use super::agent::Agent;
 use super::load::{play, said};
 use super::measure::Bench;
-use super::netns::Netns;
+use super::netns::{Netns, closed_port};
 use super::page::{Part, Table, number};
 use super::peer::{Outcome, Peer};
 use super::redis::Server;
-use super::refused::closed_port;
 use super::spread::{Spread, order};
 
 /// The title on the page.
@@ -96,7 +95,7 @@ fn storms(bench: &Bench) -> Result<Table> {
     for round in 0..bench.pick(7, 2) {
         for watcher in order(round, all.len()) {
             match watcher {
-                0 => storm(bench, &Netns::new()?, closed_port()?, &mut all[0])?,
+                0 => storm(bench, &Netns::new()?, closed_port(), &mut all[0])?,
                 1 => by_agent(bench, &mut all[1])?,
                 peer => by_peer(bench, able[peer - 2], &mut all[peer])?,
             }
@@ -123,7 +122,7 @@ fn storm(bench: &Bench, netns: &Netns, port: u16, runs: &mut Runs) -> Result<()>
 
 /// One that the agent watches.
 fn by_agent(bench: &Bench, runs: &mut Runs) -> Result<()> {
-    let (netns, closed) = (Netns::new()?, closed_port()?);
+    let (netns, closed) = (Netns::new()?, closed_port());
     let agent = Agent::start(&bench.program, &["--port", &closed.to_string()])?;
     storm(bench, &netns, closed, runs)?;
     let told = agent.stop()?;
@@ -136,7 +135,7 @@ fn by_agent(bench: &Bench, runs: &mut Runs) -> Result<()> {
 fn by_peer(bench: &Bench, peer: &'static Peer, runs: &mut Runs) -> Result<()> {
     let netns = Netns::new()?;
     let watching = peer.watch(&netns, &[])?;
-    storm(bench, &netns, closed_port()?, runs)?;
+    storm(bench, &netns, closed_port(), runs)?;
     std::thread::sleep(CATCH_UP);
     let Outcome { printed, words } = watching.stop()?;
     runs.told += printed;

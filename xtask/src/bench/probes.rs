@@ -10,10 +10,9 @@ use serde_json::Value;
 use super::agent::Agent;
 use super::load::{play, said};
 use super::measure::Bench;
-use super::netns::Netns;
+use super::netns::{Netns, closed_port};
 use super::page::{Part, Table, number};
 use super::process;
-use super::refused::closed_port;
 use crate::run::output;
 
 /// The title on the page.
@@ -41,7 +40,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
          is put back afterwards. The kernel's two looks at its clock are part of each run.",
     );
     let _statistics = Statistics::enable()?;
-    let (netns, closed) = (Netns::new()?, closed_port()?.to_string());
+    let (netns, closed) = (Netns::new()?, closed_port().to_string());
     let agent = Agent::start(&bench.program, &["--port", &closed])?;
     let before = probes(agent.pid())?;
     let done = play(&netns, &["refuse", "--port", &closed, "--seconds", bench.pick("10", "2")])?;

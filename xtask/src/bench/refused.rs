@@ -1,13 +1,11 @@
 //! Refused connections a second, with and without the agent, and whether every one of them was counted.
 
-use std::net::{Ipv4Addr, TcpListener};
-
 use anyhow::{Context as _, Result};
 
 use super::agent::Agent;
 use super::load::{play, said};
 use super::measure::Bench;
-use super::netns::Netns;
+use super::netns::{Netns, closed_port};
 use super::page::{Figure, Part, Table, Target, number};
 use super::spread::{Spread, order};
 
@@ -83,7 +81,7 @@ fn rounds_of(bench: &Bench, clients: usize, rounds: usize) -> Result<(Vec<Storm>
     for round in 0..rounds {
         for variant in order(round, 2) {
             if variant == 0 {
-                without.push(storm(&Netns::new()?, closed_port()?, clients, seconds)?);
+                without.push(storm(&Netns::new()?, closed_port(), clients, seconds)?);
             } else {
                 with.push(watch(bench, clients, seconds)?);
             }
@@ -94,7 +92,7 @@ fn rounds_of(bench: &Bench, clients: usize, rounds: usize) -> Result<(Vec<Storm>
 
 /// A storm that an agent watches.
 fn watch(bench: &Bench, clients: usize, seconds: u64) -> Result<Watched> {
-    let (netns, port) = (Netns::new()?, closed_port()?);
+    let (netns, port) = (Netns::new()?, closed_port());
     let agent = Agent::start(&bench.program, &["--port", &port.to_string()])?;
     let storm = storm(&netns, port, clients, seconds)?;
     let told = agent.stop()?;
@@ -126,10 +124,4 @@ fn row(name: &str, watched: &Watched) -> [String; 6] {
     let Watched { storm, told, seen, lost, adds_up } = watched;
     let adds_up = if *adds_up { "yes" } else { "**no**" };
     [name.to_owned(), storm.made.to_string(), told.to_string(), seen.to_string(), lost.to_string(), adds_up.to_owned()]
-}
-
-/// A port that was free a moment ago on this host, and in a new namespace is free anyway.
-pub(super) fn closed_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot find a free port")?;
-    Ok(listener.local_addr()?.port())
 }
