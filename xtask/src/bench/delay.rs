@@ -30,13 +30,13 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
     );
     let netns = Netns::new()?;
     let mut agent = Agent::start(&bench.program, &[])?;
-    let quiet = delays(&mut agent, &netns, bench.pick(300, 50))?;
+    let quiet = delays(&mut agent, &netns, bench.pick([300, 50, 50]))?;
     let closed = closed_port().to_string();
     let storm = Playing::start(&netns, &["refuse", "--port", &closed])?;
     // The storm has come to the agent, and is not news any more.
     agent.hear(PATIENCE, |line| line["count"].as_u64() >= Some(1000))?;
-    let stormy = delays(&mut agent, &netns, bench.pick(200, 20))?;
-    let tries = bench.pick(50, 10);
+    let stormy = delays(&mut agent, &netns, bench.pick([200, 20, 20]))?;
+    let tries = bench.pick([50, 10, 10]);
     let second = second_causes(&mut agent, &netns, tries)?;
     storm.end()?;
     agent.stop()?;

@@ -38,12 +38,12 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
          the end, VmHWM since then and before; `memlock` of its maps and programs. The storm has a client on every CPU.",
     );
     let cpus = std::thread::available_parallelism()?.get().to_string();
-    let seconds = bench.pick(60, 10);
+    let seconds = bench.pick([60, 10, 10]);
     let idle = footprint(bench, |_, _| {
         std::thread::sleep(Duration::from_secs(seconds));
         Ok(0.0)
     })?;
-    let seconds = bench.pick("30", "5");
+    let seconds = bench.pick(["30", "5", "5"]);
     let steady =
         footprint(bench, |netns, port| rate(netns, &["--port", port, "--seconds", seconds, "--rate", "10000"]))?;
     let storm =

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::page::{Part, Place, Results};
@@ -17,9 +17,9 @@ pub(crate) struct Measure {
     /// The redis-trace that is measured
     #[arg(long)]
     program: PathBuf,
-    /// Fewer and shorter runs
-    #[arg(long)]
-    quick: bool,
+    /// How many runs, and how long
+    #[arg(long, default_value = "whole")]
+    extent: Extent,
     /// What to measure
     names: Vec<String>,
 }
@@ -40,18 +40,33 @@ const MEASUREMENTS: &[Measurement] = &[
     ("peers", peers::TITLE, peers::measure),
 ];
 
+/// How many runs there are, and how long each is.
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum Extent {
+    /// As the page needs it.
+    Whole,
+    /// For a first look.
+    Quick,
+    /// Where instructions are counted, which is slow, and hardly two runs differ.
+    Emulated,
+}
+
 /// What every measurement works with.
 pub(super) struct Bench {
     /// The program that is measured.
     pub(super) program: PathBuf,
-    /// Whether fewer and shorter runs do.
-    quick: bool,
+    /// How much is measured.
+    extent: Extent,
 }
 
 impl Bench {
-    /// A number for a whole run, or the one for a quick run.
-    pub(super) fn pick<T>(&self, whole: T, quick: T) -> T {
-        if self.quick { quick } else { whole }
+    /// A number for each extent.
+    pub(super) fn pick<T: Copy>(&self, [whole, quick, emulated]: [T; 3]) -> T {
+        match self.extent {
+            Extent::Whole => whole,
+            Extent::Quick => quick,
+            Extent::Emulated => emulated,
+        }
     }
 }
 
@@ -62,7 +77,7 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 
 /// Measures; the results go to standard output as JSON, what is going on to standard error.
 pub(crate) fn measure(options: &Measure) -> Result<()> {
-    let bench = Bench { program: options.program.clone(), quick: options.quick };
+    let bench = Bench { program: options.program.clone(), extent: options.extent };
     let wanted = MEASUREMENTS.iter().filter(|(name, ..)| options.names.iter().any(|wanted| wanted == name));
     let parts = wanted.map(|one| make(one, &bench)).collect();
     let results = Results { place: place(&bench.program)?, parts };

@@ -95,10 +95,12 @@ fn choose(names: &[String]) -> Result<Vec<String>> {
 /// Measures on this host.
 fn natively(program: &Path, measurer: &Path, quick: bool, names: &[String]) -> Result<Results> {
     let mut command = Command::new(measurer);
-    command.arg("measure").arg("--program").arg(program).args(names);
-    if quick {
-        command.arg("--quick");
-    }
+    command
+        .arg("measure")
+        .arg("--program")
+        .arg(program)
+        .args(["--extent", if quick { "quick" } else { "whole" }])
+        .args(names);
     let done = command.stderr(Stdio::inherit()).output().context("cannot start what measures")?;
     if !done.status.success() {
         bail!("the measurements failed: {}", done.status);
@@ -108,8 +110,8 @@ fn natively(program: &Path, measurer: &Path, quick: bool, names: &[String]) -> R
 
 /// Measures what means something without hardware, in a virtual machine.
 fn virtually(kernel: &str, program: &Path, measurer: &Path) -> Result<Results> {
-    let command = "exec xtask measure --program /usr/bin/redis-trace --quick refused redis accepted probes\n";
-    let outcomes = vm::run_programs(kernel, &[program, measurer], command)?;
+    let command = "exec xtask measure --program /usr/bin/redis-trace --extent emulated refused redis accepted probes\n";
+    let outcomes = vm::count_instructions(kernel, &[program, measurer], command)?;
     let said = outcomes.iter().flat_map(|outcome| outcome.output.lines()).find(|line| line.starts_with("{\"place\""));
     let said = said.with_context(|| format!("the machine with kernel {kernel} measured nothing"))?;
     serde_json::from_str(said).context("cannot read what was measured in a machine")

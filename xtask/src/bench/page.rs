@@ -167,7 +167,8 @@ const HEAD: &str = "# What watching costs\n\n\
     alike. A spread is the smallest run, the quartiles in brackets, the largest, and how many there were.\n\n";
 
 /// What stands above the figures of a virtual machine.
-const EMULATED: &str = "Emulated, without help of the hardware: only ratios mean anything here.\n\n";
+const EMULATED: &str = "Emulated on one CPU, with a clock that ticks once an instruction: a nanosecond here is one instruction of kernel or\n\
+    program, whatever else the host does. Only ratios mean anything.\n\n";
 
 impl Results {
     /// The figures against what was promised.

@@ -43,7 +43,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
     let (netns, closed) = (Netns::new()?, closed_port().to_string());
     let agent = Agent::start(&bench.program, &["--port", &closed])?;
     let before = probes(agent.pid())?;
-    let done = play(&netns, &["refuse", "--port", &closed, "--seconds", bench.pick("10", "2")])?;
+    let done = play(&netns, &["refuse", "--port", &closed, "--seconds", bench.pick(["10", "2", "1"])])?;
     let after = probes(agent.pid())?;
     agent.stop()?;
     let refused = said(&done, "refused")?;

@@ -42,15 +42,16 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
          has a server of its own, and every variant meets it.",
     );
     let mut costs = Costs::default();
-    for round in 0..bench.pick(21, 5) {
+    for round in 0..bench.pick([21, 5, 3]) {
         let server = Server::start()?;
         // The first requests fill the server's caches, and set the key.
-        server.cost(&["--request", "set"], bench.pick("20000", "2000"))?;
+        server.cost(&["--request", "set"], bench.pick(["20000", "2000", "1000"]))?;
         for variant in order(round, VARIANTS.len()) {
             let agent = VARIANTS[variant].1.map(|flags| Agent::start(&bench.program, flags)).transpose()?;
             for (kind, (_, request)) in KINDS.iter().enumerate() {
                 let stays = !request.contains(&"--reconnect");
-                let requests = if stays { bench.pick("100000", "10000") } else { bench.pick("8000", "1000") };
+                let requests =
+                    if stays { bench.pick(["100000", "50000", "5000"]) } else { bench.pick(["8000", "4000", "500"]) };
                 costs[kind][variant].push(server.cost(request, requests)?);
             }
             agent.map(Agent::stop).transpose()?;

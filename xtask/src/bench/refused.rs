@@ -41,7 +41,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
     let mut counts =
         Table::new(["storm", "made", "told", "seen", "of these lost", "seen = delivered + aggregated + lost"]);
     let cpus = std::thread::available_parallelism()?.get();
-    let rounds = bench.pick(11, 5);
+    let rounds = bench.pick([11, 5, 3]);
     for clients in if cpus > 1 { vec![1, cpus] } else { vec![1] } {
         let (without, with) = rounds_of(bench, clients, rounds)?;
         let rate = |storm: &Storm| storm.rate;
@@ -62,7 +62,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
         }
         counts.row(row(&format!("{clients} clients, all runs"), &sum(with)));
     }
-    let seconds = bench.pick(60, 10);
+    let seconds = bench.pick([60, 10, 2]);
     let long = watch(bench, cpus, seconds)?;
     counts.row(row(&format!("{cpus} clients, {seconds} s"), &long));
     let missing = long.storm.made.abs_diff(long.seen);
@@ -76,7 +76,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
 
 /// Rounds with and without the agent, in alternating order.
 fn rounds_of(bench: &Bench, clients: usize, rounds: usize) -> Result<(Vec<Storm>, Vec<Watched>)> {
-    let seconds = bench.pick(3, 1);
+    let seconds = bench.pick([3, 1, 1]);
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         for variant in order(round, 2) {

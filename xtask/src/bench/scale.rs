@@ -112,7 +112,7 @@ fn needs(bench: &Bench, netns: &Netns, flags: &[&str], happens: impl FnOnce() ->
     let mut agent = Agent::start(&bench.program, flags)?;
     starts.push(agent.to_attached);
     happens()?;
-    let verdict = delays(&mut agent, netns, bench.pick(20, 5))?;
+    let verdict = delays(&mut agent, netns, bench.pick([20, 5, 5]))?;
     let (_, memory) = process::memory(agent.pid())?;
     agent.stop()?;
     Ok(Needs { start: Spread::of(starts.iter().map(Duration::as_secs_f64)), verdict, memory })

@@ -14,8 +14,38 @@ use super::kernel::Kernel;
 const TO_INIT: Duration = Duration::from_secs(90);
 /// How long the command may take.
 const TO_END: Duration = Duration::from_mins(10);
+/// How much longer anything may take where instructions are counted.
+const COUNTING: u32 = 4;
 /// How often a kernel that never reaches its first process is booted: emulation resets some boots of Debian's 6.12.
 const BOOTS: u32 = 3;
+
+/// What time is in a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// The host's.
+    Host,
+    /// A nanosecond an instruction: two runs differ hardly, whatever else the host does.
+    Instructions,
+}
+
+impl Clock {
+    /// How QEMU is told.
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Host => &["-accel", "tcg,thread=multi,tb-size=256"],
+            // Nobody waits in real time while the guest sleeps.
+            Self::Instructions => &["-accel", "tcg,thread=single,tb-size=256", "-icount", "shift=0,sleep=off"],
+        }
+    }
+
+    /// How long something may take that may take so long by the host's clock.
+    fn patience(self, patience: Duration) -> Duration {
+        match self {
+            Self::Host => patience,
+            Self::Instructions => patience * COUNTING,
+        }
+    }
+}
 
 /// How the command in one kernel ended.
 pub(crate) struct Outcome {
@@ -34,13 +64,13 @@ pub(crate) struct Outcome {
 }
 
 /// Boots the kernel with the archives and waits for the end of the command.
-pub(crate) fn boot(kernel: &Kernel, base: &Path, command: &Path, work: &Path) -> Result<Outcome> {
+pub(crate) fn boot(kernel: &Kernel, base: &Path, command: &Path, work: &Path, clock: Clock) -> Result<Outcome> {
     let start = Instant::now();
     let initrd = work.join(format!("{}.initrd", kernel.name));
     archive::concatenate(&[base, &kernel.modules, command], &initrd)?;
     let mut false_starts = 0;
     loop {
-        let machine = Machine::start(kernel, &initrd, work)?;
+        let machine = Machine::start(kernel, &initrd, work, clock)?;
         let (status, output, console) = machine.wait()?;
         // A boot that never got to its first process tested nothing and may be tried again; a command that ran, never.
         if !output.contains("VMTEST-INIT ") && false_starts + 1 < BOOTS {
@@ -79,6 +109,8 @@ struct Machine {
     qemu: Child,
     /// When it started.
     start: Instant,
+    /// What time is in it.
+    clock: Clock,
     /// What the guest's command prints.
     output: PathBuf,
     /// What the kernel logs.
@@ -87,13 +119,14 @@ struct Machine {
 
 impl Machine {
     /// Starts QEMU with emulation: hardware help is not there on every host, and on some only seems to be.
-    fn start(kernel: &Kernel, initrd: &Path, work: &Path) -> Result<Self> {
+    fn start(kernel: &Kernel, initrd: &Path, work: &Path, clock: Clock) -> Result<Self> {
         let output = work.join(format!("{}.out", kernel.name));
         let console = work.join(format!("{}.console", kernel.name));
         File::create(&output)?;
         let qemu = Command::new("qemu-system-x86_64")
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
-            .args(["-accel", "tcg,thread=multi,tb-size=256", "-machine", "pc", "-cpu", "max", "-m", "512", "-smp", "1"])
+            .args(clock.arguments())
+            .args(["-machine", "pc", "-cpu", "max", "-m", "512", "-smp", "1"])
             .arg("-kernel")
             .arg(&kernel.image)
             .arg("-initrd")
@@ -108,7 +141,7 @@ impl Machine {
             .stdin(Stdio::null())
             .spawn()
             .context("cannot start qemu-system-x86_64: run `cargo xtask setup`")?;
-        Ok(Self { qemu, start: Instant::now(), output, console })
+        Ok(Self { qemu, start: Instant::now(), clock, output, console })
     }
 
     /// Waits for the end, or for the time to be up: QEMU's status, the command's output, the kernel's log.
@@ -118,7 +151,7 @@ impl Machine {
                 break Some(status);
             }
             let limit = if fs::metadata(&self.output)?.len() == 0 { TO_INIT } else { TO_END };
-            if self.start.elapsed() > limit {
+            if self.start.elapsed() > self.clock.patience(limit) {
                 self.qemu.kill()?;
                 self.qemu.wait()?;
                 break None;

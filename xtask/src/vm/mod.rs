@@ -15,7 +15,7 @@ use clap::Args;
 
 use crate::run::{cargo, run, workspace};
 use crate::setup;
-use boot::Outcome;
+use boot::{Clock, Outcome};
 use kernel::{Cache, Kernel, SERIES, Series};
 use table::Table;
 
@@ -64,18 +64,24 @@ pub(crate) fn test() -> Result<()> {
 /// Builds what the machines need and boots them.
 fn run_in_machines(options: &Options) -> Result<Vec<Outcome>> {
     let program = build(&workspace()?.join("target/vm"))?;
-    run_programs(&options.kernel, &[&program], &command(options)?)
+    run_programs(&options.kernel, &[&program], &command(options)?, Clock::Host)
 }
 
-/// Boots the kernels of a `--kernel` argument, each with these static programs and a shell command to run.
-pub(crate) fn run_programs(kernel: &str, programs: &[&Path], command: &str) -> Result<Vec<Outcome>> {
+/// Boots the kernels of a `--kernel` argument with a clock that counts instructions, each with these static programs and a
+/// shell command to run.
+pub(crate) fn count_instructions(kernel: &str, programs: &[&Path], command: &str) -> Result<Vec<Outcome>> {
+    run_programs(kernel, programs, command, Clock::Instructions)
+}
+
+/// Boots the kernels of a `--kernel` argument.
+fn run_programs(kernel: &str, programs: &[&Path], command: &str, clock: Clock) -> Result<Vec<Outcome>> {
     let series = choose(kernel)?;
     let root = workspace()?;
     let work = root.join("target/vm");
     let kernels = Cache::open(&root)?.kernels(&series)?;
     let base = guest::pack_base(&work)?;
     let command = guest::pack_command(&work, programs, command)?;
-    boot_all(kernels, &base, &command, &work)
+    boot_all(kernels, &base, &command, &work, clock)
 }
 
 /// The table of what the demo showed, printed if it ran.
@@ -126,13 +132,13 @@ fn build(work: &Path) -> Result<PathBuf> {
 }
 
 /// Boots the kernels, some at once, and prints what each said as soon as it is done.
-fn boot_all(kernels: Vec<Kernel>, base: &Path, command: &Path, work: &Path) -> Result<Vec<Outcome>> {
+fn boot_all(kernels: Vec<Kernel>, base: &Path, command: &Path, work: &Path, clock: Clock) -> Result<Vec<Outcome>> {
     let waiting = Mutex::new(kernels.into_iter().enumerate());
     let done = Mutex::new(Vec::new());
     let next = || waiting.lock().ok().and_then(|mut kernels| kernels.next());
     let boot_in_turn = || -> Result<()> {
         while let Some((place, kernel)) = next() {
-            let outcome = boot::boot(&kernel, base, command, work)
+            let outcome = boot::boot(&kernel, base, command, work, clock)
                 .with_context(|| format!("kernel {} did not run", kernel.name))?;
             println!("---- kernel {}: {}\n{}", outcome.series, outcome.release, outcome.output);
             if let Ok(mut done) = done.lock() {
