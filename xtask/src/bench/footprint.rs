@@ -48,21 +48,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
         footprint(bench, |netns, port| rate(netns, &["--port", port, "--seconds", seconds, "--rate", "10000"]))?;
     let storm =
         footprint(bench, |netns, port| rate(netns, &["--port", port, "--seconds", seconds, "--clients", &cpus]))?;
-    let mut table = Table::new([
-        "load",
-        "refusals a second",
-        "CPU, %",
-        "RSS, MiB",
-        "peak, MiB",
-        "peak of the start, MiB",
-        "kernel, MiB",
-    ]);
-    for (name, used) in [("idle", &idle), ("10,000 a second", &steady), ("full storm", &storm)] {
-        let numbers = [used.rate.round(), used.cpu, used.resident, used.peak, used.starting, used.kernel].map(number);
-        let [rate, cpu, resident, peak, starting, kernel] = numbers;
-        table.row([name.to_owned(), rate, cpu, resident, peak, starting, kernel]);
-    }
-    part.tables.push(table);
+    part.tables.push(table([("idle", &idle), ("10,000 a second", &steady), ("full storm", &storm)]));
     let figure =
         |what: &str, most: f64, value: f64, unit: &str| Figure::new(what, Target::AtMost(most), value).unit(unit);
     part.figures = vec![
@@ -72,6 +58,25 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
         figure("CPU of the agent, 10,000 refusals a second", 5.0, steady.cpu, "% of a CPU"),
     ];
     Ok(part)
+}
+
+/// Everything that was used.
+fn table(all: [(&str, &Footprint); 3]) -> Table {
+    let mut table = Table::new([
+        "load",
+        "refusals a second",
+        "CPU, %",
+        "RSS, MiB",
+        "peak, MiB",
+        "peak of the start, MiB",
+        "kernel, MiB",
+    ]);
+    for (name, used) in all {
+        let numbers = [used.rate.round(), used.cpu, used.resident, used.peak, used.starting, used.kernel].map(number);
+        let [rate, cpu, resident, peak, starting, kernel] = numbers;
+        table.row([name.to_owned(), rate, cpu, resident, peak, starting, kernel]);
+    }
+    table
 }
 
 /// What a new agent uses while something goes on that says its rate.

@@ -18,9 +18,14 @@ pub(super) const TITLE: &str = "Redis requests";
 
 /// The port of the server, in a namespace of its own.
 const PORT: &str = "6379";
-/// The ways to watch that are compared: not at all, as it comes, without system call hooks.
-const VARIANTS: [(&str, Option<&[&str]>); 3] =
-    [("none", None), ("watch", Some(&[])), ("watch --no-syscall-hooks", Some(&["--no-syscall-hooks"]))];
+/// The ways to watch that are compared: not at all, as it comes, without system call hooks, and not at all once more,
+/// which shows how far two runs of the same lie apart.
+const VARIANTS: [(&str, Option<&[&str]>); 4] = [
+    ("none", None),
+    ("watch", Some(&[])),
+    ("watch --no-syscall-hooks", Some(&["--no-syscall-hooks"])),
+    ("none, again", None),
+];
 /// What is asked: how the page calls it, and how the load does.
 const KINDS: [(&str, &[&str]); 4] = [
     ("GET", &["--request", "get"]),
@@ -39,7 +44,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
         "A real redis-server and its client share one CPU. The server's CPU clock, kernel included, divided by the \
          number of requests: throughput is too noisy to show one percent. Over 20 connections that stay all ask, then \
          all hear, which is near the worst case; `a connection each` is what `redis-benchmark -k 0` does. Each round \
-         has a server of its own, and every variant meets it.",
+         has a server of its own, and every variant meets it; `none, again` shows how far two runs of the same lie \
+         apart.",
     );
     let mut costs = Costs::default();
     for round in 0..bench.pick([21, 5, 3]) {

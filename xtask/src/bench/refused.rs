@@ -29,6 +29,13 @@ struct Watched {
     adds_up: bool,
 }
 
+/// Storms with and without an agent, round by round.
+#[derive(Default)]
+struct Pairs {
+    without: Vec<Storm>,
+    with: Vec<Watched>,
+}
+
 /// Measures one client and as many as there are CPUs, then one long storm.
 pub(super) fn measure(bench: &Bench) -> Result<Part> {
     let mut part = Part::new(
@@ -37,57 +44,74 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
          namespace of its own. `made` is what the clients counted, `told` the sum of the counts on the agent's lines, \
          `seen` and `lost` what its summary says, all for that port.",
     );
-    let mut rates = Table::new(["clients", "runs", "without, 1/s", "with, 1/s", "ratio", "spread of the ratio"]);
+    let mut rates = Table::new(["clients", "without, 1/s", "with, 1/s", "ratio", "spread of the ratio"]);
     let mut counts =
         Table::new(["storm", "made", "told", "seen", "of these lost", "seen = delivered + aggregated + lost"]);
     let cpus = std::thread::available_parallelism()?.get();
-    let rounds = bench.pick([11, 5, 3]);
     for clients in if cpus > 1 { vec![1, cpus] } else { vec![1] } {
-        let (without, with) = rounds_of(bench, clients, rounds)?;
-        let rate = |storm: &Storm| storm.rate;
-        let (off, on): (Vec<f64>, Vec<f64>) =
-            (without.iter().map(rate).collect(), with.iter().map(|watched| watched.storm.rate).collect());
-        let ratio = Spread::ratios(&on, &off);
-        rates.row([
-            clients.to_string(),
-            rounds.to_string(),
-            number(Spread::of(off).median().round()),
-            number(Spread::of(on).median().round()),
-            format!("{:.3}", ratio.median()),
-            ratio.text(3),
-        ]);
+        let pairs = pairs(bench, clients)?;
         if clients == 1 {
-            let what = "refused connects a second, with / without";
+            let (what, ratio) = ("refused connects a second, with / without", pairs.ratio());
             part.figures.push(Figure::new(what, Target::AtLeast(0.9), ratio.median()).spread(ratio.text(3)));
         }
-        counts.row(row(&format!("{clients} clients, all runs"), &sum(with)));
+        rates.row(pairs.row(clients));
+        counts.row(row(&format!("{clients} clients, all runs"), &sum(pairs.with)));
     }
     let seconds = bench.pick([60, 10, 2]);
     let long = watch(bench, cpus, seconds)?;
     counts.row(row(&format!("{cpus} clients, {seconds} s"), &long));
-    let missing = long.storm.made.abs_diff(long.seen);
-    let what = format!("refusals missing from or added to the count, full storm of {seconds} s");
-    #[expect(clippy::cast_precision_loss, reason = "exact to 2^53")]
-    part.figures
-        .push(Figure::new(&what, Target::AtMost(0.0), missing as f64).spread(format!("of {}", long.storm.made)));
+    part.figures.extend(figures(&long, seconds));
     part.tables = vec![rates, counts];
     Ok(part)
 }
 
+/// What was promised of a long storm.
+fn figures(long: &Watched, seconds: u64) -> [Figure; 2] {
+    let made = long.storm.made;
+    let counts = [("missing from or added to the count", made.abs_diff(long.seen)), ("lost", long.lost)];
+    counts.map(|(what, count)| {
+        let what = format!("refusals {what} in a full storm of {seconds} s");
+        #[expect(clippy::cast_precision_loss, reason = "exact to 2^53")]
+        Figure::new(&what, Target::AtMost(0.0), count as f64).spread(format!("of {made}"))
+    })
+}
+
 /// Rounds with and without the agent, in alternating order.
-fn rounds_of(bench: &Bench, clients: usize, rounds: usize) -> Result<(Vec<Storm>, Vec<Watched>)> {
+fn pairs(bench: &Bench, clients: usize) -> Result<Pairs> {
     let seconds = bench.pick([3, 1, 1]);
-    let (mut without, mut with) = (Vec::new(), Vec::new());
-    for round in 0..rounds {
+    let mut pairs = Pairs::default();
+    for round in 0..bench.pick([11, 5, 3]) {
         for variant in order(round, 2) {
             if variant == 0 {
-                without.push(storm(&Netns::new()?, closed_port(), clients, seconds)?);
+                pairs.without.push(storm(&Netns::new()?, closed_port(), clients, seconds)?);
             } else {
-                with.push(watch(bench, clients, seconds)?);
+                pairs.with.push(watch(bench, clients, seconds)?);
             }
         }
     }
-    Ok((without, with))
+    Ok(pairs)
+}
+
+impl Pairs {
+    /// Refusals a second without the agent, and with it.
+    fn rates(&self) -> [Vec<f64>; 2] {
+        let without = self.without.iter().map(|storm| storm.rate);
+        let with = self.with.iter().map(|watched| watched.storm.rate);
+        [without.collect(), with.collect()]
+    }
+
+    /// What of the rate is left with it.
+    fn ratio(&self) -> Spread {
+        let [without, with] = self.rates();
+        Spread::ratios(&with, &without)
+    }
+
+    /// A row of the rates.
+    fn row(&self, clients: usize) -> [String; 5] {
+        let [without, with] = self.rates().map(|rates| number(Spread::of(rates).median().round()));
+        let ratio = self.ratio();
+        [clients.to_string(), without, with, format!("{:.3}", ratio.median()), ratio.text(3)]
+    }
 }
 
 /// A storm that an agent watches.
