@@ -1,6 +1,7 @@
 //! The host as it is at one moment, so that what was there before us is known.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::unix_sockets::{self, UnixSocket};
 use super::{Dump, Host, inodes, name, netns, process, sockets, told, unix};
@@ -42,7 +43,7 @@ impl Host {
 }
 
 /// What a look into a namespace is worth telling.
-fn facts(look: Look, owners: &HashMap<u64, Process>) -> [What; 2] {
+fn facts(look: Look, owners: &HashMap<u64, Arc<Process>>) -> [What; 2] {
     let Look { netns, mut tcp, unix } = look;
     for socket in tcp.iter_mut().flat_map(|(sockets, _)| sockets) {
         socket.owner = owners.get(&socket.socket.inode).cloned();

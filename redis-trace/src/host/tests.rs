@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::sync::Arc;
 
 use super::netns::tests::Stranger;
 use super::*;
@@ -181,7 +182,7 @@ fn only_servers_unix_sockets_are_listed() {
         .into_iter()
         .find(|socket| matches!(&socket.name, UnixPath::File(name) if name.as_str() == path.to_str().expect("a path")));
     let socket = socket.expect("it listens");
-    let owner = Process { comm: Text::from("redis-server"), ..Process::default() };
+    let owner = Arc::new(Process { comm: Text::from("redis-server"), ..Process::default() });
     let listed = unix::of_servers(vec![socket.clone()], &HashMap::from([(socket.inode, owner)]));
     assert_eq!(listed.len(), 1);
 }

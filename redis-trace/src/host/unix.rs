@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::eyes::{Eyes, Seen};
 use super::unix_sockets::{self, FileId, UnixSocket};
@@ -97,9 +98,9 @@ fn root_shared_by_all(netns: Netns) -> Option<String> {
 }
 
 /// Those stream sockets that a Redis-like server listens on.
-pub(super) fn of_servers(sockets: Vec<UnixSocket>, owners: &HashMap<u64, Process>) -> Vec<UnixListener> {
+pub(super) fn of_servers(sockets: Vec<UnixSocket>, owners: &HashMap<u64, Arc<Process>>) -> Vec<UnixListener> {
     let streams = sockets.into_iter().filter(|socket| socket.stream);
     let owned = streams.filter_map(|socket| Some((socket.name, owners.get(&socket.inode)?)));
     let served = owned.filter(|(_, owner)| kin::is_server(owner.comm.as_str(), owner.exe.as_ref().map(Text::as_str)));
-    served.map(|(path, owner)| UnixListener { path, owner: owner.clone() }).collect()
+    served.map(|(path, owner)| UnixListener { path, owner: Process::clone(owner) }).collect()
 }

@@ -4,7 +4,7 @@ mod answers;
 mod hooks;
 mod namespaces;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use redis_trace_common::record::{Number, Record};
@@ -117,7 +117,7 @@ impl Live {
 
     /// Has the ends of processes that already listen told.
     fn note(&mut self, fact: &Fact) {
-        let owners: Vec<u32> = match &fact.what {
+        let owners: BTreeSet<u32> = match &fact.what {
             What::Sockets { sockets, port: None, .. } => {
                 let listening = sockets.iter().filter(|bound| bound.listening);
                 self.namespaces_found += 1;

@@ -188,7 +188,7 @@ fn bound_not_listening(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
     let is_idle = |bound: &&BoundSocket| !bound.listening && accepts(&bound.socket, &dial.flow);
     let shown = known.sockets_at(netns, server.port, dial.time).unwrap_or_default();
     if let Some(bound) = shown.iter().find(is_idle) {
-        let (socket, owner) = (bound.socket.clone(), bound.owner.clone());
+        let (socket, owner) = (bound.socket.clone(), bound.owner.as_deref().cloned());
         return Some(Verdict::certain(Cause::BoundNotListening { socket, owner }).into());
     }
     // Kernels before 6.8 do not show such sockets: a bind that was seen, and whether its socket is still open, tell.

@@ -103,7 +103,7 @@ fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence
             let mut evidence = bind(refusal, failed);
             evidence.extend(holder.as_ref().map(|holder| {
                 let state = if holder.listening { "listener" } else { "bound socket" };
-                let owner = words::owner(holder.owner.as_ref());
+                let owner = words::owner(holder.owner.as_deref());
                 seen("sock_diag", format!("{state} {}, {owner}", holder.socket.local))
             }));
             evidence
@@ -152,7 +152,7 @@ fn last_words(fault: &Fault) -> Evidence {
 
 fn listener(there: &Listener) -> Evidence {
     let (place, backlog) = (words::place(there), words::backlog(there));
-    seen("sock_diag", format!("listener {place}{backlog}, {}", words::owner(there.owner.as_ref())))
+    seen("sock_diag", format!("listener {place}{backlog}, {}", words::owner(there.owner.as_deref())))
 }
 
 fn past(ended: &EndedListener, source: &str, how: &str) -> Vec<Evidence> {

@@ -46,7 +46,7 @@ pub(super) fn fix(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Fix> {
             .into_iter()
             .collect(),
         Cause::AddressInUse { holder, .. } => {
-            let owner = holder.as_ref().and_then(|holder| holder.owner.as_ref());
+            let owner = holder.as_ref().and_then(|holder| holder.owner.as_deref());
             let text = owner.map_or_else(
                 || "free the port, or choose another".to_owned(),
                 |owner| format!("stop {}, or choose another port", words::process(owner)),
@@ -148,8 +148,8 @@ fn widen(refusal: &Refusal, listeners: &[Listener], known: &Known) -> Vec<Fix> {
     let Attempt::Connect(connect) = &refusal.attempt else { return Vec::new() };
     let (Some(flow), Some(first)) = (connect.flow(), listeners.first()) else { return Vec::new() };
     let dial = advice(&format!("dial {} instead", first.local()));
-    let Some(owner) = first.owner.as_ref().filter(|owner| is_redis_like(owner)) else {
-        let text = format!("let {} listen on {} too", words::owner(first.owner.as_ref()), flow.server.ip);
+    let Some(owner) = first.owner.as_deref().filter(|owner| is_redis_like(owner)) else {
+        let text = format!("let {} listen on {} too", words::owner(first.owner.as_deref()), flow.server.ip);
         return vec![advice(&text), dial];
     };
     let mut addresses: Vec<IpAddr> = listeners.iter().map(|listener| listener.local().ip).collect();

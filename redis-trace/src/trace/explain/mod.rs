@@ -131,13 +131,15 @@ fn server(attempt: &Attempt, cause: &Cause, known: &Known) -> Option<Process> {
         | Cause::BoundToOtherPort { listeners }
         | Cause::OtherAddressFamily { listeners }
         | Cause::ListenerInOtherNetns { listeners }
-        | Cause::PartialListen { listeners, .. } => listeners.first().and_then(|listener| listener.owner.clone()),
+        | Cause::PartialListen { listeners, .. } => {
+            listeners.first().and_then(|listener| listener.owner.as_deref().cloned())
+        }
         Cause::AddressInUse { failed, .. }
         | Cause::AddressNotAvailable { failed }
         | Cause::PrivilegedPort { failed } => Some(failed.process.clone()),
         Cause::StartFailed { failed } => Some(failed.process.clone()),
         Cause::BoundNotListening { owner, .. } => owner.clone(),
-        Cause::SkLookupRefused { listener } => listener.owner.clone(),
+        Cause::SkLookupRefused { listener } => listener.owner.as_deref().cloned(),
         Cause::UnixSocketOnly { listener } => Some(listener.owner.clone()),
         Cause::UnixSocketMissing { real, .. } => real.first().map(|listener| listener.owner.clone()),
         Cause::Unknown { .. }

@@ -45,11 +45,11 @@ pub(super) fn summary(refusal: &Refusal, verdict: &Verdict, known: &Known) -> St
             words::ago(ended.time, now)
         ),
         Cause::BoundToOtherAddress { listeners } | Cause::OtherAddressFamily { listeners } => {
-            let owner = words::owner(listeners.first().and_then(|listener| listener.owner.as_ref()));
+            let owner = words::owner(listeners.first().and_then(|listener| listener.owner.as_deref()));
             format!("nothing listens on {target}; {owner} listens on {} only", words::places(listeners))
         }
         Cause::BoundToOtherPort { listeners } => {
-            let owner = words::owner(listeners.first().and_then(|listener| listener.owner.as_ref()));
+            let owner = words::owner(listeners.first().and_then(|listener| listener.owner.as_deref()));
             format!("nothing listens on {target}; {owner} listens on {} here", words::places(listeners))
         }
         Cause::ListenerInOtherNetns { listeners } => {
@@ -58,7 +58,7 @@ pub(super) fn summary(refusal: &Refusal, verdict: &Verdict, known: &Known) -> St
         Cause::AddressInUse { failed, holder } => {
             let holder = holder.as_ref().map_or_else(
                 || "its holder is gone or not known".to_owned(),
-                |holder| format!("{} holds {}", words::owner(holder.owner.as_ref()), holder.socket.local),
+                |holder| format!("{} holds {}", words::owner(holder.owner.as_deref()), holder.socket.local),
             );
             after_bind(refusal, failed, &format!("the address is in use (EADDRINUSE): {holder}"))
         }
@@ -87,7 +87,7 @@ pub(super) fn summary(refusal: &Refusal, verdict: &Verdict, known: &Known) -> St
         ),
         Cause::SkLookupRefused { listener } => format!(
             "{} listens on {}, but an sk_lookup BPF program of this network namespace refused the connection",
-            words::owner(listener.owner.as_ref()),
+            words::owner(listener.owner.as_deref()),
             words::place(listener)
         ),
         Cause::StartFailed { failed } => start_failed(refusal, failed),
@@ -147,7 +147,7 @@ fn whose_memory(limit: OomLimit) -> &'static str {
 fn elsewhere(listeners: &[Listener], known: &Known) -> String {
     let there = listeners.iter().map(|listener| {
         let netns = words::netns(listener.socket.netns, known);
-        format!("{} listens on {} in {netns}", words::owner(listener.owner.as_ref()), words::place(listener))
+        format!("{} listens on {} in {netns}", words::owner(listener.owner.as_deref()), words::place(listener))
     });
     words::list(&there.collect::<Vec<_>>())
 }

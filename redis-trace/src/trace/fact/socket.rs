@@ -1,5 +1,7 @@
 //! TCP sockets that listen, listened, or are to.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Process, Task};
@@ -35,7 +37,7 @@ pub struct BoundSocket {
     /// The accept queue's limit, where the source tells it.
     pub backlog: Option<u32>,
     /// Who holds it, as far as `/proc` shows.
-    pub owner: Option<Process>,
+    pub owner: Option<Arc<Process>>,
 }
 
 /// bind(2) or listen(2) that returned.

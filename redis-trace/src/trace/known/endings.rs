@@ -1,6 +1,7 @@
 //! How listeners and processes ended, and who made them.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::trace::fact::{Ending, Process, ProcessKey, Socket, Task};
 use crate::trace::flow::{Flow, Netns};
@@ -92,12 +93,12 @@ impl Endings {
         let listener = listener.unwrap_or_else(|| Listener {
             socket: socket.clone(),
             backlog: None,
-            owner: Some(closer.clone()),
+            owner: Some(Arc::new(closer.clone())),
             since: None,
         });
         // A kernel worker that drops the last reference is not the process that listened.
         let process = match &listener.owner {
-            Some(owner) if ending.is_none() && closer.comm.as_str().starts_with("kworker/") => owner.clone(),
+            Some(owner) if ending.is_none() && closer.comm.as_str().starts_with("kworker/") => Process::clone(owner),
             _ => closer,
         };
         let key = (socket.netns, socket.local.port);

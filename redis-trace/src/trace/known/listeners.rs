@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::trace::fact::{Process, Socket};
 use crate::trace::flow::{Endpoint, Flow, Netns};
@@ -16,7 +17,8 @@ pub struct Listener {
     /// The accept queue's limit.
     pub backlog: Option<u32>,
     /// Who listens.
-    pub owner: Option<Process>,
+    /// One process may hold thousands.
+    pub owner: Option<Arc<Process>>,
     /// When it began, boottime nanoseconds; absent when it did before observation began.
     pub since: Option<u64>,
 }
@@ -49,11 +51,12 @@ pub struct Listeners {
 
 impl Listeners {
     /// A socket listens.
-    pub fn up(&mut self, socket: &Socket, backlog: Option<u32>, owner: Option<Process>, since: Option<u64>) {
-        if owner.as_ref().is_some_and(is_redis_like) {
+    pub fn up(&mut self, socket: &Socket, backlog: Option<u32>, owner: Option<Arc<Process>>, since: Option<u64>) {
+        if owner.as_deref().is_some_and(is_redis_like) {
             self.redis_like.entry(socket.netns).or_default().insert(socket.local.port);
         }
-        let there = self.by_port.entry((socket.local.port, socket.netns)).or_default();
+        // Most ports have one listener, and there may be many ports: room for one each.
+        let there = self.by_port.entry((socket.local.port, socket.netns)).or_insert_with(|| Vec::with_capacity(1));
         if let Some(same) = there.iter_mut().find(|listener| is_same(&listener.socket, socket)) {
             same.since = since.or(same.since);
             same.backlog = backlog.or(same.backlog);
@@ -69,7 +72,7 @@ impl Listeners {
         let there = self.by_port.get_mut(&key)?;
         let at = there.iter().position(|listener| is_same(&listener.socket, socket))?;
         let gone = there.swap_remove(at);
-        if !there.iter().any(|listener| listener.owner.as_ref().is_some_and(is_redis_like))
+        if !there.iter().any(|listener| listener.owner.as_deref().is_some_and(is_redis_like))
             && let Some(ports) = self.redis_like.get_mut(&socket.netns)
         {
             ports.remove(&socket.local.port);
@@ -106,7 +109,7 @@ impl Listeners {
             .into_iter()
             .flatten()
             .flat_map(move |port| self.on(netns, *port))
-            .filter(|listener| listener.owner.as_ref().is_some_and(is_redis_like))
+            .filter(|listener| listener.owner.as_deref().is_some_and(is_redis_like))
     }
 
     /// Those of one process in a namespace.

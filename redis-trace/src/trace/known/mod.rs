@@ -4,8 +4,9 @@ mod endings;
 mod listeners;
 mod servers;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 pub use endings::{Dead, EndedListener, OomLimit, Sent};
 pub use listeners::{Listener, Miss, accepts};
@@ -107,7 +108,7 @@ impl Known {
                 self.meet(time, task);
                 self.forget_answers(socket);
                 self.servers.listened(task.key());
-                self.listeners.up(socket, Some(*backlog), Some(self.process_of(task)), Some(time));
+                self.listeners.up(socket, Some(*backlog), Some(Arc::new(self.process_of(task))), Some(time));
             }
             What::ListenDown { socket, task, ending } => {
                 self.forget_answers(socket);
@@ -294,7 +295,9 @@ impl Known {
     }
 
     fn sockets_read(&mut self, time: u64, netns: Netns, port: Option<u16>, sockets: &[BoundSocket]) {
-        for owner in sockets.iter().filter_map(|bound| bound.owner.as_ref()) {
+        let owners: BTreeMap<u32, &Process> =
+            sockets.iter().filter_map(|bound| bound.owner.as_deref()).map(|owner| (owner.pid, owner)).collect();
+        for owner in owners.into_values() {
             self.describe(time, owner);
         }
         match port {
