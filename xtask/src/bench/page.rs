@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// How wide the page's text is, in bytes.
+const WIDTH: usize = 115;
+
 /// What was promised of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Target {
@@ -77,6 +80,19 @@ pub(crate) fn number(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
+/// A text in lines of a page's width.
+fn wrapped(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.len() + 1 + word.len() <= WIDTH => *line += &[" ", word].concat(),
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
 /// A table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Table {
@@ -121,8 +137,7 @@ pub(crate) struct Part {
 impl Part {
     /// A measurement that is described like this.
     pub(crate) fn new(title: &str, how: &str) -> Self {
-        let how = how.split_whitespace().collect::<Vec<_>>().join(" ");
-        Self { title: title.to_owned(), how, figures: Vec::new(), tables: Vec::new() }
+        Self { title: title.to_owned(), how: wrapped(how), figures: Vec::new(), tables: Vec::new() }
     }
 
     /// One that could not be made, and why.
@@ -235,6 +250,14 @@ mod tests {
         let found: Vec<_> = places.iter().map(|place| page.find(place).expect("it is there")).collect();
         assert!(found.is_sorted(), "{page}");
         assert!(page.ends_with("| 1 | 2 |\n"));
+    }
+
+    #[test]
+    fn text_is_wrapped_between_words_and_loses_none() {
+        let text = "word ".repeat(100);
+        let wrapped = super::wrapped(&text);
+        assert!(wrapped.lines().all(|line| line.len() <= super::WIDTH) && wrapped.lines().count() > 4);
+        assert_eq!(wrapped.split_whitespace().count(), 100);
     }
 
     #[test]
