@@ -2,5 +2,7 @@
 #![no_std]
 
 pub mod hook;
+pub mod layout;
 pub mod member;
 pub mod record;
+pub mod tally;

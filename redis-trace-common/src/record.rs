@@ -3,6 +3,8 @@
 //! A record is a fixed-size run of words in the kernel's byte order. IPv4 travels as IPv4-mapped IPv6, ports travel in host
 //! byte order, times are `CLOCK_BOOTTIME` nanoseconds, kernel numbers (errno, reset reason, signal) stay numbers.
 
+use crate::layout::{Field, layout};
+
 /// Bytes of a task's name, NUL padded (`TASK_COMM_LEN`).
 pub const COMM_LEN: usize = 16;
 /// Bytes of a unix socket path or abstract name (`sun_path`).
@@ -15,57 +17,14 @@ pub const ARGV_LEN: usize = 512;
 /// its last component may be cut.
 pub const PATH_LEN: usize = 256;
 
+/// A processor that woke the program does not wake it again for so long, nanoseconds: the program must look again by itself
+/// once this has passed since it was woken.
+pub const WAKE_EVERY: u64 = 1_000_000;
+
 /// In the map of watched processes: one whose end and signals matter.
 pub const WATCHED: u8 = 1;
 /// In the map of watched processes: one that descends from the command that the program runs.
 pub const FAMILY: u8 = 2;
-
-/// A value that can be read back from the bytes of a record.
-pub trait Field: Sized {
-    /// Bytes it takes in a record.
-    const SIZE: usize;
-    /// Reads it from exactly `SIZE` bytes; `None` when there are fewer.
-    fn read(bytes: &[u8]) -> Option<Self>;
-}
-
-macro_rules! integers {
-    ($($int:ty),*) => {$(
-        impl Field for $int {
-            const SIZE: usize = size_of::<$int>();
-            fn read(bytes: &[u8]) -> Option<Self> {
-                Some(Self::from_ne_bytes(bytes.get(..size_of::<$int>())?.try_into().ok()?))
-            }
-        }
-    )*};
-}
-integers!(u8, u16, u32, u64, i32);
-
-impl<const N: usize> Field for [u8; N] {
-    const SIZE: usize = N;
-    fn read(bytes: &[u8]) -> Option<Self> {
-        bytes.get(..N)?.try_into().ok()
-    }
-}
-
-/// Declares a `#[repr(C)]` structure, asserts that it has no padding, and makes it a [`Field`].
-macro_rules! layout {
-    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $ty:ty,)* }) => {
-        $(#[$doc])*
-        #[repr(C)]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub struct $name { $($(#[$fdoc])* pub $field: $ty,)* }
-        const _: () = assert!(size_of::<$name>() == 0 $(+ <$ty as Field>::SIZE)*, "a record has no padding");
-        impl Field for $name {
-            const SIZE: usize = size_of::<$name>();
-            fn read(bytes: &[u8]) -> Option<Self> {
-                let mut at = 0;
-                $(let $field = <$ty as Field>::read(bytes.get(at..)?)?; at += <$ty as Field>::SIZE;)*
-                let _ = at;
-                Some(Self { $($field,)* })
-            }
-        }
-    };
-}
 
 layout! {
     /// The two ends of a connection in one network namespace.
@@ -392,50 +351,6 @@ impl Record {
             Self::Exec(it) => Some(of_task(&it.task)),
             Self::Exit(it) => Some(of_task(&it.task)),
             Self::Signal(_) | Self::OomVictim(_) | Self::Who(_) => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    extern crate std;
-
-    use proptest::prelude::*;
-    use std::vec::Vec;
-
-    use super::*;
-
-    #[test]
-    fn a_record_of_each_kind_reads_back_from_zeroes_behind_its_number() {
-        for number in Number::ALL {
-            let mut bytes = [0; 2048];
-            bytes[..4].copy_from_slice(&(*number as u32).to_ne_bytes());
-            assert!(Record::decode(&bytes).is_ok(), "{}", number.name());
-        }
-    }
-
-    #[test]
-    fn a_field_is_read_where_the_probe_wrote_it() {
-        let mut bytes = [0; OomVictim::SIZE];
-        bytes[..4].copy_from_slice(&(Number::OomVictim as u32).to_ne_bytes());
-        bytes[8..16].copy_from_slice(&7_u64.to_ne_bytes());
-        bytes[16..20].copy_from_slice(&4242_u32.to_ne_bytes());
-        let Ok(Record::OomVictim(record)) = Record::decode(&bytes) else { panic!("another record") };
-        assert_eq!((record.time, record.pid), (7, 4242));
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_a_record_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..1024), number in 0_u32..20) {
-            let mut bytes: Vec<u8> = bytes;
-            if let Some(head) = bytes.get_mut(..4) {
-                head.copy_from_slice(&number.to_ne_bytes());
-            }
-            let is_known = Number::ALL.iter().any(|known| *known as u32 == number);
-            prop_assert!(is_known || bytes.len() < 4 || Record::decode(&bytes) == Err(DecodeError::Unknown(number)));
-            if let Ok(record) = Record::decode(&bytes) {
-                prop_assert_eq!(Record::decode(&bytes), Ok(record));
-            }
         }
     }
 }

@@ -2,9 +2,14 @@
 
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns};
 use aya_ebpf::maps::ring_buf::RingBufEntry;
-use redis_trace_common::record::Numbered;
+use redis_trace_common::record::{Numbered, WAKE_EVERY};
 
-use crate::maps::{EVENTS, LOST};
+use crate::maps::{EVENTS, LOST, WOKEN};
+
+/// `BPF_RB_NO_WAKEUP`, include/uapi/linux/bpf.h.
+const NO_WAKEUP: u64 = 1;
+/// `BPF_RB_FORCE_WAKEUP`.
+const FORCE_WAKEUP: u64 = 2;
 
 /// How every record begins.
 #[repr(C)]
@@ -27,6 +32,7 @@ pub(crate) struct Roomy<T, const SLACK: usize> {
 /// kernels forgets the bounds of a length.
 pub(crate) struct Slot<T: 'static, const SLACK: usize> {
     entry: RingBufEntry<Roomy<T, SLACK>>,
+    time: u64,
 }
 
 impl<T: Numbered, const SLACK: usize> Slot<T, SLACK> {
@@ -39,7 +45,7 @@ impl<T: Numbered, const SLACK: usize> Slot<T, SLACK> {
     /// Sends it.
     #[inline(always)]
     pub(crate) fn submit(self) {
-        self.entry.submit(0);
+        self.entry.submit(wake(self.time));
     }
 }
 
@@ -56,12 +62,13 @@ pub(crate) fn reserve_roomy<T: Numbered, const SLACK: usize>() -> Option<Slot<T,
         count_loss(T::NUMBER as u32);
         return None;
     };
-    let mut slot = Slot { entry };
+    let mut slot = Slot { entry, time: now() };
+    let time = slot.time;
     let head = slot.record().cast::<Head>();
     unsafe {
         (&raw mut (*head).number).write(T::NUMBER as u32);
         (&raw mut (*head).cpu).write(bpf_get_smp_processor_id() as u32);
-        (&raw mut (*head).time).write(now());
+        (&raw mut (*head).time).write(time);
     }
     Some(slot)
 }
@@ -70,6 +77,20 @@ pub(crate) fn reserve_roomy<T: Numbered, const SLACK: usize>() -> Option<Slot<T,
 #[inline(always)]
 pub(crate) fn now() -> u64 {
     unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// Whether the program is to be woken: a wake-up costs more than all else here. One that was woken a moment ago looks again
+/// by itself, see [`WAKE_EVERY`].
+#[inline(always)]
+fn wake(now: u64) -> u64 {
+    if let Some(woken) = WOKEN.get_ptr_mut(0) {
+        if now - unsafe { *woken } < WAKE_EVERY {
+            return NO_WAKEUP;
+        }
+        unsafe { *woken = now };
+    }
+    // Not only when it has caught up: what lies before this record may be one that did not wake it.
+    FORCE_WAKEUP
 }
 
 /// Counts a record that found no room.

@@ -13,7 +13,7 @@ use redis_trace_common::member::{
 };
 use redis_trace_common::record::{FAMILY, Flow, Socket, Task};
 
-use crate::maps::WATCHED;
+use crate::maps::{Dial, WATCHED};
 
 /// The running kernel's offsets, in the order of [`MEMBERS`]; frozen at load, so the verifier sees constants.
 #[unsafe(no_mangle)]
@@ -147,6 +147,19 @@ pub(crate) fn fill_task(into: *mut Task, task: u64) {
         read_into(&raw mut (*into).start, leader, TASK_START);
         read_into(&raw mut (*into).cgroup, cgroup, KN_ID);
         read_into(&raw mut (*into).comm, leader, TASK_COMM);
+    }
+}
+
+/// Describes who dialled, from the process as it is now; one that is gone has its ids and nothing else.
+#[inline(always)]
+pub(crate) fn fill_caller(into: *mut Task, dial: &Dial) {
+    let is_there = read(dial.leader, TASK_TGID) == dial.pid && read(dial.leader, TASK_START) == dial.start;
+    // At address 0 there is nothing, and every member reads as zero.
+    fill_task(into, if is_there { dial.leader } else { 0 });
+    unsafe {
+        (&raw mut (*into).pid).write(dial.pid);
+        (&raw mut (*into).tid).write(dial.tid);
+        (&raw mut (*into).start).write(dial.start);
     }
 }
 

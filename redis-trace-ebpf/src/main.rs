@@ -9,6 +9,7 @@
 mod emit;
 mod kernel;
 mod maps;
+mod tally;
 mod probes {
     pub(crate) mod bind;
     pub(crate) mod connect;

@@ -1,8 +1,9 @@
 //! Everything the probes share: with the program, and from one hook to the next.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
-use redis_trace_common::record::{COMM_LEN, NUMBERS, Task};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf};
+use redis_trace_common::record::{COMM_LEN, NUMBERS};
+use redis_trace_common::tally::{Count, End, Key, TOTALS};
 
 /// Records on their way to the program, which sets the size.
 #[map]
@@ -12,16 +13,48 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 pub(crate) static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(NUMBERS as u32, 0);
 
-/// A connect(2) under way.
+/// When a processor last woke the program.
+#[map]
+pub(crate) static WOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Refusals by what they have in common. Where there is no room the longest unused goes: the totals still have it.
+#[map]
+pub(crate) static COUNTS: LruPerCpuHashMap<Key, Count> = LruPerCpuHashMap::with_max_entries(4_096, 0);
+
+/// Samples of all keys, as [`Count::window`] and [`Count::used`] have them for one.
+#[map]
+pub(crate) static WHOLE: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Refusals whatever they have in common, by [`redis_trace_common::tally::place`].
+#[map]
+pub(crate) static TOTAL: PerCpuArray<u64> = PerCpuArray::with_max_entries(End::ALL.len() as u32 * TOTALS, 0);
+
+/// How many resets can be on their way to a client of this host: a power of two.
+pub(crate) const UNDERWAY: u32 = 1 << 16;
+
+/// Resets that were counted and whose client, if it is on this host, is still to see them; by the end of the SYN's sequence
+/// number. See `tally::decide`.
+#[map]
+pub(crate) static DECIDED: Array<u64> = Array::with_max_entries(UNDERWAY, 0);
+
+/// Those whose place there was taken, by the whole number.
+#[map]
+pub(crate) static DECIDED_TOO: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4_096, 0);
+
+/// A connect(2) under way: who called. The rest is read from the process when it is needed, if it is still there.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Dial {
-    /// Who dialled.
-    pub(crate) task: Task,
-    /// When.
+    /// The `struct task_struct` of the process's first thread, good only while it has the process id and the start below.
+    pub(crate) leader: u64,
+    /// When the process started, boottime nanoseconds.
+    pub(crate) start: u64,
+    /// When it dialled.
     pub(crate) time: u64,
-    /// Its `struct task_struct`, good only while the ids and the start time in it are still those of `task`.
-    pub(crate) pointer: u64,
+    /// Process id.
+    pub(crate) pid: u32,
+    /// Thread id.
+    pub(crate) tid: u32,
 }
 
 /// Dials by their sock. An answer comes in a softirq, where the task on the processor is anyone.

@@ -2,14 +2,19 @@
 
 use aya_ebpf::macros::{fexit, tracepoint};
 use aya_ebpf::programs::{FExitContext, TracePointContext};
-use redis_trace_common::member::{CRED_CAPABILITIES, SK_PROTOCOL, SK_TYPE, SOCKET_SK, TASK_CRED};
+use redis_trace_common::member::{
+    CRED_CAPABILITIES, NET_INUM, NET_MIX, SK_NET, SK_PROTOCOL, SK_TYPE, SOCKET_SK, TASK_CRED, TASK_TGID,
+};
 use redis_trace_common::record::Bind;
+use redis_trace_common::tally::{End, Key};
 
 use super::{syscall, unix, who};
-use crate::emit::reserve;
+use crate::emit::{now, reserve};
 use crate::kernel::{
-    AF_INET, AF_INET6, IPPROTO_TCP, copy, copy_user, current, fill_local, fill_socket, fill_task, mapped, read,
+    AF_INET, AF_INET6, IPPROTO_TCP, copy, copy_user, current, fill_local, fill_socket, fill_task, local_port, mapped,
+    read,
 };
+use crate::tally;
 
 /// `IPPROTO_MPTCP`, include/uapi/linux/in.h.
 const IPPROTO_MPTCP: u16 = 262;
@@ -119,6 +124,26 @@ unsafe fn fill_capabilities(record: *mut Bind, task: u64) {
     }
 }
 
+/// What failures to listen are counted by: which process, and what it got.
+#[inline(always)]
+fn key(sk: u64, task: u64, port: u16, result: i32) -> Key {
+    let net = read(sk, SK_NET);
+    let mut key = Key {
+        end: End::Listen as u32,
+        netns: read(net, NET_INUM),
+        netns_mix: read(net, NET_MIX),
+        port: u32::from(port),
+        client: [0; 16],
+        server: [0; 16],
+    };
+    let words = (&raw mut key.client).cast::<u32>();
+    unsafe {
+        words.write(read(task, TASK_TGID));
+        words.add(1).write(result.unsigned_abs());
+    }
+    key
+}
+
 /// Tells of a bind that failed, or took a port that was asked for.
 #[inline(always)]
 fn tell_bind(sk: u64, asked: &Asked, result: i32) {
@@ -127,15 +152,25 @@ fn tell_bind(sk: u64, asked: &Asked, result: i32) {
         return;
     }
     let task = current();
+    let port = u16::from_be(asked.port);
+    let key = key(sk, task, port, result);
     if result != 0 {
         who::watch(task);
+        if !tally::is_sample(End::Listen, &key, now()) {
+            return;
+        }
     }
-    let Some(mut slot) = reserve::<Bind>() else { return };
+    let Some(mut slot) = reserve::<Bind>() else {
+        if result != 0 {
+            tally::lost(End::Listen, &key);
+        }
+        return;
+    };
     let record = slot.record();
     unsafe {
         let socket = &raw mut (*record).socket;
         fill_socket(socket, sk);
-        (&raw mut (*socket).port).write(u16::from_be(asked.port));
+        (&raw mut (*socket).port).write(port);
         if asked.family == AF_INET6 {
             (&raw mut (*socket).address).write(asked.v6);
         } else {
@@ -157,7 +192,11 @@ fn tell_listen(sk: u64, result: i32) {
     }
     let task = current();
     who::watch(task);
-    let Some(mut slot) = reserve::<Bind>() else { return };
+    let key = key(sk, task, local_port(sk), result);
+    if !tally::is_sample(End::Listen, &key, now()) {
+        return;
+    }
+    let Some(mut slot) = reserve::<Bind>() else { return tally::lost(End::Listen, &key) };
     let record = slot.record();
     unsafe {
         fill_socket(&raw mut (*record).socket, sk);

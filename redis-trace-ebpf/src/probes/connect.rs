@@ -1,12 +1,15 @@
 //! The client end: who dialled, and what became of it.
 
-use redis_trace_common::member::{SK_ERR, TCP_SND_UNA};
-use redis_trace_common::record::{ConnectFailed, Connected, Task};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use redis_trace_common::member::{SK_ERR, TASK_LEADER, TASK_START, TCP_SND_UNA};
+use redis_trace_common::record::{ConnectFailed, Connected, Flow};
+use redis_trace_common::tally::{End, Key};
 
 use super::who;
 use crate::emit::{now, reserve};
-use crate::kernel::{current, fill_flow, fill_task, read};
+use crate::kernel::{current, fill_caller, fill_flow, read};
 use crate::maps::{DIALS, Dial, REFUSED};
+use crate::tally;
 
 /// `ECONNREFUSED`, include/uapi/asm-generic/errno.h.
 const ECONNREFUSED: u32 = 111;
@@ -16,10 +19,10 @@ const SECOND_TRY: u64 = 2_000_000_000;
 /// connect(2) sends its SYN: remembers who called, for the answer comes in a softirq. tcp_v4_connect(), tcp_v6_connect().
 #[inline(always)]
 pub(crate) fn dialled(sk: u64) {
-    let pointer = current();
-    let task = Task { pid: 0, tid: 0, uid: 0, netns: 0, start: 0, cgroup: 0, comm: [0; 16], netns_mix: 0, family: 0 };
-    let mut dial = Dial { task, time: now(), pointer };
-    fill_task(&raw mut dial.task, pointer);
+    let leader = read(current(), TASK_LEADER);
+    let thread = bpf_get_current_pid_tgid();
+    let (pid, tid) = ((thread >> 32) as u32, thread as u32);
+    let dial = Dial { leader, start: read(leader, TASK_START), time: now(), pid, tid };
     let _ = DIALS.insert(&sk, &dial, 0);
 }
 
@@ -27,7 +30,7 @@ pub(crate) fn dialled(sk: u64) {
 #[inline(always)]
 pub(crate) fn connected(sk: u64) {
     if let Some(dial) = unsafe { DIALS.get(&sk) } {
-        let refused = unsafe { REFUSED.get(&dial.task.tid) };
+        let refused = unsafe { REFUSED.get(&dial.tid) };
         if refused.is_some_and(|refused| now() - *refused < SECOND_TRY) {
             tell_connected(sk, dial);
         }
@@ -40,12 +43,66 @@ pub(crate) fn connected(sk: u64) {
 pub(crate) fn failed(sk: u64) {
     if read(sk, SK_ERR) == ECONNREFUSED {
         if let Some(dial) = unsafe { DIALS.get(&sk) } {
-            who::introduce(dial.pointer, dial.task.pid, dial.task.start);
-            tell_refused(sk, dial);
-            let _ = REFUSED.insert(&dial.task.tid, &now(), 0);
+            refused(sk, dial);
         }
     }
     let _ = DIALS.remove(&sk);
+}
+
+/// A refusal that was counted when its reset was sent is told as was decided then; another is counted here.
+#[inline(always)]
+fn refused(sk: u64, dial: &Dial) {
+    let (now, isn) = (now(), read(sk, TCP_SND_UNA));
+    remember_refusal(dial.tid, now);
+    match tally::decided(isn) {
+        Some(true) => {
+            tell_refused(sk, isn, dial);
+        }
+        Some(false) => {}
+        None => {
+            let key = key(sk);
+            if tally::is_sample(End::Client, &key, now) && !tell_refused(sk, isn, dial) {
+                tally::lost(End::Client, &key);
+            }
+        }
+    }
+}
+
+/// What refusals of which only this end is seen are counted by.
+#[inline(always)]
+fn key(sk: u64) -> Key {
+    let mut flow = Flow {
+        netns: 0,
+        family: 0,
+        protocol: 0,
+        client: [0; 16],
+        server: [0; 16],
+        client_port: 0,
+        server_port: 0,
+        ifindex: 0,
+        netns_mix: 0,
+        reserved: 0,
+    };
+    fill_flow(&raw mut flow, sk);
+    Key {
+        end: End::Client as u32,
+        netns: flow.netns,
+        netns_mix: flow.netns_mix,
+        port: u32::from(flow.server_port),
+        client: flow.client,
+        server: flow.server,
+    }
+}
+
+/// When the thread was last refused. Written in place where it can be, which is three times as quick.
+#[inline(always)]
+fn remember_refusal(tid: u32, now: u64) {
+    match REFUSED.get_ptr_mut(&tid) {
+        Some(refused) => unsafe { *refused = now },
+        None => {
+            let _ = REFUSED.insert(&tid, &now, 0);
+        }
+    }
 }
 
 #[inline(always)]
@@ -54,21 +111,24 @@ fn tell_connected(sk: u64, dial: &Dial) {
     let record = slot.record();
     unsafe {
         fill_flow(&raw mut (*record).flow, sk);
-        (&raw mut (*record).task).write(dial.task);
+        fill_caller(&raw mut (*record).task, dial);
     }
     slot.submit();
 }
 
+/// Whether there was room to tell it.
 #[inline(always)]
-fn tell_refused(sk: u64, dial: &Dial) {
-    let Some(mut slot) = reserve::<ConnectFailed>() else { return };
+fn tell_refused(sk: u64, isn: u32, dial: &Dial) -> bool {
+    who::introduce(dial.leader, dial.pid, dial.start);
+    let Some(mut slot) = reserve::<ConnectFailed>() else { return false };
     let record = slot.record();
     unsafe {
         fill_flow(&raw mut (*record).flow, sk);
-        (&raw mut (*record).task).write(dial.task);
+        fill_caller(&raw mut (*record).task, dial);
         (&raw mut (*record).dialled).write(dial.time);
         (&raw mut (*record).errno).write(ECONNREFUSED);
-        (&raw mut (*record).isn).write(read(sk, TCP_SND_UNA));
+        (&raw mut (*record).isn).write(isn);
     }
     slot.submit();
+    true
 }

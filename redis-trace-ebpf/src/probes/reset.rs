@@ -6,18 +6,18 @@ use redis_trace_common::hook::{TCP_V4_SEND_RESET, TCP_V6_SEND_RESET};
 use redis_trace_common::member::{
     DEV_IFINDEX, DEV_NET, NET_BPF, NET_INUM, NET_MIX, SKB_DEV, SKB_HEAD, SKB_NETWORK_HEADER, SKB_TRANSPORT_HEADER,
 };
-use redis_trace_common::record::{Flow, Reset};
+use redis_trace_common::record::Reset;
+use redis_trace_common::tally::{End, Key};
 
-use crate::emit::reserve;
-use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, copy, mapped, peek, read};
+use crate::emit::{now, reserve};
+use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, mapped, peek, read};
+use crate::tally;
 
 /// Said where the kernel has no reasons.
 const NO_REASON: u32 = u32::MAX;
 /// `NETNS_BPF_SK_LOOKUP`, include/linux/bpf-netns.h.
 const NETNS_BPF_SK_LOOKUP: usize = 1;
-/// The flags in the 13th byte of a TCP header.
-const TH_FLAGS: u64 = 13;
-/// SYN and ACK among them.
+/// SYN and ACK among the flags of a TCP header.
 const TH_SYN_ACK: u8 = 0x12;
 /// SYN alone.
 const TH_SYN: u8 = 0x02;
@@ -47,7 +47,23 @@ pub(crate) fn reset(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// Tells of a reset if it answers a SYN for which there was no socket.
+/// The beginning of a TCP header, as it travels: `struct tcphdr`, include/uapi/linux/tcp.h.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct TcpHeader {
+    source: u16,
+    dest: u16,
+    seq: u32,
+    ack_seq: u32,
+    offset: u8,
+    flags: u8,
+    window: u16,
+}
+
+/// The first 40 bytes from an IP header on: a `struct ipv6hdr`, or a `struct iphdr` and a TCP header without options.
+type IpHeader = [u32; 10];
+
+/// Counts a reset if it answers a SYN for which there was no socket, and tells of it if it is a sample.
 #[inline(always)]
 fn reset_sent(sk: u64, skb: u64, reason: u32) {
     // An active reset (tcp_send_active_reset) has a sock and may have no packet.
@@ -55,47 +71,81 @@ fn reset_sent(sk: u64, skb: u64, reason: u32) {
         return;
     }
     let head = read(skb, SKB_HEAD);
-    let tcp = head + u64::from(read(skb, SKB_TRANSPORT_HEADER));
-    if peek::<u8>(tcp + TH_FLAGS) & TH_SYN_ACK != TH_SYN {
+    let tcp: TcpHeader = peek(head + u64::from(read(skb, SKB_TRANSPORT_HEADER)));
+    if tcp.flags & TH_SYN_ACK != TH_SYN {
         return;
     }
-    let ip = head + u64::from(read(skb, SKB_NETWORK_HEADER));
+    let ip: IpHeader = peek(head + u64::from(read(skb, SKB_NETWORK_HEADER)));
     // Without a sock the packet still has its device: tcp_v4_rcv(), `no_tcp_socket`.
     let dev = read(skb, SKB_DEV);
     let net = read(dev, DEV_NET);
-    let Some(mut slot) = reserve::<Reset>() else { return };
-    let record = slot.record();
-    unsafe {
-        let flow = &raw mut (*record).flow;
-        (&raw mut (*flow).netns).write(read(net, NET_INUM));
-        (&raw mut (*flow).netns_mix).write(read(net, NET_MIX));
-        (&raw mut (*flow).reserved).write(0);
-        (&raw mut (*flow).protocol).write(IPPROTO_TCP);
-        (&raw mut (*flow).client_port).write(u16::from_be(peek(tcp)));
-        (&raw mut (*flow).server_port).write(u16::from_be(peek(tcp + 2)));
-        (&raw mut (*flow).ifindex).write(read(dev, DEV_IFINDEX));
-        (&raw mut (*record).ttl).write(u32::from(fill_addresses(flow, ip)));
-        (&raw mut (*record).isn).write(u32::from_be(peek(tcp + 4)));
-        (&raw mut (*record).reason).write(reason);
-        (&raw mut (*record).sk_lookup).write(u32::from(read(net, NET_BPF)[NETNS_BPF_SK_LOOKUP] != 0));
+    let mut key = Key {
+        end: End::Server as u32,
+        netns: read(net, NET_INUM),
+        netns_mix: read(net, NET_MIX),
+        port: u32::from(u16::from_be(tcp.dest)),
+        client: [0; 16],
+        server: [0; 16],
+    };
+    fill_addresses(&mut key, &ip);
+    let (now, isn) = (now(), u32::from_be(tcp.seq));
+    let is_sample = tally::is_sample(End::Server, &key, now);
+    let is_told = is_sample && tell(&key, &tcp, &ip, dev, reason);
+    if is_sample && !is_told {
+        tally::lost(End::Server, &key);
     }
-    slot.submit();
+    tally::decide(isn, is_told, now);
 }
 
-/// Takes the addresses from an IP header, `struct iphdr` or `struct ipv6hdr`; says how many hops are left.
+/// Whether there was room to tell it.
 #[inline(always)]
-unsafe fn fill_addresses(flow: *mut Flow, ip: u64) -> u8 {
+fn tell(key: &Key, tcp: &TcpHeader, ip: &IpHeader, dev: u64, reason: u32) -> bool {
+    let Some(mut slot) = reserve::<Reset>() else { return false };
+    let record = slot.record();
+    let is_v4 = is_v4(ip);
     unsafe {
-        if peek::<u8>(ip) >> 4 == 4 {
-            (&raw mut (*flow).family).write(AF_INET);
-            mapped(&raw mut (*flow).client, peek(ip + 12));
-            mapped(&raw mut (*flow).server, peek(ip + 16));
-            peek(ip + 8)
-        } else {
-            (&raw mut (*flow).family).write(AF_INET6);
-            copy(&raw mut (*flow).client, ip + 8);
-            copy(&raw mut (*flow).server, ip + 24);
-            peek(ip + 7)
+        let flow = &raw mut (*record).flow;
+        (&raw mut (*flow).netns).write(key.netns);
+        (&raw mut (*flow).netns_mix).write(key.netns_mix);
+        (&raw mut (*flow).reserved).write(0);
+        (&raw mut (*flow).protocol).write(IPPROTO_TCP);
+        (&raw mut (*flow).family).write(if is_v4 { AF_INET } else { AF_INET6 });
+        (&raw mut (*flow).client).write(key.client);
+        (&raw mut (*flow).server).write(key.server);
+        (&raw mut (*flow).client_port).write(u16::from_be(tcp.source));
+        (&raw mut (*flow).server_port).write(u16::from_be(tcp.dest));
+        (&raw mut (*flow).ifindex).write(read(dev, DEV_IFINDEX));
+        // The 9th byte of an IPv4 header, the 8th of an IPv6 header.
+        let ttl = if is_v4 { ip[2] & 0xff } else { ip[1] >> 24 };
+        (&raw mut (*record).ttl).write(ttl);
+        (&raw mut (*record).isn).write(u32::from_be(tcp.seq));
+        (&raw mut (*record).reason).write(reason);
+        let sk_lookup = read(read(dev, DEV_NET), NET_BPF)[NETNS_BPF_SK_LOOKUP];
+        (&raw mut (*record).sk_lookup).write(u32::from(sk_lookup != 0));
+    }
+    slot.submit();
+    true
+}
+
+/// Whether an IP header is of version 4.
+#[inline(always)]
+fn is_v4(ip: &IpHeader) -> bool {
+    ip[0] as u8 >> 4 == 4
+}
+
+/// Takes the addresses from an IP header.
+#[inline(always)]
+fn fill_addresses(key: &mut Key, ip: &IpHeader) {
+    let (client, server) = ((&raw mut key.client).cast::<u32>(), (&raw mut key.server).cast::<u32>());
+    if is_v4(ip) {
+        mapped(&raw mut key.client, ip[3].to_ne_bytes());
+        mapped(&raw mut key.server, ip[4].to_ne_bytes());
+    } else {
+        for word in 0..4 {
+            unsafe {
+                client.add(word).write(ip[2 + word]);
+                server.add(word).write(ip[6 + word]);
+            }
         }
     }
 }

@@ -5,13 +5,17 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use aya_ebpf::macros::{fexit, tracepoint};
 use aya_ebpf::programs::{FExitContext, TracePointContext};
-use redis_trace_common::member::{SK_FAMILY, SK_TYPE, SOCKET_SK, UNIX_ADDRESS, UNIX_LENGTH, UNIX_NAME};
+use redis_trace_common::member::{
+    NET_INUM, NET_MIX, SK_FAMILY, SK_NET, SK_TYPE, SOCKET_SK, TASK_TGID, UNIX_ADDRESS, UNIX_LENGTH, UNIX_NAME,
+};
 use redis_trace_common::record::{UNIX_PATH_LEN, UnixConnect, UnixListen};
+use redis_trace_common::tally::{End, Key};
 
 use super::{syscall, who};
-use crate::emit::reserve;
+use crate::emit::{now, reserve};
 use crate::kernel::{at_most, copy_user, current, fill_task, place, read};
 use crate::maps::Call;
+use crate::tally;
 
 /// `AF_UNIX`, include/linux/socket.h.
 const AF_UNIX: u16 = 1;
@@ -19,6 +23,9 @@ const AF_UNIX: u16 = 1;
 const SOCK_STREAM: u16 = 1;
 /// Where `sun_path` begins in `struct sockaddr_un`, include/uapi/linux/un.h.
 const SUN_PATH: u64 = 2;
+
+/// Bytes from the end of a path that are part of what is counted together.
+const TAIL: usize = 16;
 
 /// Whose memory an address is in.
 #[derive(Clone, Copy)]
@@ -73,6 +80,35 @@ fn turned_away(errno: u32) -> bool {
     matches!(errno, 1 | 2 | 11 | 13 | 20 | 40 | 91 | 111)
 }
 
+/// What those who are turned away are counted by: which process, what it got, and how the path it dialled ends.
+#[inline(always)]
+fn key(sk: u64, task: u64, errno: u32, path: u64, length: u32, memory: Memory) -> Key {
+    let net = read(sk, SK_NET);
+    let mut key = Key {
+        end: End::Unix as u32,
+        netns: read(net, NET_INUM),
+        netns_mix: read(net, NET_MIX),
+        port: length,
+        client: [0; 16],
+        server: [0; 16],
+    };
+    let words = (&raw mut key.client).cast::<u32>();
+    unsafe {
+        words.write(read(task, TASK_TGID));
+        words.add(1).write(errno);
+    }
+    let from = (path + u64::from(length.saturating_sub(TAIL as u32))) as *const c_void;
+    let tail = at_most(TAIL, length);
+    let into = (&raw mut key.server).cast::<c_void>();
+    unsafe {
+        match memory {
+            Memory::Kernel => bpf_probe_read_kernel(into, tail, from),
+            Memory::User => bpf_probe_read_user(into, tail, from),
+        };
+    }
+    key
+}
+
 /// Tells of a unix stream socket that was turned away.
 #[inline(always)]
 fn tell(sk: u64, address: u64, length: u64, result: i32, memory: Memory) {
@@ -81,15 +117,20 @@ fn tell(sk: u64, address: u64, length: u64, result: i32, memory: Memory) {
         return;
     }
     let task = current();
+    // A length that is too short or too long the kernel has refused with EINVAL: unix_validate_addr().
+    let length = (length as u32).wrapping_sub(SUN_PATH as u32);
+    let key = key(sk, task, errno, address + SUN_PATH, length, memory);
+    if !tally::is_sample(End::Unix, &key, now()) {
+        return;
+    }
     who::introduce_task(task);
-    let Some(mut slot) = reserve::<UnixConnect>() else { return };
+    let Some(mut slot) = reserve::<UnixConnect>() else { return tally::lost(End::Unix, &key) };
     let record = slot.record();
     unsafe {
         fill_task(&raw mut (*record).task, task);
         (&raw mut (*record).errno).write(errno);
         (&raw mut (*record).reserved).write(0);
-        // A length that is too short or too long the kernel has refused with EINVAL: unix_validate_addr().
-        let length = at_most(UNIX_PATH_LEN, (length as u32).wrapping_sub(SUN_PATH as u32));
+        let length = at_most(UNIX_PATH_LEN, length);
         (&raw mut (*record).length).write(length);
         let (path, from) = ((&raw mut (*record).path).cast::<c_void>(), (address + SUN_PATH) as *const c_void);
         match memory {

@@ -11,7 +11,7 @@ use crate::cli::ReplayArgs;
 use crate::failure::{Exit, Failure};
 use crate::trace::fact::{Fact, What};
 use crate::trace::recording::{Damage, Header, Reader};
-use crate::trace::report::{HooksReport, Lost, Summary};
+use crate::trace::report::{HooksReport, Lost, Missed, Summary};
 use crate::trace::text::Text;
 
 /// Runs it.
@@ -27,7 +27,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Exit> {
     if let Some(damage) = &damage {
         writeln!(io::stderr(), "the recording {damage}")?;
     }
-    let summary = telling.finish(Lost::default(), HooksReport::default())?;
+    let summary = telling.finish(Lost::default(), Missed::default(), HooksReport::default())?;
     Ok(exit(args, &summary, damage.as_ref()))
 }
 

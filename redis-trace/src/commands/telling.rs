@@ -8,10 +8,11 @@ use crate::trace::aggregate::Aggregate;
 use crate::trace::cause::Code;
 use crate::trace::fact::{Fact, What};
 use crate::trace::filter::Filter;
+use crate::trace::folding::More;
 use crate::trace::known::Known;
 use crate::trace::question::Question;
 use crate::trace::remembered::Bounds;
-use crate::trace::report::{HooksReport, Lost, Report, Summary, schema};
+use crate::trace::report::{HooksReport, Lost, Missed, Report, Summary, schema};
 use crate::trace::tracer::{Step, Tracer};
 
 /// Numbers of refusals that are kept, so that only what was told is corrected.
@@ -63,6 +64,7 @@ impl Telling {
             match step {
                 Step::Ask(question) => questions.push(question),
                 Step::Tell(report) => self.tell(report)?,
+                Step::More(more) => self.add(&more)?,
                 // What was filtered out is not corrected either.
                 Step::Correct(update) if self.told.contains(&update.seq) => self.sink.update(&update)?,
                 Step::Correct(_) => {}
@@ -95,7 +97,7 @@ impl Telling {
     }
 
     /// The end: counts that were not told, then the summary.
-    pub fn finish(&mut self, lost: Lost, hooks: HooksReport) -> io::Result<Summary> {
+    pub fn finish(&mut self, lost: Lost, missed: Missed, hooks: HooksReport) -> io::Result<Summary> {
         for rest in self.aggregate.finish() {
             self.out(&rest)?;
         }
@@ -103,16 +105,18 @@ impl Telling {
         let nanoseconds = self.ended.saturating_sub(self.began.unwrap_or(self.ended));
         summary.seconds = std::time::Duration::from_nanos(nanoseconds).as_secs_f64();
         summary.lost = Lost { output: summary.lost.output, ..lost };
-        summary.seen += lost.ring + lost.queue;
+        summary.missed = missed;
+        summary.unattributed = self.tracer.unattributed();
+        summary.seen += lost.ring + lost.queue + summary.unattributed;
         summary.delivered = self.aggregate.delivered - summary.lost.output;
-        summary.aggregated = self.aggregate.aggregated;
+        summary.aggregated = self.aggregate.aggregated + summary.unattributed;
         summary.hooks = hooks;
         self.sink.summary(summary)?;
         Ok(summary.clone())
     }
 
     fn tell(&mut self, report: Report) -> io::Result<()> {
-        if !self.filter.wants(&report) || !(self.wanted)(&report, self.tracer.known()) {
+        if !self.is_wanted(&report) {
             return Ok(());
         }
         self.told.push_back(report.seq);
@@ -127,6 +131,26 @@ impl Telling {
             Some(now) => self.out(&now),
             None => Ok(()),
         }
+    }
+
+    /// So many more, like one that was told; of those like one that was filtered out nothing is said either.
+    fn add(&mut self, more: &More) -> io::Result<()> {
+        let More { like, number, time } = more;
+        if !self.is_wanted(like) {
+            return Ok(());
+        }
+        self.counts.seen += number;
+        *self.counts.by_cause.entry(like.cause.code).or_default() += number;
+        self.counts.unknown += if like.cause.code == Code::RT0000 { *number } else { 0 };
+        self.counts.benign += if like.benign { *number } else { 0 };
+        match self.aggregate.add(like, *number, *time, self.tracer.wall(*time)) {
+            Some(now) => self.out(&now),
+            None => Ok(()),
+        }
+    }
+
+    fn is_wanted(&self, report: &Report) -> bool {
+        self.filter.wants(report) && (self.wanted)(report, self.tracer.known())
     }
 
     /// A reader that went away ends the run; any other fault of the output costs this refusal, and is counted.

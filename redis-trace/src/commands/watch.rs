@@ -3,12 +3,14 @@
 use std::io::{self, Write as _};
 use std::time::Duration;
 
+use redis_trace_common::tally;
+
 use super::live::{Live, banner, hooks_report};
 use super::output;
 use super::recorder::Recorder;
 use super::stop::Stop;
 use super::telling::{Telling, Wanted};
-use crate::cli::{HistoryArgs, ObservationArgs, Tier, WatchArgs};
+use crate::cli::{FilterArgs, HistoryArgs, ObservationArgs, Tier, WatchArgs};
 use crate::failure::Exit;
 use crate::host;
 use crate::kernel::{Options, TierWish};
@@ -29,7 +31,8 @@ pub fn run_and_record(args: &WatchArgs, recorder: Option<Recorder>) -> anyhow::R
 }
 
 async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Result<Exit> {
-    let mut live = Live::start(&options(&args.observation)).await?;
+    let options = Options { samples: samples(args), ..options(&args.observation) };
+    let mut live = Live::start(&options).await?;
     // Who waits for the banner may signal at once.
     let mut stop = live.adopting(|| Stop::new(&args.limits, args.cmd.as_deref()))??;
     writeln!(io::stderr(), "{}", banner(live.hooks(), live.listeners_found, live.namespaces_found))?;
@@ -43,7 +46,8 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
         take(&fact, &mut live, &mut telling, &mut recorder)?;
     }
     drain(&mut live, &mut telling, &mut recorder).await?;
-    let summary = telling.finish(live.lost()?, hooks_report(live.hooks()))?;
+    let (lost, missed) = live.lost()?;
+    let summary = telling.finish(lost, missed, hooks_report(live.hooks()))?;
     let is_whole = recorder.is_none_or(Recorder::finish);
     Ok(exit(args, &summary, is_whole, &stop))
 }
@@ -63,8 +67,9 @@ fn take(fact: &Fact, live: &mut Live, telling: &mut Telling, recorder: &mut Opti
 }
 
 /// What happened before the end is told: records still in the ring, refusals that wait for their other end or an answer.
-async fn drain(live: &mut Live, telling: &mut Telling, recorder: &mut Option<Recorder>) -> io::Result<()> {
+async fn drain(live: &mut Live, telling: &mut Telling, recorder: &mut Option<Recorder>) -> anyhow::Result<()> {
     let end = host::boottime();
+    live.read_counts()?;
     loop {
         let fact = live.next(Some(SOON)).await?;
         let is_over = matches!(fact.what, What::Tick) || fact.time > end.saturating_add(GRACE);
@@ -96,13 +101,20 @@ fn telling(args: &WatchArgs, wanted: Wanted) -> Telling {
     Telling::new(bounds(args.history), output::filter(&args.filters), wanted, !args.output.no_aggregate, sink)
 }
 
+/// How many of a flood are told by themselves: all, where each is wanted, or where only by itself it can be told whether it is.
+fn samples(args: &WatchArgs) -> u32 {
+    let FilterArgs { pid, comm, container, .. } = &args.filters;
+    let is_by_process = !pid.is_empty() || !comm.is_empty() || !container.is_empty() || args.cmd.is_some();
+    if args.output.no_aggregate || is_by_process { tally::EVERY } else { tally::BUDGET }
+}
+
 /// How the kernel is to be observed.
 pub fn options(args: &ObservationArgs) -> Options {
     let tier = match args.tier {
         Tier::Auto => TierWish::Auto,
         Tier::T2 => TierWish::NoTrampoline,
     };
-    Options { syscall_hooks: !args.no_syscall_hooks, ring_bytes: args.ring, tier }
+    Options { syscall_hooks: !args.no_syscall_hooks, ring_bytes: args.ring, tier, ..Options::default() }
 }
 
 /// How much is to be remembered.
@@ -113,7 +125,7 @@ pub fn bounds(args: HistoryArgs) -> Bounds {
 
 fn exit(args: &WatchArgs, summary: &Summary, is_whole: bool, stop: &Stop) -> Exit {
     let failed = |code: &Code| summary.by_cause.contains_key(code);
-    let is_incomplete = summary.lost.total() > 0 || !summary.hooks.degraded.is_empty();
+    let is_incomplete = summary.lost.total() > 0 || summary.missed.total() > 0 || !summary.hooks.degraded.is_empty();
     if !is_whole || (args.limits.strict && is_incomplete) {
         Exit::Incomplete
     } else if args.fail_on_cause.iter().any(failed) || (stop.is_command() && summary.seen > 0) {

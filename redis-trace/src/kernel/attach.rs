@@ -17,6 +17,7 @@ use super::btf::Btf;
 use super::environment::Environment;
 use super::error::{Error, deepest, errno};
 use super::survey::lacks;
+use super::tallies::Tallies;
 use super::{HookState, Options, Probes, Source, State, TierWish, tracefs};
 use crate::trace::decode::Names;
 
@@ -47,6 +48,7 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
         source: Source::Unwatched(Some(map::<RingBuf<MapData>>(&mut object, "EVENTS")?)),
         lost: map::<PerCpuArray<MapData, u64>>(&mut object, "LOST")?,
         watched: map(&mut object, "WATCHED")?,
+        tallies: Tallies::new(map(&mut object, "COUNTS")?, map(&mut object, "TOTAL")?),
         _object: object,
     })
 }
@@ -74,6 +76,7 @@ fn load(btf: &Btf, options: Options) -> Result<Ebpf, aya::EbpfError> {
     EbpfLoader::new()
         .override_global("OFFSETS", offsets.as_slice(), true)
         .override_global("ARGUMENT_COUNTS", counts.as_slice(), true)
+        .override_global("SAMPLES", &options.samples, true)
         .map_max_entries("EVENTS", options.ring_bytes.max(4096).next_power_of_two())
         .load(OBJECT)
 }

@@ -6,6 +6,7 @@ mod environment;
 mod error;
 mod ring;
 mod survey;
+mod tallies;
 mod tracefs;
 
 use std::io;
@@ -14,11 +15,13 @@ use aya::Ebpf;
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 use redis_trace_common::hook::{Hook, Tier};
 use redis_trace_common::record::{self, Number};
+use redis_trace_common::tally;
 
 pub use attach::attach;
 pub use error::{Error, Fault};
 use ring::Ring;
 pub use survey::survey;
+pub use tallies::{News, Tallies};
 
 use crate::trace::decode::Names;
 
@@ -31,11 +34,13 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Which tier.
     pub tier: TierWish,
+    /// How many refusals of a kind each processor tells one by one in an eighth of a second; all are counted.
+    pub samples: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { syscall_hooks: true, ring_bytes: 4 << 20, tier: TierWish::Auto }
+        Self { syscall_hooks: true, ring_bytes: 4 << 20, tier: TierWish::Auto, samples: tally::BUDGET }
     }
 }
 
@@ -98,6 +103,7 @@ pub struct Probes {
     /// Counts by number of record, for each processor.
     lost: PerCpuArray<MapData, u64>,
     watched: HashMap<MapData, u32, u8>,
+    tallies: Tallies,
     /// Owns the programs and through them their links.
     _object: Ebpf,
 }
@@ -132,6 +138,11 @@ impl Probes {
         }
     }
 
+    /// Refusals that were counted and not told one by one.
+    pub fn tallies(&mut self) -> &mut Tallies {
+        &mut self.tallies
+    }
+
     /// Records that found no room in the ring, by kind; kinds of which none was lost are left out.
     pub fn lost(&self) -> Result<Vec<(Number, u64)>, Error> {
         let mut lost = Vec::new();
@@ -143,6 +154,17 @@ impl Probes {
             }
         }
         Ok(lost)
+    }
+
+    /// Times that a probe was not run because another was running on the same processor; since Linux 5.12 the kernel counts
+    /// them.
+    pub fn missed(&self) -> u64 {
+        let Ok(files) = std::fs::read_dir("/proc/self/fdinfo") else { return 0 };
+        let texts = files.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok());
+        let misses = |text: String| -> Option<u64> {
+            text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
+        };
+        texts.filter_map(misses).sum()
     }
 
     /// Has a process's end and the signals sent to it told: one that already listened when the probes came.

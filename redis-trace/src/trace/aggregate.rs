@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use jiff::Timestamp;
+
 use super::cause::Code;
 use super::flow::{Endpoint, Netns};
 use super::report::{Outcome, Report};
@@ -73,6 +75,24 @@ impl Aggregate {
         let counted = Counted { report: report.clone(), told: 1, told_at: now, last: now };
         self.faults.insert(fault, counted);
         Some(report)
+    }
+
+    /// So many more like this one were counted by this time; what is to be told now comes out.
+    pub fn add(&mut self, like: &Report, number: u64, time: u64, last: Timestamp) -> Option<Report> {
+        self.aggregated += number;
+        let fault = Fault::of(like);
+        let counted = self.faults.entry(fault).or_insert_with(|| Counted {
+            report: Report { count: 0, first: last, ..like.clone() },
+            told: 0,
+            told_at: time,
+            last: time,
+        });
+        let before = counted.report.count;
+        counted.report.count += number;
+        counted.report.last = last;
+        counted.last = time;
+        let has_grown_tenfold = counted.report.count.checked_ilog10() > before.max(1).checked_ilog10();
+        has_grown_tenfold.then(|| counted.tell(time))
     }
 
     /// Time passed: counts that grew and were not told for a while come out, quiet faults are forgotten.

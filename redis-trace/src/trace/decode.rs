@@ -1,8 +1,9 @@
 //! From records to facts: kernel numbers get their names, bytes become text, sentinels become absence.
 
 use redis_trace_common::record::{self, Record};
+use redis_trace_common::tally::{End, Key};
 
-use super::fact::{Bind, ConnectFailed, Ending, Fact, Process, Reset, Socket, Task, UnixPath, What};
+use super::fact::{Alike, Bind, ConnectFailed, Ending, Fact, Process, Reset, Socket, Task, UnixPath, What};
 use super::flow::{Endpoint, Flow, Netns};
 use super::text::Text;
 
@@ -77,6 +78,22 @@ pub fn decode(record: &Record, names: &Names) -> Fact {
         ),
     };
     Fact { time, what }
+}
+
+/// What refusals have in common that were counted under this key; nothing for a key that counts none.
+pub fn alike(key: &Key) -> Option<Alike> {
+    let netns = Netns(key.netns);
+    let end = End::ALL.into_iter().find(|end| *end as u32 == key.end)?;
+    let port = u16::try_from(key.port).unwrap_or_default();
+    let (client, server) = (Endpoint::from_bytes(key.client, 0).ip, Endpoint::from_bytes(key.server, port));
+    let word = |at: usize| key.client.get(at..at + 4).and_then(|word| word.try_into().ok()).map(u32::from_ne_bytes);
+    let (pid, errno) = (word(0)?, word(4)?);
+    Some(match end {
+        End::Server => Alike::Server { netns, client, server },
+        End::Client => Alike::Client { netns, client, server },
+        End::Unix => Alike::Unix { pid, errno, tail: unix_path(&key.server, key.port).text().clone() },
+        End::Listen => Alike::Listen { pid, errno, port },
+    })
 }
 
 fn reset(r: &record::Reset, names: &Names) -> What {

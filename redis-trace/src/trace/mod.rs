@@ -10,6 +10,7 @@ pub mod explain;
 pub mod fact;
 pub mod filter;
 pub mod flow;
+pub mod folding;
 pub mod known;
 pub mod question;
 pub mod recording;

@@ -74,6 +74,11 @@ impl<K: Clone + Eq + Hash, V> Remembered<K, V> {
         self.entries.retain(|key, _| passes(key));
     }
 
+    /// All that is remembered and what it stands under, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.entries.iter().map(|(key, (_, value))| (key, value))
+    }
+
     /// All that is remembered, in no order.
     pub fn values(&self) -> impl Iterator<Item = &V> {
         self.entries.values().map(|(_, value)| value)

@@ -256,10 +256,14 @@ pub struct Summary {
     pub aggregated: u64,
     /// Refusals whose cause is not known.
     pub unknown: u64,
+    /// Refusals of a flood so wide that not one of their kind was looked into: part of `aggregated`, of no cause.
+    pub unattributed: u64,
     /// Refusals that hurt nobody.
     pub benign: u64,
     /// Refusals that were seen and could not be told.
     pub lost: Lost,
+    /// What else was missed, and may be lacking in verdicts.
+    pub missed: Missed,
     /// How many by cause.
     pub by_cause: std::collections::BTreeMap<Code, u64>,
     /// The hooks.
@@ -281,6 +285,22 @@ impl Lost {
     /// All of them.
     pub fn total(&self) -> u64 {
         self.ring + self.queue + self.output
+    }
+}
+
+/// What was missed that is no refusal, but may have told more about one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Missed {
+    /// Records that found no room: who dialled, listeners and processes that came and went.
+    pub records: u64,
+    /// Times a probe was not run because another was running on the same processor.
+    pub probes: u64,
+}
+
+impl Missed {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.records + self.probes
     }
 }
 

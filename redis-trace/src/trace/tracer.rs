@@ -2,11 +2,14 @@
 
 use std::collections::VecDeque;
 
+use jiff::Timestamp;
+
 use super::attribute::{Judged, attribute};
 use super::cause::{Code, Confidence};
 use super::explain;
 use super::fact::{Fact, Socket, Task, UnixPath, What};
 use super::flow::Flow;
+use super::folding::{Folding, More};
 use super::known::{Known, accepts};
 use super::question::Question;
 use super::refusal::{Attempt, Joining, Refusal, is_fallback};
@@ -21,6 +24,8 @@ pub enum Step {
     Ask(Question),
     /// Tell this refusal.
     Tell(Report),
+    /// Add so many to those told like this one.
+    More(More),
     /// Correct one that was told.
     Correct(Update),
 }
@@ -58,6 +63,7 @@ pub struct Tracer {
     waiting: VecDeque<Waiting>,
     asked: Remembered<Question, u64>,
     told: VecDeque<Told>,
+    folding: Folding,
     seq: u64,
 }
 
@@ -70,6 +76,7 @@ impl Tracer {
             waiting: VecDeque::new(),
             asked: Remembered::new(Bounds { number: KEPT, age: PATIENCE }),
             told: VecDeque::new(),
+            folding: Folding::default(),
             seq: 0,
         }
     }
@@ -100,6 +107,7 @@ impl Tracer {
             What::Exit { task, .. } if self.known.servers.failed_start(task.key()).is_some() => {
                 self.refused(Refusal { time, attempt: Attempt::Start(task.key()), benign: false }, &mut steps);
             }
+            What::Folded(folded) => steps.extend(self.folding.counted(time, folded).map(Step::More)),
             What::ListenUp { socket, task, .. } => steps.extend(self.appeared(time, socket, task)),
             // What was refused in a namespace that is gone is not to be corrected by one that has its number.
             What::NetnsReborn { netns } => {
@@ -119,6 +127,16 @@ impl Tracer {
         !self.joining.is_empty() || !self.waiting.is_empty()
     }
 
+    /// Refusals that were counted, and of which none was looked into.
+    pub fn unattributed(&self) -> u64 {
+        self.folding.unattributed()
+    }
+
+    /// The wall clock at a time since boot.
+    pub fn wall(&self, time: u64) -> Timestamp {
+        explain::wall(time, &self.known)
+    }
+
     /// Everything known.
     pub fn known(&self) -> &Known {
         &self.known
@@ -130,8 +148,10 @@ impl Tracer {
             Judged::Verdict(verdict) => {
                 self.seq += 1;
                 let report = explain::explain(&refusal, &verdict, &self.known, self.seq);
+                let more = self.folding.judged(self.known.now, &refusal, &report);
                 self.remember(Told { seq: self.seq, refusal, code: verdict.cause.code() });
                 steps.push(Step::Tell(report));
+                steps.extend(more.map(Step::More));
             }
             Judged::Ask(questions) => {
                 for question in &questions {
@@ -331,7 +351,7 @@ mod tests {
             let steps = tracer.take(&Fact { time: SECOND + tick * SECOND / 10, what: What::Tick });
             told.extend(steps.into_iter().filter_map(|step| match step {
                 Step::Tell(report) => Some((report.cause.code, report.cause.confidence)),
-                Step::Ask(_) | Step::Correct(_) => None,
+                Step::Ask(_) | Step::More(_) | Step::Correct(_) => None,
             }));
         }
         told.sort();

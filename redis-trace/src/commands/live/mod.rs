@@ -7,7 +7,7 @@ mod namespaces;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use redis_trace_common::record::{Number, Record};
+use redis_trace_common::record::Record;
 use tokio::time::{Instant, sleep_until};
 
 use answers::Answers;
@@ -16,12 +16,14 @@ use namespaces::Namespaces;
 
 use crate::failure::Failure;
 use crate::host;
-use crate::kernel::{self, HookState, Options, Probes};
-use crate::trace::decode::{Names, decode};
-use crate::trace::fact::{Fact, What};
+use crate::kernel::{self, HookState, News, Options, Probes};
+use crate::trace::decode::{Names, alike, decode};
+use crate::trace::fact::{Fact, Folded, What};
 use crate::trace::question::Question;
-use crate::trace::report::Lost;
+use crate::trace::report::{Lost, Missed};
 
+/// How long after a record the counts behind it are read: while a flood lasts, at its end, and never in peace.
+const COUNTS_AFTER: Duration = Duration::from_millis(200);
 /// A step of the wall clock smaller than this is drift, nanoseconds.
 const STEP: u64 = 50_000_000;
 
@@ -32,6 +34,7 @@ pub struct Live {
     namespaces: Namespaces,
     answers: Answers,
     ready: VecDeque<Fact>,
+    counts_at: Option<Instant>,
     clock_offset: i64,
     /// Listeners that the first look found.
     pub listeners_found: usize,
@@ -49,6 +52,7 @@ impl Live {
             namespaces: Namespaces::default(),
             probes,
             answers: Answers::start(),
+            counts_at: None,
             clock_offset: offset(),
             listeners_found: 0,
             namespaces_found: 0,
@@ -61,19 +65,23 @@ impl Live {
     }
 
     /// The next fact. With `patience`, a tick comes when nothing else did for so long.
-    pub async fn next(&mut self, patience: Option<Duration>) -> std::io::Result<Fact> {
+    pub async fn next(&mut self, patience: Option<Duration>) -> anyhow::Result<Fact> {
         loop {
             if let Some(fact) = self.ready.pop_front() {
                 return Ok(fact);
             }
-            let Self { probes, names, namespaces, answers, ready, .. } = self;
+            let Self { probes, names, namespaces, answers, ready, counts_at, .. } = self;
             let deadline = Instant::now() + patience.unwrap_or(Duration::from_hours(1));
             tokio::select! {
+                () = until(*counts_at) => self.read_counts()?,
                 read = probes.read(|bytes| {
                     // Ours alone write the ring: a record that is none was counted where it was made.
                     if let Ok(record) = Record::decode(bytes) {
                         let fact = decode(&record, names);
                         ready.extend(namespaces.reborn(&record, fact.time));
+                        if is_refusal(&fact.what) {
+                            counts_at.get_or_insert_with(|| Instant::now() + COUNTS_AFTER);
+                        }
                         ready.push_back(fact);
                     }
                 }) => read?,
@@ -85,6 +93,18 @@ impl Live {
                 }
             }
         }
+    }
+
+    /// What was counted and not told since the last look becomes facts; another look follows until there was nothing.
+    pub fn read_counts(&mut self) -> Result<(), Failure> {
+        let news = self.probes.tallies().news()?;
+        self.counts_at = (!news.is_empty()).then(|| Instant::now() + COUNTS_AFTER);
+        let time = host::boottime();
+        self.ready.extend(news.into_iter().map(|News { key, number }| {
+            let alike = key.and_then(|key| alike(&key));
+            Fact { time, what: What::Folded(Folded { number, alike }) }
+        }));
+        Ok(())
     }
 
     /// Asks the host; the answer is a fact.
@@ -105,14 +125,12 @@ impl Live {
         self.probes.hooks()
     }
 
-    /// Refusals whose records found no room.
-    pub fn lost(&self) -> Result<Lost, Failure> {
-        let lost = self.probes.lost().map_err(Failure::from)?;
-        let of_a_refusal = |number: Number| {
-            matches!(number, Number::Reset | Number::ConnectFailed | Number::UnixConnect | Number::Bind)
-        };
-        let ring = lost.iter().filter(|(number, _)| of_a_refusal(*number)).map(|(_, count)| count).sum();
-        Ok(Lost { ring, ..Lost::default() })
+    /// Refusals whose records found no room, and other records that found none.
+    pub fn lost(&mut self) -> Result<(Lost, Missed), Failure> {
+        let records: u64 = self.probes.lost()?.iter().map(|(_, count)| count).sum();
+        let ring = self.probes.tallies().lost()?;
+        let missed = Missed { records: records.saturating_sub(ring), probes: self.probes.missed() };
+        Ok((Lost { ring, ..Lost::default() }, missed))
     }
 
     /// Has the ends of processes that already listen told.
@@ -140,6 +158,19 @@ impl Live {
             self.clock_offset = now;
             clock()
         })
+    }
+}
+
+/// Whether a flood may begin with this.
+fn is_refusal(what: &What) -> bool {
+    matches!(what, What::Reset(_) | What::ConnectFailed(_) | What::UnixConnect { .. } | What::Bind(_))
+}
+
+/// Waits for the moment, for ever when there is none.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

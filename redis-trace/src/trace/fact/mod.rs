@@ -3,6 +3,7 @@
 //! A fact comes from a record of a probe, or from the host as the answer to a [`Question`](super::question::Question). Nothing else enters the pure
 //! core: no clock, no file, no socket. Times are `CLOCK_BOOTTIME` nanoseconds.
 mod fault;
+mod folded;
 mod process;
 mod socket;
 mod unix;
@@ -12,6 +13,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub use fault::{ConfigLine, Fault};
+pub use folded::{Alike, Folded};
 pub use process::{Ending, Process, ProcessKey, Task};
 pub use socket::{Bind, BoundSocket, Socket, Source};
 pub use unix::{Forbidden, UnixListener, UnixPath, UnixState};
@@ -127,6 +129,8 @@ pub enum What {
         /// Which.
         pid: u32,
     },
+    /// Refusals that were counted where they happened and not told one by one.
+    Folded(Folded),
     /// What a process is.
     Process(Process),
 

@@ -15,6 +15,15 @@ pub enum UnixPath {
     Abstract(Text),
 }
 
+impl UnixPath {
+    /// The path or name.
+    pub fn text(&self) -> &Text {
+        match self {
+            Self::File(text) | Self::Abstract(text) => text,
+        }
+    }
+}
+
 /// What stands behind a unix socket path, seen with the eyes of the process that dialled it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnixState {

@@ -1,0 +1,86 @@
+//! Counts that the probes keep, read as news: what was added since they were read last.
+
+use std::collections::HashMap;
+
+use aya::maps::{MapData, PerCpuArray, PerCpuHashMap};
+use redis_trace_common::layout::Field as _;
+use redis_trace_common::tally::{End, Key, Total, place};
+
+use super::Error;
+
+/// A key's bytes.
+type KeyBytes = [u8; Key::SIZE];
+/// A count's words: folded, lost, window and used.
+type CountWords = [u64; 3];
+
+/// The counts, and how they stood.
+pub struct Tallies {
+    counts: PerCpuHashMap<MapData, KeyBytes, CountWords>,
+    totals: PerCpuArray<MapData, u64>,
+    before: HashMap<KeyBytes, u64>,
+    folded: u64,
+}
+
+/// So many refusals more, with what they have in common where that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// What they have in common; absent when there was no place for it among the counts.
+    pub key: Option<Key>,
+    /// How many.
+    pub number: u64,
+}
+
+impl Tallies {
+    /// Nothing was read yet.
+    pub(super) fn new(counts: PerCpuHashMap<MapData, KeyBytes, CountWords>, totals: PerCpuArray<MapData, u64>) -> Self {
+        Self { counts, totals, before: HashMap::new(), folded: 0 }
+    }
+
+    /// Refusals that were counted and not told one by one since this was asked last. Cheap when there are none.
+    pub fn news(&mut self) -> Result<Vec<News>, Error> {
+        // In this order what is told between the two is not taken for folded.
+        let seen = self.total(Total::Seen)?;
+        let mut rest = seen.saturating_sub(self.total(Total::Told)? + self.folded);
+        if rest == 0 {
+            return Ok(Vec::new());
+        }
+        let mut news = Vec::new();
+        let mut now = HashMap::new();
+        for key in self.counts.keys() {
+            let key = key.map_err(|e| Error::map("COUNTS", &e))?;
+            // One that made room for another between the two calls is counted below.
+            let Ok(counts) = self.counts.get(&key, 0) else { continue };
+            let folded = counts.iter().map(|[folded, ..]| folded).sum::<u64>();
+            let before = self.before.get(&key).copied().unwrap_or_default();
+            // A smaller count is a new one: the old had to make room in between.
+            let before = if folded < before { 0 } else { before };
+            let more = (folded - before).min(rest);
+            now.insert(key, before + more);
+            if more > 0 {
+                rest -= more;
+                self.folded += more;
+                news.push(News { key: Key::read(&key), number: more });
+            }
+        }
+        self.before = now;
+        if rest > 0 {
+            self.folded += rest;
+            news.push(News { key: None, number: rest });
+        }
+        Ok(news)
+    }
+
+    /// Refusals whose record found no room.
+    pub fn lost(&self) -> Result<u64, Error> {
+        self.total(Total::Lost)
+    }
+
+    fn total(&self, total: Total) -> Result<u64, Error> {
+        let mut sum = 0;
+        for end in End::ALL {
+            let counts = self.totals.get(&place(end as u32, total), 0).map_err(|e| Error::map("TOTAL", &e))?;
+            sum += counts.iter().sum::<u64>();
+        }
+        Ok(sum)
+    }
+}

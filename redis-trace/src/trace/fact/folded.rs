@@ -1,0 +1,59 @@
+//! Refusals that the probes counted and did not tell one by one.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::trace::flow::{Endpoint, Netns};
+use crate::trace::text::Text;
+
+/// So many more refusals since the last such fact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Folded {
+    /// How many.
+    pub number: u64,
+    /// What they have in common; absent for those of a flood over more keys than the kernel's side keeps.
+    pub alike: Option<Alike>,
+}
+
+/// What refusals have in common that are counted together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "end", rename_all = "snake_case")]
+pub enum Alike {
+    /// Resets: counted at the end that was dialled.
+    Server {
+        /// Where.
+        netns: Netns,
+        /// Who dialled.
+        client: IpAddr,
+        /// What.
+        server: Endpoint,
+    },
+    /// Failed connects whose reset this host did not send: counted at the end that dialled.
+    Client {
+        /// Where.
+        netns: Netns,
+        /// Who dialled.
+        client: IpAddr,
+        /// What.
+        server: Endpoint,
+    },
+    /// Unix sockets that were dialled.
+    Unix {
+        /// By which process.
+        pid: u32,
+        /// What it got.
+        errno: u32,
+        /// How the path ends.
+        tail: Text,
+    },
+    /// bind(2) or listen(2) that failed.
+    Listen {
+        /// Of which process.
+        pid: u32,
+        /// What it got.
+        errno: u32,
+        /// The port it asked for.
+        port: u16,
+    },
+}
