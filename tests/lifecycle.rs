@@ -1,6 +1,7 @@
 //! How the agent starts, ends and shares a host with another one.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -12,6 +13,15 @@ mod support;
 
 /// A port on which nothing ever listens.
 const CLOSED: u16 = 1;
+
+/// The kernel's ids of what an agent holds: of programs, maps and links, as `/proc/PID/fdinfo` names them.
+fn holds(agent: &Agent, kind: &str) -> Vec<u32> {
+    let directory = format!("/proc/{}/fdinfo", agent.child.id());
+    let files = fs::read_dir(directory).expect("its files").map(|file| file.expect("a file").path());
+    let lines: String = files.filter_map(|file| fs::read_to_string(file).ok()).collect();
+    let ids = lines.lines().filter_map(|line| line.strip_prefix(kind)?.strip_prefix(':')?.trim().parse().ok());
+    ids.collect()
+}
 
 /// The programs, maps and links among these that the kernel still has.
 fn left([programs, maps, links]: &[Vec<u32>; 3]) -> Vec<String> {
@@ -27,7 +37,7 @@ fn left([programs, maps, links]: &[Vec<u32>; 3]) -> Vec<String> {
 #[test]
 fn nothing_is_left_in_the_kernel_a_second_after_kill_9() {
     let agent = Agent::start(&[]);
-    let held = ["prog_id", "map_id", "link_id"].map(|kind| agent.holds(kind));
+    let held = ["prog_id", "map_id", "link_id"].map(|kind| holds(&agent, kind));
     assert!(held.iter().all(|ids| !ids.is_empty()), "the agent holds programs, maps and links: {held:?}");
     assert!(!left(&held).is_empty(), "the kernel names what the agent holds");
     agent.signal(Signal::KILL);

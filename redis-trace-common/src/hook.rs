@@ -15,6 +15,12 @@ pub enum Kind {
         /// How many arguments it must have for the probe to be of use.
         arguments: u32,
     },
+    /// On a tracepoint whose arguments the verifier knows the types of: what they point to is read without a call. For those
+    /// that a flood of refusals passes.
+    TypedTracepoint {
+        /// How many arguments it must have for the probe to be of use.
+        arguments: u32,
+    },
     /// On a system call's tracepoint, which every call of every task then passes a little slower.
     Syscall,
 }
@@ -33,7 +39,7 @@ impl Kind {
     pub const fn tier(self) -> Tier {
         match self {
             Self::Fentry | Self::Fexit => Tier::T1,
-            Self::RawTracepoint { .. } | Self::Syscall => Tier::T2,
+            Self::RawTracepoint { .. } | Self::TypedTracepoint { .. } | Self::Syscall => Tier::T2,
         }
     }
 }
@@ -117,9 +123,9 @@ hooks! {
     Resets: Fentry "tcp_v4_send_reset" by "reset_v4";
     Resets: Fentry "tcp_v6_send_reset" by "reset_v6";
     // include/trace/events/tcp.h: silent without a socket until it got its `reason`, since Linux 6.10.
-    Resets: RawTracepoint { arguments: 3 } "tcp_send_reset" by "reset";
+    Resets: TypedTracepoint { arguments: 3 } "tcp_send_reset" by "reset";
     // include/trace/events/sock.h
-    States: RawTracepoint { arguments: 3 } "inet_sock_set_state" by "state";
+    States: TypedTracepoint { arguments: 3 } "inet_sock_set_state" by "state";
     // net/ipv4/af_inet.c, net/ipv6/af_inet6.c
     Binds: Fexit "inet_bind" by "bound_v4";
     Binds: Fexit "inet6_bind" by "bound_v6";

@@ -11,7 +11,7 @@ pub const WINDOW_SHIFT: u64 = 27;
 /// A budget that nothing exhausts: every refusal is told.
 pub const EVERY: u32 = u32::MAX;
 /// Samples of one key that each processor sends in a window, unless the program says otherwise.
-pub const BUDGET: u32 = 32;
+pub const BUDGET: u32 = 16;
 /// Samples of all keys with the same server, or with the same client, in a window.
 pub const WIDE_BUDGET: u32 = 4 * BUDGET;
 /// Samples of all keys in a window.

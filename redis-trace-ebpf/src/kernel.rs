@@ -81,6 +81,13 @@ pub(crate) fn peek<T: Default>(at: u64) -> T {
     value
 }
 
+/// A member of the structure at `base`, which the verifier must know to be one: an argument of a typed hook, or a pointer
+/// loaded from one. One instruction where [`read`] is a call; zero when the member is absent or cannot be read.
+#[inline(always)]
+pub(crate) unsafe fn load<T: Default>(base: u64, member: Member<T>) -> T {
+    if has(member) { unsafe { read_volatile((base + u64::from(word(member))) as *const T) } } else { T::default() }
+}
+
 /// A member of the structure at `base`; zero when it is absent or cannot be read.
 #[inline(always)]
 pub(crate) fn read<T: Default>(base: u64, member: Member<T>) -> T {

@@ -1,6 +1,5 @@
 //! An agent under test: started, heard and ended; every wait is for something that it does.
 
-use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
@@ -12,7 +11,8 @@ use serde_json::Value;
 
 /// A running `redis-trace watch`.
 pub(crate) struct Agent {
-    child: Child,
+    /// Its process.
+    pub(crate) child: Child,
     out: BufReader<ChildStdout>,
     // Kept open: whoever closes it makes the agent's last words an error.
     _err: BufReader<ChildStderr>,
@@ -53,15 +53,6 @@ impl Agent {
                 return line;
             }
         }
-    }
-
-    /// The kernel's ids of what it holds: of programs, maps and links, as `/proc/PID/fdinfo` names them.
-    pub(crate) fn holds(&self, kind: &str) -> Vec<u32> {
-        let directory = format!("/proc/{}/fdinfo", self.child.id());
-        let files = fs::read_dir(directory).expect("its files").map(|file| file.expect("a file").path());
-        let lines: String = files.filter_map(|file| fs::read_to_string(file).ok()).collect();
-        let ids = lines.lines().filter_map(|line| line.strip_prefix(kind)?.strip_prefix(':')?.trim().parse().ok());
-        ids.collect()
     }
 
     /// Sends it a signal.

@@ -7,7 +7,7 @@ use redis_trace_common::tally::{End, Key};
 
 use super::who;
 use crate::emit::{now, reserve};
-use crate::kernel::{current, fill_caller, fill_flow, read};
+use crate::kernel::{current, fill_caller, fill_flow, load, read};
 use crate::maps::{DIALS, Dial, REFUSED};
 use crate::tally;
 
@@ -41,7 +41,7 @@ pub(crate) fn connected(sk: u64) {
 /// The dial came to nothing. `sk_err` is set first: tcp_reset() (tcp_done_with_error() since Linux 6.10), tcp_v4_err().
 #[inline(always)]
 pub(crate) fn failed(sk: u64) {
-    if read(sk, SK_ERR) == ECONNREFUSED {
+    if unsafe { load(sk, SK_ERR) } == ECONNREFUSED {
         if let Some(dial) = unsafe { DIALS.get(&sk) } {
             refused(sk, dial);
         }

@@ -1,7 +1,7 @@
 //! The server end: the kernel sends a reset to a SYN because no socket wants it.
 
-use aya_ebpf::macros::{fentry, raw_tracepoint};
-use aya_ebpf::programs::{FEntryContext, RawTracePointContext};
+use aya_ebpf::macros::{btf_tracepoint, fentry};
+use aya_ebpf::programs::{BtfTracePointContext, FEntryContext};
 use redis_trace_common::hook::{TCP_V4_SEND_RESET, TCP_V6_SEND_RESET};
 use redis_trace_common::member::{
     DEV_IFINDEX, DEV_NET, NET_BPF, NET_INUM, NET_MIX, SKB_DEV, SKB_HEAD, SKB_NETWORK_HEADER, SKB_TRANSPORT_HEADER,
@@ -10,7 +10,7 @@ use redis_trace_common::record::Reset;
 use redis_trace_common::tally::{End, Key};
 
 use crate::emit::{now, reserve};
-use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, mapped, peek, read};
+use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, load, mapped, peek, read};
 use crate::tally;
 
 /// Said where the kernel has no reasons.
@@ -41,8 +41,8 @@ pub(crate) fn reset_v6(ctx: FEntryContext) -> u32 {
 
 /// `tcp_send_reset(const struct sock *sk, const struct sk_buff *skb, const enum sk_rst_reason reason)`, since Linux 6.10;
 /// attached only where it has all three.
-#[raw_tracepoint(tracepoint = "tcp_send_reset")]
-pub(crate) fn reset(ctx: RawTracePointContext) -> i32 {
+#[btf_tracepoint(function = "tcp_send_reset")]
+pub(crate) fn reset(ctx: BtfTracePointContext) -> i32 {
     reset_sent(ctx.arg(0), ctx.arg(1), ctx.arg(2));
     0
 }
@@ -70,19 +70,19 @@ fn reset_sent(sk: u64, skb: u64, reason: u32) {
     if sk != 0 || skb == 0 {
         return;
     }
-    let head = read(skb, SKB_HEAD);
-    let tcp: TcpHeader = peek(head + u64::from(read(skb, SKB_TRANSPORT_HEADER)));
+    let head = unsafe { load(skb, SKB_HEAD) };
+    let tcp: TcpHeader = peek(head + u64::from(unsafe { load(skb, SKB_TRANSPORT_HEADER) }));
     if tcp.flags & TH_SYN_ACK != TH_SYN {
         return;
     }
-    let ip: IpHeader = peek(head + u64::from(read(skb, SKB_NETWORK_HEADER)));
+    let ip: IpHeader = peek(head + u64::from(unsafe { load(skb, SKB_NETWORK_HEADER) }));
     // Without a sock the packet still has its device: tcp_v4_rcv(), `no_tcp_socket`.
-    let dev = read(skb, SKB_DEV);
-    let net = read(dev, DEV_NET);
+    let dev = unsafe { load(skb, SKB_DEV) };
+    let net = unsafe { load(dev, DEV_NET) };
     let mut key = Key {
         end: End::Server as u32,
-        netns: read(net, NET_INUM),
-        netns_mix: read(net, NET_MIX),
+        netns: unsafe { load(net, NET_INUM) },
+        netns_mix: unsafe { load(net, NET_MIX) },
         port: u32::from(u16::from_be(tcp.dest)),
         client: [0; 16],
         server: [0; 16],

@@ -1,11 +1,11 @@
 //! Where TCP sockets change state: the client end of a dial, and listeners that come and go.
 
-use aya_ebpf::macros::raw_tracepoint;
-use aya_ebpf::programs::RawTracePointContext;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
 use redis_trace_common::member::SK_PROTOCOL;
 
 use super::{connect, listen};
-use crate::kernel::{IPPROTO_TCP, read};
+use crate::kernel::{IPPROTO_TCP, load};
 
 /// `TCP_ESTABLISHED`, include/net/tcp_states.h.
 const ESTABLISHED: u32 = 1;
@@ -17,12 +17,12 @@ const CLOSE: u32 = 7;
 const LISTEN: u32 = 10;
 
 /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, include/trace/events/sock.h.
-#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
-pub(crate) fn state(ctx: RawTracePointContext) -> i32 {
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub(crate) fn state(ctx: BtfTracePointContext) -> i32 {
     let (sk, old, new) = (ctx.arg::<u64>(0), ctx.arg::<u32>(1), ctx.arg::<u32>(2));
     let ours = matches!((old, new), (SYN_SENT, _) | (CLOSE, SYN_SENT | LISTEN) | (LISTEN, CLOSE));
     // An MPTCP socket mirrors what its first TCP socket does.
-    if !ours || read(sk, SK_PROTOCOL) != IPPROTO_TCP {
+    if !ours || unsafe { load(sk, SK_PROTOCOL) } != IPPROTO_TCP {
         return 0;
     }
     #[cfg(feature = "probe-log")]

@@ -59,8 +59,18 @@ impl Telling {
                 self.out(&rest)?;
             }
         }
+        let steps = self.tracer.take(fact);
+        let questions = self.go(steps)?;
+        for grown in self.aggregate.tick(self.ended) {
+            self.out(&grown)?;
+        }
+        Ok(questions)
+    }
+
+    /// Goes these steps, and hands back what must be asked.
+    fn go(&mut self, steps: Vec<Step>) -> io::Result<Vec<Question>> {
         let mut questions = Vec::new();
-        for step in self.tracer.take(fact) {
+        for step in steps {
             match step {
                 Step::Ask(question) => questions.push(question),
                 Step::Tell(report) => self.tell(report)?,
@@ -69,9 +79,6 @@ impl Telling {
                 Step::Correct(update) if self.told.contains(&update.seq) => self.sink.update(&update)?,
                 Step::Correct(_) => {}
             }
-        }
-        for grown in self.aggregate.tick(self.ended) {
-            self.out(&grown)?;
         }
         Ok(questions)
     }
@@ -98,6 +105,9 @@ impl Telling {
 
     /// The end: counts that were not told, then the summary.
     pub fn finish(&mut self, lost: Lost, missed: Missed, hooks: HooksReport) -> io::Result<Summary> {
+        // Nobody answers any more.
+        let steps = self.tracer.finish();
+        self.go(steps)?;
         for rest in self.aggregate.finish() {
             self.out(&rest)?;
         }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::{FEntry, FExit, Program, ProgramError, RawTracePoint, TracePoint};
+use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramError, RawTracePoint, TracePoint};
 use aya::{Ebpf, EbpfLoader, Endianness};
 use redis_trace_common::hook::{ARGUMENTS, Called, HOOKS, Hook, Kind, Role, SERVERS, Tier};
 use redis_trace_common::member::{ABSENT, MEMBERS};
@@ -28,14 +28,14 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/re
 pub fn attach(options: &Options) -> Result<Probes, Error> {
     let environment = Environment::look();
     let btf = read_btf(&environment)?;
-    let functions = functions(&btf)?;
+    let types = hooked(&btf)?;
     let mut object = load(&btf, *options).map_err(|e| environment.explain("load probes", errno(&e), &deepest(&e)))?;
 
     let mut servers: HashMap<_, [u8; COMM_LEN], u8> = map(&mut object, "SERVERS")?;
     for server in SERVERS {
         servers.insert(comm(server), 1, 0).map_err(|e| Error::map("SERVERS", &e))?;
     }
-    let attacher = Attacher { options: *options, btf: &btf, functions: &functions, refused: Mutex::new(None) };
+    let attacher = Attacher { options: *options, btf: &btf, types: &types, refused: Mutex::new(None) };
     let hooks = tracefs::within(|| attacher.all(&mut object));
     if !hooks.iter().any(|hook| hook.essential() && hook.state == State::Up) {
         let refused = attacher.refused.into_inner().ok().flatten();
@@ -59,10 +59,15 @@ fn read_btf(environment: &Environment) -> Result<Btf, Error> {
     Btf::parse(bytes).map_err(|e| environment.no_btf(&e.to_string()))
 }
 
-/// The functions to be hooked, as aya wants them.
-fn functions(btf: &Btf) -> Result<aya::Btf, Error> {
-    let hooked = HOOKS.iter().filter(|hook| matches!(hook.kind, Kind::Fentry | Kind::Fexit));
-    let bytes = btf.functions(hooked.map(|hook| hook.target));
+/// The types of what is to be hooked, as aya wants them.
+fn hooked(btf: &Btf) -> Result<aya::Btf, Error> {
+    let name = |hook: &Hook| match hook.kind {
+        Kind::Fentry | Kind::Fexit => Some(hook.target.to_owned()),
+        // include/trace/bpf_probe.h
+        Kind::TypedTracepoint { .. } => Some(format!("btf_trace_{}", hook.target)),
+        Kind::RawTracepoint { .. } | Kind::Syscall => None,
+    };
+    let bytes = btf.excerpt(HOOKS.iter().filter_map(name));
     aya::Btf::parse(&bytes, Endianness::default()).map_err(|e| Error::bug(format!("aya cannot read our BTF: {e}")))
 }
 
@@ -118,8 +123,8 @@ type Pair<'a> = (&'static Hook, Option<&'a mut Program>);
 struct Attacher<'a> {
     options: Options,
     btf: &'a Btf,
-    /// The kernel's functions as aya wants them.
-    functions: &'a aya::Btf,
+    /// The types of what is hooked, as aya wants them.
+    types: &'a aya::Btf,
     /// What the kernel said last when it refused an essential hook.
     refused: Mutex<Option<(Option<i32>, String)>>,
 }
@@ -192,7 +197,9 @@ impl Attacher<'_> {
                 Some("trampolines are not wanted".to_owned())
             }
             Kind::Syscall if !self.options.syscall_hooks => Some("hooks on system calls are not wanted".to_owned()),
-            Kind::RawTracepoint { .. } | Kind::Fentry | Kind::Fexit | Kind::Syscall => lacks(self.btf, hook),
+            Kind::RawTracepoint { .. } | Kind::TypedTracepoint { .. } | Kind::Fentry | Kind::Fexit | Kind::Syscall => {
+                lacks(self.btf, hook)
+            }
         }
     }
 
@@ -203,18 +210,23 @@ impl Attacher<'_> {
         match hook.kind {
             Kind::Fentry => {
                 let program: &mut FEntry = program.try_into()?;
-                program.load(hook.target, self.functions)?;
+                program.load(hook.target, self.types)?;
                 program.attach().map(drop)
             }
             Kind::Fexit => {
                 let program: &mut FExit = program.try_into()?;
-                program.load(hook.target, self.functions)?;
+                program.load(hook.target, self.types)?;
                 program.attach().map(drop)
             }
             Kind::RawTracepoint { .. } => {
                 let program: &mut RawTracePoint = program.try_into()?;
                 program.load()?;
                 program.attach(hook.target).map(drop)
+            }
+            Kind::TypedTracepoint { .. } => {
+                let program: &mut BtfTracePoint = program.try_into()?;
+                program.load(hook.target, self.types)?;
+                program.attach().map(drop)
             }
             Kind::Syscall => {
                 let program: &mut TracePoint = program.try_into()?;

@@ -223,15 +223,18 @@ impl Btf {
         names
     }
 
-    /// A file of these functions alone, each with its number here. Whoever reads that one instead has a name at once, and
+    /// A file of these functions and typedefs alone, each with its number here. Whoever reads that one instead has a name at once, and
     /// spends no memory on a kernel's structures.
-    pub(super) fn functions(&self, names: impl Iterator<Item = &'static str>) -> Vec<u8> {
+    pub(super) fn excerpt(&self, names: impl Iterator<Item = String>) -> Vec<u8> {
         let mut types = vec![[0, POINTER << 24, 0]; self.types.len().saturating_sub(1)];
         let mut strings = vec![0];
         let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         for name in names {
-            for id in self.ids(name).filter(|id| self.types[*id].kind() == FUNC) {
-                types[id - 1] = [size(strings.len()), FUNC << 24, 0];
+            for id in self.ids(&name) {
+                let kind = self.types[id].kind();
+                if matches!(kind, FUNC | TYPEDEF) {
+                    types[id - 1] = [size(strings.len()), kind << 24, 0];
+                }
             }
             strings.extend(name.bytes().chain([0]));
         }

@@ -18,13 +18,15 @@ pub fn survey() -> Vec<HookState> {
 /// Why this kernel has nothing to put the probe on.
 pub(super) fn lacks(btf: &Btf, hook: &Hook) -> Option<String> {
     match hook.kind {
-        Kind::RawTracepoint { arguments } => match btf.tracepoint_arguments(hook.target) {
-            None => Some("this kernel has no such tracepoint".to_owned()),
-            Some(has) if has < arguments => Some(format!(
-                "has {has} arguments on this kernel, and does not tell what is needed without {arguments}"
-            )),
-            Some(_) => None,
-        },
+        Kind::RawTracepoint { arguments } | Kind::TypedTracepoint { arguments } => {
+            match btf.tracepoint_arguments(hook.target) {
+                None => Some("this kernel has no such tracepoint".to_owned()),
+                Some(has) if has < arguments => Some(format!(
+                    "has {has} arguments on this kernel, and does not tell what is needed without {arguments}"
+                )),
+                Some(_) => None,
+            }
+        }
         Kind::Fentry | Kind::Fexit if btf.function_arguments(hook.target).is_none() => {
             Some("this kernel has no such function".to_owned())
         }

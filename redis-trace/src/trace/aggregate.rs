@@ -216,6 +216,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_counted_and_not_told_is_added_and_told_when_it_has_grown_tenfold() {
+        let mut aggregate = Aggregate::new(false);
+        let first = refusal(Code::RT1001, "10.0.0.1", 1);
+        aggregate.take(first.clone());
+        let told = aggregate.add(&first, 5_000, 2, first.last).expect("a thousandfold");
+        assert_eq!(told.count, 5_001);
+        assert_eq!(aggregate.add(&first, 1, 3, first.last), None);
+        assert_eq!((aggregate.delivered, aggregate.aggregated), (1, 5_001));
+        // Long after, when the fault would be new, they are still counted.
+        aggregate.tick(3 + QUIET);
+        assert_eq!(aggregate.finish().len(), 0);
+        assert_eq!(aggregate.add(&first, 7, 4 + QUIET, first.last), None);
+        assert_eq!(aggregate.finish().iter().map(|report| report.count).collect::<Vec<_>>(), [7]);
+    }
+
+    #[test]
     fn a_namespace_that_is_gone_is_not_folded_with_its_successor() {
         let mut aggregate = Aggregate::new(false);
         for n in 0..3 {

@@ -112,3 +112,56 @@ fn kind(refusal: &Refusal) -> Option<Alike> {
         Attempt::Start(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::fact::{Task, UnixPath};
+    use crate::trace::flow::Netns;
+    use crate::trace::text::Text;
+
+    /// A unix socket that process 9 dialled in vain.
+    fn dialled(path: &str) -> Refusal {
+        let comm = Text::from("php-fpm");
+        let task = Task { pid: 9, tid: 9, uid: 0, netns: Netns(7), start: 0, cgroup: 1, comm, family: false };
+        let attempt = Attempt::Unix { task, errno: 2, path: UnixPath::File(Text::from(path)) };
+        Refusal { time: 1, attempt, benign: false }
+    }
+
+    fn report(seq: u64) -> Report {
+        let json = serde_json::json!({
+            "schema": "redis-trace.refusal/1", "time": "2026-11-23T12:00:00Z", "boottime_ns": 1, "seq": seq,
+            "outcome": "denied", "side": "client",
+            "cause": {"code": "RT1016", "name": "unix-socket-missing", "class": "no_listener", "confidence": "certain"},
+            "summary": "", "evidence": [], "fix": [], "client_process": null, "server_process": null, "flow": null,
+            "firewall": null, "lsm": null, "queue": null, "unix": null,
+            "count": 1, "first": "2026-11-23T12:00:00Z", "last": "2026-11-23T12:00:00Z",
+        });
+        serde_json::from_value(json).expect("a report")
+    }
+
+    fn counted(tail: &str) -> Folded {
+        Folded { number: 5, alike: Some(Alike::Unix { pid: 9, errno: 2, tail: Text::from(tail) }) }
+    }
+
+    #[test]
+    fn what_was_counted_has_the_verdict_of_the_sample_like_it() {
+        let mut folding = Folding::default();
+        assert_eq!(folding.judged(1, &dialled("/run/one.sock"), &report(1)), None);
+        assert_eq!(folding.judged(2, &dialled("/run/two.sock"), &report(2)), None);
+        let more = folding.counted(3, &counted("un/one.sock")).expect("a sample is known");
+        assert_eq!((more.like.seq, more.number), (1, 5));
+        assert_eq!(folding.unattributed(), 0);
+    }
+
+    #[test]
+    fn what_was_counted_before_its_sample_was_judged_waits_and_without_any_has_no_verdict() {
+        let mut folding = Folding::default();
+        assert_eq!(folding.counted(1, &counted("un/one.sock")), None);
+        assert_eq!(folding.counted(1, &Folded { number: 3, alike: None }), None);
+        assert_eq!(folding.unattributed(), 8);
+        let more = folding.judged(2, &dialled("/run/one.sock"), &report(1)).expect("five waited");
+        assert_eq!(more.number, 5);
+        assert_eq!(folding.unattributed(), 3);
+    }
+}

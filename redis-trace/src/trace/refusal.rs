@@ -133,6 +133,12 @@ impl Joining {
         ripe.into_iter().filter_map(|nth| self.release(nth)).collect()
     }
 
+    /// All that wait, oldest first: nothing more will come.
+    pub fn rest(&mut self) -> Vec<Refusal> {
+        let all: Vec<u64> = self.waiting.keys().copied().collect();
+        all.into_iter().filter_map(|nth| self.release(nth)).collect()
+    }
+
     /// Nobody waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()

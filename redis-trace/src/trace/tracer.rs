@@ -18,7 +18,6 @@ use super::report::{CauseReport, Report, Update, schema};
 
 /// What is to be done about the facts so far.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "short-lived: each is handled as it comes")]
 pub enum Step {
     /// Ask the host this; its answer is a fact.
     Ask(Question),
@@ -119,6 +118,21 @@ impl Tracer {
             self.refused(refusal, &mut steps);
         }
         self.retry(&mut steps);
+        steps
+    }
+
+    /// The end: what waits is told as far as it is known.
+    pub fn finish(&mut self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for refusal in self.joining.rest() {
+            self.refused(refusal, &mut steps);
+        }
+        while let Some(Waiting { refusal, asked, .. }) = self.waiting.pop_front() {
+            for question in asked {
+                self.known.give_up(question);
+            }
+            self.refused(refusal, &mut steps);
+        }
         steps
     }
 

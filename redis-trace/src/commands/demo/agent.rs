@@ -17,7 +17,7 @@ use crate::host::clock::boottime;
 use crate::trace::report::schema;
 
 /// How long the agent may take to attach, to tell, or to end, on a slow emulated machine too.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A line that the agent wrote.
 enum Line {

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::netns::Netns;
 
 /// How long a process may take for one step, on a slow emulated machine too.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// The user without rights.
 pub(crate) const NOBODY: u32 = 65534;
 

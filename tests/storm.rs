@@ -1,0 +1,136 @@
+//! Floods of refusals: every one is counted, few are told, and what else happens is still heard.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::{Agent, refused};
+
+mod support;
+
+/// Floods take turns: each is to be watched by an agent that has a processor to itself.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// A port on which nothing ever listens.
+const CLOSED: u16 = 1;
+
+/// Dials a closed port from an address of this test's own; each is one refusal.
+fn dial(from: Ipv4Addr, port: u16) {
+    let client = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    bind(&client, &SocketAddr::from((from, 0))).expect("an address of this host");
+    assert_eq!(connect(&client, &SocketAddr::from((Ipv4Addr::LOCALHOST, port))), Err(Errno::CONNREFUSED));
+}
+
+/// Ends an agent: what it told, and its summary, whose sum must hold.
+fn end(agent: Agent) -> (Vec<Value>, Value, Option<i32>) {
+    agent.signal(Signal::INT);
+    let (mut lines, status) = agent.end();
+    let summary = lines.pop().expect("a summary");
+    let number = |value: &Value| value.as_u64().expect("a number");
+    let lost = &summary["lost"];
+    let parts = [&summary["delivered"], &summary["aggregated"], &lost["ring"], &lost["queue"], &lost["output"]];
+    assert_eq!(number(&summary["seen"]), parts.into_iter().map(number).sum::<u64>(), "{summary}");
+    (lines, summary, status.code())
+}
+
+#[test]
+fn every_refusal_of_a_flood_is_counted_and_few_are_told() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let from = Ipv4Addr::new(127, 77, 0, 1);
+    let agent = Agent::start(&["--from", "127.77.0.1"]);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..10_000).for_each(|_| dial(from, CLOSED)));
+        }
+    });
+    let (lines, summary, code) = end(agent);
+    assert_eq!((&summary["seen"], &summary["by_cause"]["RT1001"]), (&40_000.into(), &40_000.into()), "{summary}");
+    assert_eq!((&summary["unattributed"], &summary["missed"]["records"]), (&0.into(), &0.into()), "{summary}");
+    assert!(lines.len() <= 8, "one line for each power of ten, and the last: {lines:#?}");
+    assert_eq!(lines.last().expect("a line")["count"], 40_000);
+    assert!(lines.iter().all(|line| line["side"] == "both"), "samples are told with both their ends: {lines:#?}");
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn another_cause_in_a_flood_is_told_within_200_milliseconds() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut agent = Agent::start(&["--port", "1-3"]);
+    let (is_over, mut took) = (AtomicBool::new(false), Vec::new());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                dial(Ipv4Addr::new(127, 77, 0, 2), CLOSED);
+            }
+        });
+        // The flood is on.
+        while agent.next()["count"].as_u64() < Some(1_000) {}
+        for port in [2, 3] {
+            let start = Instant::now();
+            let client = refused(port);
+            agent.refusal_of(client);
+            took.push(start.elapsed());
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert!(took.iter().all(|took| *took < Duration::from_millis(200)), "{took:?}");
+    end(agent);
+}
+
+#[test]
+fn with_no_room_in_the_ring_what_is_lost_is_counted_and_said() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let from = Ipv4Addr::new(127, 77, 0, 3);
+    let agent = Agent::start(&["--from", "127.77.0.3", "--no-aggregate", "--ring", "64K", "--strict"]);
+    // The agent cannot read meanwhile: the ring overflows for certain.
+    agent.signal(Signal::STOP);
+    (0..1_000).for_each(|_| dial(from, CLOSED));
+    agent.signal(Signal::CONT);
+    let (_, summary, code) = end(agent);
+    let number = |name: &str| summary[name].as_u64().expect("a number");
+    let lost = summary["lost"]["ring"].as_u64().expect("a number");
+    assert!(lost > 0, "{summary}");
+    assert_eq!(number("delivered") + lost, 1_000, "{summary}");
+    assert_eq!(code, Some(5));
+}
+
+#[test]
+fn a_flood_over_more_ports_than_are_kept_apart_is_counted_too() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let from = Ipv4Addr::new(127, 77, 0, 4);
+    let agent = Agent::start(&["--from", "127.77.0.4"]);
+    // None of these is open: each was just given back.
+    let closed: Vec<u16> =
+        (20_000..30_000).filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).collect();
+    for port in &closed {
+        dial(from, *port);
+    }
+    let (_, summary, _) = end(agent);
+    assert_eq!(summary["seen"], closed.len(), "{summary}");
+}
+
+#[test]
+fn unix_sockets_and_failed_binds_are_counted_alike() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("nobody.sock");
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let address = taken.local_addr().expect("an address");
+    let agent = Agent::start(&[]);
+    for _ in 0..3_000 {
+        UnixStream::connect(&path).expect_err("nothing is there");
+        TcpListener::bind(address).expect_err("it is taken");
+    }
+    let (_, summary, _) = end(agent);
+    let by_cause = &summary["by_cause"];
+    assert_eq!(by_cause["RT1016"].as_u64(), Some(3_000), "{summary}");
+    assert_eq!(by_cause["RT1011"].as_u64(), Some(3_000), "{summary}");
+}
