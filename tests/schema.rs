@@ -111,7 +111,12 @@ fn an_update_and_a_summary_fit_theirs() {
     assert_eq!(fits("update", &update), None);
     let summary = json!({
         "schema": "redis-trace.summary/1", "seconds": 18.2, "seen": 3, "delivered": 2, "aggregated": 1, "unknown": 0,
-        "benign": 0, "lost": {"ring": 0, "queue": 0, "output": 0}, "by_cause": {"RT1001": 3},
+        "benign": 0, "unattributed": 0, "lost": {"ring": 0, "queue": 0, "output": 0}, "by_cause": {"RT1001": 3},
+        "missed": {"records": 0, "probes": 0}, "coverage": 0.998,
+        "counters": {
+            "out_resets": 4, "resets_seen": 4, "resets_explained": 3, "attempt_fails": 3, "failures_seen": 3,
+            "embryonic_resets": 0, "listen_overflows": 0, "listen_drops": 0
+        },
         "hooks": {"up": 9, "expected": 9, "degraded": ["RT1015"]}
     });
     assert_eq!(fits("summary", &summary), None);

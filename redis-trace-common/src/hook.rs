@@ -122,6 +122,8 @@ hooks! {
     // net/ipv4/tcp_ipv4.c, net/ipv6/tcp_ipv6.c: called with the listener, the socket, or none.
     Resets: Fentry "tcp_v4_send_reset" by "reset_v4";
     Resets: Fentry "tcp_v6_send_reset" by "reset_v6";
+    // net/ipv4/tcp_output.c: the resets of a socket's own, counted with the others.
+    Resets: Fentry "tcp_send_active_reset" by "reset_active";
     // include/trace/events/tcp.h: silent without a socket until it got its `reason`, since Linux 6.10.
     Resets: TypedTracepoint { arguments: 3 } "tcp_send_reset" by "reset";
     // include/trace/events/sock.h

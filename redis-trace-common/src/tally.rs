@@ -49,6 +49,16 @@ layout! {
     }
 }
 
+layout! {
+    /// What one processor has seen in a network namespace, to be held against the kernel's own counters.
+    Watched {
+        /// Resets sent, whatever for: `OutRsts`.
+        resets: u64,
+        /// Dials that ended in an error: `AttemptFails`.
+        failures: u64,
+    }
+}
+
 /// Where refusals are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]

@@ -3,7 +3,7 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf};
 use redis_trace_common::record::{COMM_LEN, NUMBERS};
-use redis_trace_common::tally::{Count, End, Key, TOTALS};
+use redis_trace_common::tally::{Count, End, Key, TOTALS, Watched};
 
 /// Records on their way to the program, which sets the size.
 #[map]
@@ -28,6 +28,10 @@ pub(crate) static WHOLE: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(1
 /// Refusals whatever they have in common, by [`redis_trace_common::tally::place`].
 #[map]
 pub(crate) static TOTAL: PerCpuArray<u64> = PerCpuArray::with_max_entries(End::ALL.len() as u32 * TOTALS, 0);
+
+/// What was seen in each network namespace, by its inode.
+#[map]
+pub(crate) static SEEN: LruPerCpuHashMap<u32, Watched> = LruPerCpuHashMap::with_max_entries(4_096, 0);
 
 /// How many resets can be on their way to a client of this host: a power of two.
 pub(crate) const UNDERWAY: u32 = 1 << 16;

@@ -3,10 +3,11 @@
 use core::ptr::read_volatile;
 
 use redis_trace_common::tally::{
-    BUDGET, Count, EVERY, End, Key, Total, WHOLE_BUDGET, WIDE_BUDGET, WIDE_CLIENT, WIDE_SERVER, WINDOW_SHIFT, place,
+    BUDGET, Count, EVERY, End, Key, Total, WHOLE_BUDGET, WIDE_BUDGET, WIDE_CLIENT, WIDE_SERVER, WINDOW_SHIFT, Watched,
+    place,
 };
 
-use crate::maps::{COUNTS, DECIDED, DECIDED_TOO, TOTAL, UNDERWAY, WHOLE};
+use crate::maps::{COUNTS, DECIDED, DECIDED_TOO, SEEN, TOTAL, UNDERWAY, WHOLE};
 
 /// Samples of one key that each processor sends in a window, from the program.
 #[unsafe(no_mangle)]
@@ -111,6 +112,28 @@ fn take_from(count: *mut Count, budget: u32, window: u32) -> bool {
 fn add(end: End, total: Total) {
     if let Some(total) = TOTAL.get_ptr_mut(place(end as u32, total)) {
         unsafe { *total += 1 };
+    }
+}
+
+/// A reset was sent in a network namespace, for a refusal or not.
+#[inline(always)]
+pub(crate) fn saw_reset(netns: u32) {
+    match SEEN.get_ptr_mut(&netns) {
+        Some(seen) => unsafe { (*seen).resets += 1 },
+        None => {
+            let _ = SEEN.insert(&netns, &Watched { resets: 1, failures: 0 }, BPF_NOEXIST);
+        }
+    }
+}
+
+/// A dial ended in an error in a network namespace.
+#[inline(always)]
+pub(crate) fn saw_failure(netns: u32) {
+    match SEEN.get_ptr_mut(&netns) {
+        Some(seen) => unsafe { (*seen).failures += 1 },
+        None => {
+            let _ = SEEN.insert(&netns, &Watched { resets: 0, failures: 1 }, BPF_NOEXIST);
+        }
     }
 }
 

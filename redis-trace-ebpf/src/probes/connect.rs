@@ -1,7 +1,7 @@
 //! The client end: who dialled, and what became of it.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use redis_trace_common::member::{SK_ERR, TASK_LEADER, TASK_START, TCP_SND_UNA};
+use redis_trace_common::member::{NET_INUM, SK_ERR, SK_NET, TASK_LEADER, TASK_START, TCP_SND_UNA};
 use redis_trace_common::record::{ConnectFailed, Connected, Flow};
 use redis_trace_common::tally::{End, Key};
 
@@ -41,7 +41,12 @@ pub(crate) fn connected(sk: u64) {
 /// The dial came to nothing. `sk_err` is set first: tcp_reset() (tcp_done_with_error() since Linux 6.10), tcp_v4_err().
 #[inline(always)]
 pub(crate) fn failed(sk: u64) {
-    if unsafe { load(sk, SK_ERR) } == ECONNREFUSED {
+    let error = unsafe { load(sk, SK_ERR) };
+    // A dial that its own caller gave up has none.
+    if error != 0 {
+        tally::saw_failure(unsafe { load(load(sk, SK_NET), NET_INUM) });
+    }
+    if error == ECONNREFUSED {
         if let Some(dial) = unsafe { DIALS.get(&sk) } {
             refused(sk, dial);
         }

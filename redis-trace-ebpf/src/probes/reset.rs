@@ -4,7 +4,8 @@ use aya_ebpf::macros::{btf_tracepoint, fentry};
 use aya_ebpf::programs::{BtfTracePointContext, FEntryContext};
 use redis_trace_common::hook::{TCP_V4_SEND_RESET, TCP_V6_SEND_RESET};
 use redis_trace_common::member::{
-    DEV_IFINDEX, DEV_NET, NET_BPF, NET_INUM, NET_MIX, SKB_DEV, SKB_HEAD, SKB_NETWORK_HEADER, SKB_TRANSPORT_HEADER,
+    DEV_IFINDEX, DEV_NET, NET_BPF, NET_INUM, NET_MIX, SK_NET, SKB_DEV, SKB_HEAD, SKB_NETWORK_HEADER,
+    SKB_TRANSPORT_HEADER,
 };
 use redis_trace_common::record::Reset;
 use redis_trace_common::tally::{End, Key};
@@ -39,6 +40,13 @@ pub(crate) fn reset_v6(ctx: FEntryContext) -> u32 {
     0
 }
 
+/// `void tcp_send_active_reset(struct sock *sk, …)`, net/ipv4/tcp_output.c.
+#[fentry(function = "tcp_send_active_reset")]
+pub(crate) fn reset_active(ctx: FEntryContext) -> u32 {
+    reset_sent(ctx.arg(0), 0, NO_REASON);
+    0
+}
+
 /// `tcp_send_reset(const struct sock *sk, const struct sk_buff *skb, const enum sk_rst_reason reason)`, since Linux 6.10;
 /// attached only where it has all three.
 #[btf_tracepoint(function = "tcp_send_reset")]
@@ -63,25 +71,31 @@ struct TcpHeader {
 /// The first 40 bytes from an IP header on: a `struct ipv6hdr`, or a `struct iphdr` and a TCP header without options.
 type IpHeader = [u32; 10];
 
-/// Counts a reset if it answers a SYN for which there was no socket, and tells of it if it is a sample.
+/// Counts a reset; as a refusal if it answers a SYN for which there was no socket, and tells of it if it is a sample.
 #[inline(always)]
 fn reset_sent(sk: u64, skb: u64, reason: u32) {
-    // An active reset (tcp_send_active_reset) has a sock and may have no packet.
-    if sk != 0 || skb == 0 {
+    if sk != 0 {
+        // An ordinary one: of a socket's own (tcp_send_active_reset) or in answer to a packet that does not fit its state.
+        tally::saw_reset(unsafe { load(load(sk, SK_NET), NET_INUM) });
         return;
     }
+    if skb == 0 {
+        return;
+    }
+    // Without a sock the packet still has its device: tcp_v4_rcv(), `no_tcp_socket`.
+    let dev = unsafe { load(skb, SKB_DEV) };
+    let net = unsafe { load(dev, DEV_NET) };
+    let netns = unsafe { load(net, NET_INUM) };
+    tally::saw_reset(netns);
     let head = unsafe { load(skb, SKB_HEAD) };
     let tcp: TcpHeader = peek(head + u64::from(unsafe { load(skb, SKB_TRANSPORT_HEADER) }));
     if tcp.flags & TH_SYN_ACK != TH_SYN {
         return;
     }
     let ip: IpHeader = peek(head + u64::from(unsafe { load(skb, SKB_NETWORK_HEADER) }));
-    // Without a sock the packet still has its device: tcp_v4_rcv(), `no_tcp_socket`.
-    let dev = unsafe { load(skb, SKB_DEV) };
-    let net = unsafe { load(dev, DEV_NET) };
     let mut key = Key {
         end: End::Server as u32,
-        netns: unsafe { load(net, NET_INUM) },
+        netns,
         netns_mix: unsafe { load(net, NET_MIX) },
         port: u32::from(u16::from_be(tcp.dest)),
         client: [0; 16],

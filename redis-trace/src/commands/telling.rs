@@ -6,6 +6,7 @@ use std::io;
 use crate::sink::Sink;
 use crate::trace::aggregate::Aggregate;
 use crate::trace::cause::Code;
+use crate::trace::coverage::Coverage;
 use crate::trace::fact::{Fact, What};
 use crate::trace::filter::Filter;
 use crate::trace::folding::More;
@@ -30,6 +31,7 @@ pub struct Telling {
     sink: Box<dyn Sink>,
     counts: Summary,
     told: VecDeque<u64>,
+    coverage: Coverage,
     began: Option<u64>,
     ended: u64,
 }
@@ -45,6 +47,7 @@ impl Telling {
             sink,
             counts: Summary { schema: schema::SUMMARY.to_owned(), ..Summary::default() },
             told: VecDeque::new(),
+            coverage: Coverage::default(),
             began: None,
             ended: 0,
         }
@@ -58,6 +61,9 @@ impl Telling {
             for rest in self.aggregate.forget(netns) {
                 self.out(&rest)?;
             }
+        }
+        if let What::Counted { counters, watched, refusals } = &fact.what {
+            self.coverage.looked(counters, watched, *refusals);
         }
         let steps = self.tracer.take(fact);
         let questions = self.go(steps)?;
@@ -121,6 +127,7 @@ impl Telling {
         summary.delivered = self.aggregate.delivered - summary.lost.output;
         summary.aggregated = self.aggregate.aggregated + summary.unattributed;
         summary.hooks = hooks;
+        (summary.coverage, summary.counters) = self.coverage.report();
         self.sink.summary(summary)?;
         Ok(summary.clone())
     }

@@ -45,6 +45,7 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
         };
         take(&fact, &mut live, &mut telling, &mut recorder)?;
     }
+    live.reconcile().await?;
     drain(&mut live, &mut telling, &mut recorder).await?;
     let (lost, missed) = live.lost()?;
     let summary = telling.finish(lost, missed, hooks_report(live.hooks()))?;

@@ -4,6 +4,7 @@
 mod addresses;
 pub mod clock;
 mod configuration;
+mod counters;
 mod eyes;
 mod journal;
 mod lastwords;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use aya::maps::{MapData, PerCpuArray, PerCpuHashMap};
 use redis_trace_common::layout::Field as _;
-use redis_trace_common::tally::{End, Key, Total, place};
+use redis_trace_common::tally::{End, Key, Total, Watched, place};
 
 use super::Error;
 
@@ -17,6 +17,7 @@ type CountWords = [u64; 3];
 pub struct Tallies {
     counts: PerCpuHashMap<MapData, KeyBytes, CountWords>,
     totals: PerCpuArray<MapData, u64>,
+    watched: PerCpuHashMap<MapData, u32, [u64; 2]>,
     before: HashMap<KeyBytes, u64>,
     folded: u64,
 }
@@ -32,8 +33,12 @@ pub struct News {
 
 impl Tallies {
     /// Nothing was read yet.
-    pub(super) fn new(counts: PerCpuHashMap<MapData, KeyBytes, CountWords>, totals: PerCpuArray<MapData, u64>) -> Self {
-        Self { counts, totals, before: HashMap::new(), folded: 0 }
+    pub(super) fn new(
+        counts: PerCpuHashMap<MapData, KeyBytes, CountWords>,
+        totals: PerCpuArray<MapData, u64>,
+        watched: PerCpuHashMap<MapData, u32, [u64; 2]>,
+    ) -> Self {
+        Self { counts, totals, watched, before: HashMap::new(), folded: 0 }
     }
 
     /// Refusals that were counted and not told one by one since this was asked last. Cheap when there are none.
@@ -75,12 +80,37 @@ impl Tallies {
         self.total(Total::Lost)
     }
 
+    /// Resets that refused a connection.
+    pub fn resets(&self) -> Result<u64, Error> {
+        self.at(End::Server, Total::Seen)
+    }
+
+    /// Resets and failed dials that were seen in each network namespace, by its inode.
+    pub fn watched(&self) -> Result<Vec<(u32, Watched)>, Error> {
+        let mut all = Vec::new();
+        for netns in self.watched.keys() {
+            let netns = netns.map_err(|e| Error::map("SEEN", &e))?;
+            let Ok(counts) = self.watched.get(&netns, 0) else { continue };
+            let mut sum = Watched { resets: 0, failures: 0 };
+            for [resets, failures] in counts.iter() {
+                sum.resets += resets;
+                sum.failures += failures;
+            }
+            all.push((netns, sum));
+        }
+        Ok(all)
+    }
+
     fn total(&self, total: Total) -> Result<u64, Error> {
         let mut sum = 0;
         for end in End::ALL {
-            let counts = self.totals.get(&place(end as u32, total), 0).map_err(|e| Error::map("TOTAL", &e))?;
-            sum += counts.iter().sum::<u64>();
+            sum += self.at(end, total)?;
         }
         Ok(sum)
+    }
+
+    fn at(&self, end: End, total: Total) -> Result<u64, Error> {
+        let counts = self.totals.get(&place(end as u32, total), 0).map_err(|e| Error::map("TOTAL", &e))?;
+        Ok(counts.iter().sum())
     }
 }

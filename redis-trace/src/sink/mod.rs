@@ -11,6 +11,7 @@ mod block;
 pub mod json;
 mod line;
 mod storm;
+mod sum;
 pub mod text;
 
 /// Something that tells refusals.

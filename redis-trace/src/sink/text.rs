@@ -1,14 +1,14 @@
 //! Text for people: a block for each new refusal, a counter line for its repeats, a summary on the side.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use jiff::Timestamp;
 
 use super::line::{Line, Paint, cut, wrap};
-use super::storm::{Key, Storm, span};
-use super::{Look, Sink, block, grouped};
+use super::storm::{Key, Storm};
+use super::sum::sum;
+use super::{Look, Sink, block};
 use crate::trace::cause::Code;
 use crate::trace::report::{Report, Summary, Update};
 
@@ -230,45 +230,4 @@ fn moment(look: &mut Look, time: Timestamp) -> String {
     let exact = look.clock.show(time);
     let second = exact.split('.').next().unwrap_or_default();
     format!("{second:<width$} ", width = exact.chars().count())
-}
-
-/// What was seen, told and lost, in a few lines.
-fn sum(summary: &Summary) -> String {
-    let Summary { seen, delivered, aggregated, unknown, benign, lost, hooks, .. } = summary;
-    let mut text = format!("{} refusals in {}", grouped(*seen), span(summary.seconds));
-    let parts = [
-        (*delivered, "told"),
-        (*aggregated, "repeats"),
-        (*unknown, "unknown"),
-        (*benign, "harmless"),
-        (lost.total(), "lost"),
-    ];
-    let parts: Vec<String> = parts
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{} {what}", grouped(*count)))
-        .collect();
-    if !parts.is_empty() {
-        let _ = write!(text, ": {}", parts.join(", "));
-    }
-    // A recording has no hooks.
-    if hooks.expected > 0 {
-        let _ = write!(text, "; hooks {}/{}", hooks.up, hooks.expected);
-    }
-    text.push('\n');
-    for (code, count) in &summary.by_cause {
-        let _ = writeln!(text, "  {:>9}  {code} {}", grouped(*count), code.name());
-    }
-    if lost.total() > 0 {
-        let (ring, queue, output) = (grouped(lost.ring), grouped(lost.queue), grouped(lost.output));
-        let _ = writeln!(
-            text,
-            "lost: {ring} in the ring, {queue} in the queue, {output} in the output; a larger --ring or a narrower --port helps"
-        );
-    }
-    if !hooks.degraded.is_empty() {
-        let codes: Vec<&str> = hooks.degraded.iter().map(|code| code.as_str()).collect();
-        let _ = writeln!(text, "degraded: {}; `redis-trace check` says why", codes.join(" "));
-    }
-    text
 }

@@ -4,6 +4,7 @@ pub mod aggregate;
 pub mod attribute;
 pub mod cause;
 pub mod container;
+pub mod coverage;
 pub mod decode;
 pub mod errno;
 pub mod explain;

@@ -264,6 +264,12 @@ pub struct Summary {
     pub lost: Lost,
     /// What else was missed, and may be lacking in verdicts.
     pub missed: Missed,
+    /// Of the resets and failed dials that the kernel itself counted, the share that was seen, namespace by namespace; absent
+    /// when it counted none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub coverage: Option<f64>,
+    /// What that share is made of.
+    pub counters: CountersReport,
     /// How many by cause.
     pub by_cause: std::collections::BTreeMap<Code, u64>,
     /// The hooks.
@@ -286,6 +292,27 @@ impl Lost {
     pub fn total(&self) -> u64 {
         self.ring + self.queue + self.output
     }
+}
+
+/// The kernel's counters of all network namespaces that are there at the end, and what was seen of what they count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CountersReport {
+    /// Resets that the kernel sent, whatever for (`OutRsts`).
+    pub out_resets: u64,
+    /// Of them, those that were seen.
+    pub resets_seen: u64,
+    /// Of these, those that refused a connection; the others ended one in the ordinary way.
+    pub resets_explained: u64,
+    /// Dials that failed (`AttemptFails` without `EmbryonicRsts`).
+    pub attempt_fails: u64,
+    /// Of them, those that were seen.
+    pub failures_seen: u64,
+    /// Connections that the other end reset before they stood (`EmbryonicRsts`).
+    pub embryonic_resets: u64,
+    /// Connections that found the accept queue full (`ListenOverflows`): not explained yet.
+    pub listen_overflows: u64,
+    /// Connections that a listener dropped (`ListenDrops`): not explained yet.
+    pub listen_drops: u64,
 }
 
 /// What was missed that is no refusal, but may have told more about one.

@@ -2,17 +2,24 @@
 
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
-use tokio::sync::mpsc as answers;
+use tokio::sync::{mpsc as answers, oneshot};
+use tokio::time::timeout;
 
 use crate::host::{self, Host};
-use crate::trace::fact::Fact;
+use crate::trace::fact::{Counters, Fact};
 use crate::trace::question::Question;
+
+/// How long the end of a run waits for the kernel's counters.
+const COUNTERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the thread is asked.
 enum Task {
     /// Everything, at the start.
     Snapshot,
+    /// The kernel's counters.
+    Counters(oneshot::Sender<Vec<Counters>>),
     /// One thing.
     Answer(Question),
 }
@@ -34,6 +41,11 @@ impl Answers {
             for task in asked {
                 let found = match task {
                     Task::Snapshot => host.snapshot(),
+                    Task::Counters(to) => {
+                        // Whoever asked may have stopped waiting.
+                        let _ = to.send(host.counters());
+                        continue;
+                    }
                     Task::Answer(question) => host.answer(&question),
                 };
                 let time = host::boottime();
@@ -51,6 +63,15 @@ impl Answers {
             return Vec::new();
         }
         self.facts.recv().await.unwrap_or_default()
+    }
+
+    /// How the kernel's counters stand; nothing when the host is too busy to say.
+    pub(super) async fn counters(&self) -> Vec<Counters> {
+        let (to, from) = oneshot::channel();
+        if self.tasks.send(Task::Counters(to)).is_err() {
+            return Vec::new();
+        }
+        timeout(COUNTERS_WITHIN, from).await.ok().and_then(Result::ok).unwrap_or_default()
     }
 
     /// Asks one thing.

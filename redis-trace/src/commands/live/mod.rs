@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use redis_trace_common::record::Record;
+use redis_trace_common::tally;
 use tokio::time::{Instant, sleep_until};
 
 use answers::Answers;
@@ -18,7 +19,8 @@ use crate::failure::Failure;
 use crate::host;
 use crate::kernel::{self, HookState, News, Options, Probes};
 use crate::trace::decode::{Names, alike, decode};
-use crate::trace::fact::{Fact, Folded, What};
+use crate::trace::fact::{Fact, Folded, Watched, What};
+use crate::trace::flow::Netns;
 use crate::trace::question::Question;
 use crate::trace::report::{Lost, Missed};
 
@@ -61,7 +63,22 @@ impl Live {
             live.note(&fact);
             live.ready.push_back(fact);
         }
+        live.reconcile().await?;
         Ok(live)
+    }
+
+    /// How the kernel's counters stand, and what was seen of what they count, becomes a fact.
+    pub async fn reconcile(&mut self) -> Result<(), Failure> {
+        let counters = self.answers.counters().await;
+        let tallies = self.probes.tallies();
+        let seen = |(netns, seen): (u32, tally::Watched)| Watched {
+            netns: Netns(netns),
+            resets: seen.resets,
+            failures: seen.failures,
+        };
+        let (watched, refusals) = (tallies.watched()?.into_iter().map(seen).collect(), tallies.resets()?);
+        self.ready.push_back(Fact { time: host::boottime(), what: What::Counted { counters, watched, refusals } });
+        Ok(())
     }
 
     /// The next fact. With `patience`, a tick comes when nothing else did for so long.

@@ -2,6 +2,7 @@
 //!
 //! A fact comes from a record of a probe, or from the host as the answer to a [`Question`](super::question::Question). Nothing else enters the pure
 //! core: no clock, no file, no socket. Times are `CLOCK_BOOTTIME` nanoseconds.
+mod counters;
 mod fault;
 mod folded;
 mod process;
@@ -12,6 +13,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use counters::{Counters, Watched};
 pub use fault::{ConfigLine, Fault};
 pub use folded::{Alike, Folded};
 pub use process::{Ending, Process, ProcessKey, Task};
@@ -131,6 +133,15 @@ pub enum What {
     },
     /// Refusals that were counted where they happened and not told one by one.
     Folded(Folded),
+    /// How the kernel's counters stand, and what was seen of what they count.
+    Counted {
+        /// The kernel's, of each namespace.
+        counters: Vec<Counters>,
+        /// The probes', of each namespace in which they saw any.
+        watched: Vec<Watched>,
+        /// Resets that refused a connection.
+        refusals: u64,
+    },
     /// What a process is.
     Process(Process),
 

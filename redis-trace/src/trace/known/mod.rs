@@ -98,7 +98,7 @@ impl Known {
         match &fact.what {
             What::Clock { unix_ns } => self.clock_offset = unix_ns.saturating_sub(time.cast_signed()),
             What::Sight(sight) => self.sight = sight.clone(),
-            What::Tick | What::Reset(_) | What::Connected { .. } | What::Folded(_) => {}
+            What::Tick | What::Reset(_) | What::Connected { .. } | What::Folded(_) | What::Counted { .. } => {}
             What::ConnectFailed(failed) => self.meet(time, &failed.task),
             What::UnixConnect { task, path, .. } => {
                 self.meet(time, task);
