@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod dist;
 mod ebpf;
 #[path = "../../redis-trace/bpf/lock.rs"]
 mod lock;
@@ -32,6 +33,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Build the program as one file that runs on any host: static, stripped
+    Dist,
     /// Run redis-trace in machines with other kernels
     Vm(vm::Options),
     /// Run all tests: format, lints, object, unit, replay, native (as root), every kernel
@@ -54,6 +57,7 @@ fn main() -> Result<()> {
         Task::Ebpf { check: false } => ebpf::build(),
         Task::Ebpf { check: true } => ebpf::check(),
         Task::Demo { arguments } => demo::demo(&arguments),
+        Task::Dist => dist::dist(),
         Task::Vm(options) => vm::vm(&options),
         Task::Test => test::test(),
         Task::Bench(options) => bench::bench(&options),

@@ -35,6 +35,8 @@ use crate::trace::question::Question;
 pub struct Host {
     /// The namespaces that were found last.
     places: BTreeMap<Netns, Place>,
+    /// When all processes and threads were last gone through for one, boottime nanoseconds.
+    searched: u64,
     /// The processes that own sockets.
     owners: Owners,
 }
@@ -45,12 +47,15 @@ impl Host {
         Self::default()
     }
 
-    /// The answer to a question: one fact, or more.
-    pub fn answer(&mut self, question: &Question) -> Vec<What> {
+    /// The answer to a question that was asked at this boottime: one fact, or more.
+    pub fn answer(&mut self, question: &Question, asked: u64) -> Vec<What> {
+        if let Some(netns) = question.netns() {
+            self.find(netns, asked);
+        }
         let fact = match question {
             Question::Sockets { netns, port } => self.sockets(*netns, *port),
             Question::Addresses(netns) => self.addresses(*netns),
-            Question::NetnsName(netns) => name(*netns, self.place(*netns).as_ref()),
+            Question::NetnsName(netns) => name(*netns, self.places.get(netns)),
             Question::Process(key) => process_of(*key),
             Question::Alive(key) => state(*key),
             Question::Holds { process, inode } => holds(*process, *inode),
@@ -66,7 +71,7 @@ impl Host {
 
     /// Every socket bound to a port of a namespace.
     fn sockets(&mut self, netns: Netns, port: u16) -> What {
-        let dump = self.inside(netns, |_| sockets::bound(netns, Some(port))).flatten();
+        let dump = self.inside(netns, || sockets::bound(netns, Some(port))).flatten();
         let mut dump = self.or_by_proc(netns, Some(port), dump);
         if let Ok((sockets, _)) = &mut dump {
             let owners = self.owners.of_few(&inodes(sockets).collect(), &process::ids());
@@ -79,7 +84,7 @@ impl Host {
 
     /// The addresses of a namespace, read from inside or through a process that lives there.
     fn addresses(&mut self, netns: Netns) -> What {
-        let seen = self.inside(netns, |_| addresses::of(Path::new("/proc/thread-self/net"))).flatten();
+        let seen = self.inside(netns, || addresses::of(Path::new("/proc/thread-self/net"))).flatten();
         let seen = seen.or_else(|why| match self.places.get(&netns).and_then(|place| place.pid) {
             Some(pid) => addresses::of(Path::new(&format!("/proc/{pid}/net"))),
             None => Err(why),
@@ -100,26 +105,29 @@ impl Host {
     }
 
     /// What `work` finds in a namespace.
-    fn inside<T: Send>(&mut self, netns: Netns, work: impl FnOnce(&Place) -> T + Send) -> Result<T, String> {
-        let place = self.place(netns).ok_or_else(|| {
+    fn inside<T: Send>(&self, netns: Netns, work: impl FnOnce() -> T + Send) -> Result<T, String> {
+        let place = self.places.get(&netns).ok_or_else(|| {
             format!(
                 "Network namespace {} was not found: no process or thread is in it and no name leads to it.",
                 netns.0
             )
         })?;
-        netns::inside(netns, &place, || work(&place))
+        netns::inside(netns, place, work)
     }
 
-    /// The way to a namespace: the one known, while it leads there, or the one that a new look at all processes finds.
-    fn place(&mut self, netns: Netns) -> Option<Place> {
-        if self.places.get(&netns).and_then(|place| place.open(netns)).is_none() {
-            let pids = process::ids();
-            self.places = netns::all(&pids);
-            if !self.places.contains_key(&netns) {
-                self.places.extend(netns::of_a_thread(netns, &pids).map(|place| (netns, place)));
-            }
+    /// Finds the way to a namespace that was there at a moment, unless one is known. Of a thousand that died meanwhile only
+    /// the first has all processes gone through: a search after that moment would have found the others too.
+    fn find(&mut self, netns: Netns, there: u64) {
+        let way = self.places.get(&netns).map(|place| place.open(netns).is_some());
+        if way.unwrap_or(self.searched > there) {
+            return;
         }
-        self.places.get(&netns).cloned()
+        let (now, pids) = (boottime(), process::ids());
+        self.places = netns::all(&pids);
+        if !self.places.contains_key(&netns) {
+            netns::add_of_threads(&mut self.places, &pids);
+            self.searched = now;
+        }
     }
 }
 

@@ -56,14 +56,14 @@ pub(crate) fn all(pids: &[u32]) -> BTreeMap<Netns, Place> {
     places
 }
 
-/// A namespace that only a single thread of some process is in: nothing but a walk over all threads finds it.
-pub(crate) fn of_a_thread(wanted: Netns, pids: &[u32]) -> Option<Place> {
-    pids.iter().find_map(|pid| {
-        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-        let door =
-            threads.flatten().map(|thread| thread.path().join("ns/net")).find(|door| read(door) == Some(wanted))?;
-        Some(Place { name: None, pid: None, doors: vec![door] })
-    })
+/// Adds namespaces that only a single thread of some process is in: nothing but a walk over all threads finds them.
+pub(crate) fn add_of_threads(places: &mut BTreeMap<Netns, Place>, pids: &[u32]) {
+    let threads = pids.iter().filter_map(|pid| std::fs::read_dir(format!("/proc/{pid}/task")).ok()).flatten().flatten();
+    for door in threads.map(|thread| thread.path().join("ns/net")) {
+        if let Some(netns) = read(&door) {
+            places.entry(netns).or_insert_with(|| Place { name: None, pid: None, doors: vec![door] });
+        }
+    }
 }
 
 /// The namespace of the calling thread.
@@ -222,10 +222,14 @@ pub(crate) mod tests {
     #[test]
     fn a_namespace_of_a_single_thread_is_found() {
         let stranger = Stranger::new();
-        let me = [std::process::id()];
-        let found = inside(stranger.netns, &stranger.place(), || of_a_thread(stranger.netns, &me)).expect("a visit");
-        assert!(found.is_some_and(|place| place.pid.is_none()));
-        assert_eq!(of_a_thread(stranger.netns, &me), None, "the visitor is gone");
+        let found = || {
+            let mut places = BTreeMap::new();
+            add_of_threads(&mut places, &[std::process::id()]);
+            places.remove(&stranger.netns)
+        };
+        let visited = inside(stranger.netns, &stranger.place(), found).expect("a visit");
+        assert!(visited.is_some_and(|place| place.pid.is_none()));
+        assert_eq!(found(), None, "the visitor is gone");
     }
 
     #[test]

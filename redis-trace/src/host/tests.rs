@@ -46,11 +46,11 @@ fn a_question_about_a_port_finds_who_holds_it_in_another_namespace() {
     let stranger = Stranger::new();
     let (_listener, port) = listener_in(&stranger);
     let mut host = Host::new();
-    let answer = host.answer(&Question::Sockets { netns: stranger.netns, port });
+    let answer = host.answer(&Question::Sockets { netns: stranger.netns, port }, boottime());
     let sockets = sockets_of(&answer, stranger.netns);
     assert_eq!(sockets.len(), 1);
     assert_eq!(sockets[0].owner.as_ref().map(|owner| owner.pid), Some(std::process::id()));
-    let nobody = host.answer(&Question::Sockets { netns: stranger.netns, port: port ^ 1 });
+    let nobody = host.answer(&Question::Sockets { netns: stranger.netns, port: port ^ 1 }, boottime());
     assert!(matches!(&nobody[..], [What::Sockets { sockets, source: Source::SockDiag, .. }] if sockets.is_empty()));
 }
 
@@ -64,7 +64,7 @@ fn a_fork_that_keeps_the_socket_open_does_not_own_it() {
     let mut child = command.stdin(std::process::Stdio::piped()).stderr(copy).spawn().expect("cat");
     let mut host = Host::new();
     let own = netns::current().expect("a namespace");
-    for answer in [host.snapshot(), host.answer(&Question::Sockets { netns: own, port })] {
+    for answer in [host.snapshot(), host.answer(&Question::Sockets { netns: own, port }, boottime())] {
         let sockets = sockets_of(&answer, own);
         let socket = sockets.iter().find(|socket| socket.socket.local.port == port).expect("it listens");
         assert_eq!(socket.owner.as_ref().map(|owner| owner.pid), Some(std::process::id()));
@@ -82,7 +82,7 @@ fn an_heir_owns_the_socket_of_a_process_that_is_gone() {
     let mut child = child.spawn().expect("cat");
     drop(command);
     let own = netns::current().expect("a namespace");
-    let answer = Host::new().answer(&Question::Sockets { netns: own, port });
+    let answer = Host::new().answer(&Question::Sockets { netns: own, port }, boottime());
     let owner = sockets_of(&answer, own).pop().and_then(|socket| socket.owner);
     assert_eq!(owner.map(|owner| owner.pid), Some(child.id()));
     drop(child.stdin.take());
@@ -95,12 +95,32 @@ fn a_namespace_answers_with_its_addresses_and_one_that_is_gone_with_a_sentence()
     let netns = stranger.netns;
     let mut host = Host::new();
     let loopback = ["127.0.0.1", "::1"].map(|ip| ip.parse().expect("an address")).to_vec();
-    assert_eq!(host.answer(&Question::Addresses(netns)), [What::Addresses { netns, addresses: loopback }]);
+    assert_eq!(host.answer(&Question::Addresses(netns), boottime()), [What::Addresses { netns, addresses: loopback }]);
     drop(stranger);
     for question in [Question::Addresses(netns), Question::Sockets { netns, port: 1 }] {
-        assert!(matches!(&host.answer(&question)[..], [What::Unreadable { why, .. }] if why.ends_with('.')));
+        assert!(
+            matches!(&host.answer(&question, boottime())[..], [What::Unreadable { why, .. }] if why.ends_with('.'))
+        );
     }
-    assert_eq!(host.answer(&Question::NetnsName(netns)), [What::NetnsName { netns, name: None, pid: None }]);
+    assert_eq!(
+        host.answer(&Question::NetnsName(netns), boottime()),
+        [What::NetnsName { netns, name: None, pid: None }]
+    );
+}
+
+#[test]
+fn of_namespaces_that_died_together_only_the_first_is_searched_for() {
+    let strangers = [Stranger::new(), Stranger::new()];
+    let gone = strangers.each_ref().map(|stranger| stranger.netns);
+    drop(strangers);
+    let (mut host, asked) = (Host::new(), boottime());
+    let searched = gone.map(|netns| {
+        assert!(matches!(&host.answer(&Question::Addresses(netns), asked)[..], [What::Unreadable { .. }]));
+        host.searched
+    });
+    assert_eq!(searched[0], searched[1]);
+    host.answer(&Question::Addresses(gone[0]), boottime());
+    assert!(host.searched > searched[1], "it may have been found since, by a name");
 }
 
 #[test]
@@ -108,19 +128,22 @@ fn a_process_answers_only_for_itself() {
     let pid = std::process::id();
     let me = process::describe(pid).expect("we live");
     let (mut host, key) = (Host::new(), ProcessKey::new(pid, me.start));
-    assert_eq!(host.answer(&Question::Process(key)), [What::Process(me)]);
+    assert_eq!(host.answer(&Question::Process(key), boottime()), [What::Process(me)]);
     let other = ProcessKey::new(pid, key.start() - 20_000_000);
     let gone = [What::ProcessState { pid, start: other.start(), alive: false }];
-    assert_eq!(host.answer(&Question::Process(other)), gone);
-    assert_eq!(host.answer(&Question::Alive(other)), gone);
-    assert_eq!(host.answer(&Question::Alive(key)), [What::ProcessState { pid, start: key.start(), alive: true }]);
+    assert_eq!(host.answer(&Question::Process(other), boottime()), gone);
+    assert_eq!(host.answer(&Question::Alive(other), boottime()), gone);
+    assert_eq!(
+        host.answer(&Question::Alive(key), boottime()),
+        [What::ProcessState { pid, start: key.start(), alive: true }]
+    );
 }
 
 /// What the host says of a unix path that this process dials.
 fn unix_state(host: &mut Host, path: UnixPath) -> UnixState {
     let (pid, uid) = (std::process::id(), rustix::process::getuid().as_raw());
     let netns = netns::current().expect("a namespace");
-    match host.answer(&Question::Unix { pid, uid, netns, path }).pop() {
+    match host.answer(&Question::Unix { pid, uid, netns, path }, boottime()).pop() {
         Some(What::UnixState(state)) => state,
         other => panic!("{other:?} is no answer"),
     }
@@ -174,7 +197,7 @@ fn only_servers_unix_sockets_are_listed() {
     let path = directory.path().join("ours.sock");
     let _listener = UnixListener::bind(&path).expect("a free path");
     let netns = netns::current().expect("a namespace");
-    let answer = Host::new().answer(&Question::UnixListeners(netns));
+    let answer = Host::new().answer(&Question::UnixListeners(netns), boottime());
     let [What::UnixListeners { listeners, .. }] = &answer[..] else { panic!("{answer:?} is no answer") };
     assert!(listeners.iter().all(|listener| listener.owner.pid != std::process::id()));
     let socket = unix_sockets::listeners()

@@ -25,7 +25,7 @@ impl Host {
 
     /// The unix sockets that servers of a namespace listen on.
     pub(super) fn unix_listeners(&mut self, netns: Netns) -> What {
-        match self.inside(netns, |_| unix_sockets::listeners()).flatten() {
+        match self.inside(netns, unix_sockets::listeners).flatten() {
             Ok(sockets) => {
                 let inodes = sockets.iter().map(|socket| socket.inode).collect();
                 let owners = self.owners.of_few(&inodes, &process::ids());
@@ -37,7 +37,7 @@ impl Host {
 
     /// An abstract name exists as long as its socket.
     fn behind_name(&mut self, netns: Netns, name: &UnixPath) -> (Seen, Option<bool>) {
-        let Ok(sockets) = self.inside(netns, |_| unix_sockets::named()).flatten() else { return Default::default() };
+        let Ok(sockets) = self.inside(netns, unix_sockets::named).flatten() else { return Default::default() };
         let bound: Vec<_> = sockets.into_iter().filter(|socket| socket.name == *name).collect();
         let exists = Some(!bound.is_empty());
         (Seen { exists, is_socket: exists, ..Seen::default() }, Some(bound.iter().any(|socket| socket.listening)))
@@ -59,20 +59,24 @@ impl Host {
     /// are searched before nobody does.
     fn listens(&mut self, netns: Netns, path: &Text, file: FileId) -> Option<bool> {
         let behind = |sockets: &Vec<UnixSocket>| sockets.iter().any(|socket| is_behind(socket, path, file));
-        if self.inside(netns, |_| unix_sockets::listeners()).flatten().is_ok_and(|sockets| behind(&sockets)) {
+        if self.inside(netns, unix_sockets::listeners).flatten().is_ok_and(|sockets| behind(&sockets)) {
             return Some(true);
         }
-        self.places = netns::all(&process::ids());
-        let everywhere = netns::inside_each(&self.places, |_| unix_sockets::listeners());
-        let mut unreadable = false;
-        for (_, sockets) in everywhere {
+        let everywhere = netns::inside_each(&netns::all(&process::ids()), |_| unix_sockets::listeners());
+        let mut unread = Vec::new();
+        for (netns, sockets) in everywhere {
             match sockets.flatten() {
                 Ok(sockets) if behind(&sockets) => return Some(true),
                 Ok(_) => {}
-                Err(_) => unreadable = true,
+                Err(_) => unread.push(netns),
             }
         }
-        (!unreadable).then_some(false)
+        // Nobody listens in a namespace that ended while we looked.
+        let is_read = unread.is_empty() || {
+            let left = netns::all(&process::ids());
+            !unread.iter().any(|netns| left.contains_key(netns))
+        };
+        is_read.then_some(false)
     }
 }
 

@@ -20,8 +20,8 @@ enum Task {
     Snapshot,
     /// The kernel's counters.
     Counters(oneshot::Sender<Vec<Counters>>),
-    /// One thing.
-    Answer(Question),
+    /// One thing, and since when an answer is waited for.
+    Answer(Question, u64),
 }
 
 /// The two ends of the host's thread.
@@ -46,7 +46,7 @@ impl Answers {
                         let _ = to.send(host.counters());
                         continue;
                     }
-                    Task::Answer(question) => host.answer(&question),
+                    Task::Answer(question, asked) => host.answer(&question, asked),
                 };
                 let time = host::boottime();
                 if told.send(found.into_iter().map(|what| Fact { time, what }).collect()).is_err() {
@@ -77,7 +77,7 @@ impl Answers {
     /// Asks one thing.
     pub(super) fn ask(&self, question: Question) {
         // The thread ends only with us, or in a panic that ends us.
-        let _ = self.tasks.send(Task::Answer(question));
+        let _ = self.tasks.send(Task::Answer(question, host::boottime()));
     }
 
     /// The next answer. May be dropped while it waits without losing any.
