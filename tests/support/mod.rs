@@ -71,9 +71,14 @@ impl Agent {
 
 /// Dials a port of this host that refuses; the client's address.
 pub(crate) fn refused(port: u16) -> SocketAddr {
+    refused_at(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+}
+
+/// Dials an address of this host's loopback that refuses; the client's address.
+pub(crate) fn refused_at(server: SocketAddr) -> SocketAddr {
     let client = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
     bind(&client, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
     let address = getsockname(&client).expect("a name").try_into().expect("an internet address");
-    assert_eq!(connect(&client, &SocketAddr::from((Ipv4Addr::LOCALHOST, port))), Err(Errno::CONNREFUSED));
+    assert_eq!(connect(&client, &server), Err(Errno::CONNREFUSED));
     address
 }
