@@ -11,7 +11,7 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
-use crate::support::{Agent, refused_at};
+use crate::support::{Agent, refused, refused_at};
 
 mod support;
 
@@ -62,10 +62,9 @@ impl Drop for Stranger {
 }
 
 /// Dials and waits for the line about it.
-fn line_of(agent: &mut Agent, address: SocketAddr) -> Value {
+fn line_of(agent: &mut Agent, dial: impl FnOnce() -> SocketAddr) -> Value {
     let start = Instant::now();
-    let client = refused_at(address);
-    let line = agent.refusal_of(client);
+    let line = agent.refusal_of(dial());
     let took = start.elapsed();
     assert!(took < TO_LINE, "the line took {took:?}: {line}");
     line
@@ -86,17 +85,17 @@ fn many_listeners_and_namespaces_delay_nothing_and_confuse_nobody() {
     let mut agent = Agent::start(&[]);
     assert!(start.elapsed() < TO_ATTACHED, "the agent took {:?} to attach", start.elapsed());
 
-    let line = line_of(&mut agent, SocketAddr::from(([127, 0, 0, 4], port)));
+    let line = line_of(&mut agent, || refused_at(SocketAddr::from(([127, 0, 0, 4], port))));
     assert_eq!(line["cause"]["code"], "RT1007", "another address of that port listens: {line}");
     assert_eq!(line["server_process"]["pid"], std::process::id(), "{line}");
-    let line = line_of(&mut agent, SocketAddr::from(([127, 0, 0, 1], 2)));
+    let line = line_of(&mut agent, || refused(2));
     assert_eq!(line["cause"]["code"], "RT1010", "other namespaces listen there: {line}");
 
     // Every other namespace ends right after a refusal in it, before anybody can look.
     for stranger in strangers.drain(..NAMESPACES / 2) {
         stranger.inside(|| TcpStream::connect((Ipv4Addr::LOCALHOST, 1)).expect_err("nobody listens"));
     }
-    let line = line_of(&mut agent, SocketAddr::from(([127, 0, 0, 1], 1)));
+    let line = line_of(&mut agent, || refused(1));
     assert_eq!(line["cause"]["code"], "RT1001", "{line}");
     agent.signal(Signal::INT);
     let (lines, status) = agent.end();

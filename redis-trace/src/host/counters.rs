@@ -9,7 +9,7 @@ use crate::trace::flow::Netns;
 impl Host {
     /// The counters of every namespace that can be entered.
     pub fn counters(&mut self) -> Vec<Counters> {
-        self.places = netns::all(&process::ids());
+        self.look(&process::ids());
         let read = netns::inside_each(&self.places, here);
         read.into_iter().filter_map(|(_, counters)| counters.ok().flatten()).collect()
     }

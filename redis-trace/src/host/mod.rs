@@ -35,7 +35,7 @@ use crate::trace::question::Question;
 pub struct Host {
     /// The namespaces that were found last.
     places: BTreeMap<Netns, Place>,
-    /// When all processes and threads were last gone through for one, boottime nanoseconds.
+    /// Since when one that is not among them is nowhere else either, boottime nanoseconds.
     searched: u64,
     /// The processes that own sockets.
     owners: Owners,
@@ -115,6 +115,11 @@ impl Host {
         netns::inside(netns, place, work)
     }
 
+    /// Looks which namespaces have a process or a mounted name.
+    fn look(&mut self, pids: &[u32]) {
+        (self.places, self.searched) = (netns::all(pids), 0);
+    }
+
     /// Finds the way to a namespace that was there at a moment, unless one is known. Of a thousand that died meanwhile only
     /// the first has all processes gone through: a search after that moment would have found the others too.
     fn find(&mut self, netns: Netns, there: u64) {
@@ -123,7 +128,7 @@ impl Host {
             return;
         }
         let (now, pids) = (boottime(), process::ids());
-        self.places = netns::all(&pids);
+        self.look(&pids);
         if !self.places.contains_key(&netns) {
             netns::add_of_threads(&mut self.places, &pids);
             self.searched = now;

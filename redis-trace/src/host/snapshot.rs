@@ -19,7 +19,7 @@ impl Host {
     /// The namespaces of this host, their listeners and their servers' unix sockets, as they are now.
     pub fn snapshot(&mut self) -> Vec<What> {
         let pids = process::ids();
-        self.places = netns::all(&pids);
+        self.look(&pids);
         let looks = self.look_everywhere();
         // Owners are looked for after the sockets, so that no socket is younger than the search for its owner.
         let tcp = looks.iter().filter_map(|look| look.tcp.as_ref().ok()).flat_map(|(sockets, _)| inodes(sockets));
