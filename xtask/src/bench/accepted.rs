@@ -22,7 +22,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
         "Server and client are two threads of one process on one CPU: connect, accept, one byte, close. Its CPU clock, \
          kernel included, divided by the number of connections.",
     );
-    let rounds = bench.pick([15, 5, 3]);
+    let rounds = bench.pick([11, 5, 3]);
     let connections = bench.pick(["20000", "5000", "1000"]);
     let mut costs = [Vec::new(), Vec::new(), Vec::new()];
     for round in 0..rounds {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
@@ -88,8 +89,9 @@ pub(crate) fn measure(options: &Measure) -> Result<()> {
 /// Makes one measurement and tells it; one that fails is told on the page and does not end the others.
 fn make((name, title, measure): &Measurement, bench: &Bench) -> Part {
     eprintln!("---- {name}");
+    let start = Instant::now();
     let part = measure(bench).unwrap_or_else(|error| Part::failed(title, &error));
-    eprintln!("{}", part.markdown(2));
+    eprintln!("{}---- {name} took {:.0} s", part.markdown(2), start.elapsed().as_secs_f64());
     part
 }
 

@@ -92,7 +92,7 @@ fn storms(bench: &Bench) -> Result<Table> {
         }
     }
     let mut all: Vec<Runs> = (0..able.len() + 2).map(|_| Runs::default()).collect();
-    for round in 0..bench.pick([7, 2, 2]) {
+    for round in 0..bench.pick([5, 2, 2]) {
         for watcher in order(round, all.len()) {
             match watcher {
                 0 => storm(bench, &Netns::new()?, closed_port(), &mut all[0])?,
@@ -157,7 +157,7 @@ fn row(name: &str, runs: &Runs, without: &[f64]) -> [String; 7] {
 fn requests(bench: &Bench) -> Result<Table> {
     let names = ["nobody", "redis-trace", STRACE.name];
     let mut rates = [Vec::new(), Vec::new(), Vec::new()];
-    for round in 0..bench.pick([7, 2, 2]) {
+    for round in 0..bench.pick([5, 2, 2]) {
         let server = Server::start()?;
         let ask = || -> Result<f64> {
             let done = server.ask(&["--request", "set"], bench.pick(["100000", "20000", "20000"]))?;

@@ -48,7 +48,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
          apart.",
     );
     let mut costs = Costs::default();
-    for round in 0..bench.pick([21, 5, 3]) {
+    for round in 0..bench.pick([15, 5, 3]) {
         let server = Server::start()?;
         // The first requests fill the server's caches, and set the key.
         server.cost(&["--request", "set"], bench.pick(["20000", "2000", "1000"]))?;

@@ -80,7 +80,7 @@ fn figures(long: &Watched, seconds: u64) -> [Figure; 2] {
 fn pairs(bench: &Bench, clients: usize) -> Result<Pairs> {
     let seconds = bench.pick([3, 1, 1]);
     let mut pairs = Pairs::default();
-    for round in 0..bench.pick([11, 5, 3]) {
+    for round in 0..bench.pick([9, 5, 3]) {
         for variant in order(round, 2) {
             if variant == 0 {
                 pairs.without.push(storm(&Netns::new()?, closed_port(), clients, seconds)?);
