@@ -146,14 +146,28 @@ impl Told {
 
     /// Refusals that it says it lost.
     pub(crate) fn lost(&self) -> u64 {
-        let reasons = self.summary["lost"].as_object().into_iter().flatten();
-        reasons.filter_map(|(_, lost)| lost.as_u64()).sum()
+        sum(&self.summary["lost"])
+    }
+
+    /// Samples that it says it missed: what it counted all the same.
+    pub(crate) fn missed(&self) -> u64 {
+        sum(&self.summary["missed"])
+    }
+
+    /// Of what the kernel counted, the share that it says it saw.
+    pub(crate) fn coverage(&self) -> Option<f64> {
+        self.summary["coverage"].as_f64()
     }
 
     /// Whether its own sum comes out.
     pub(crate) fn adds_up(&self) -> bool {
         self.seen() == self.number("/delivered") + self.number("/aggregated") + self.lost()
     }
+}
+
+/// All numbers of an object.
+fn sum(object: &Value) -> u64 {
+    object.as_object().into_iter().flatten().filter_map(|(_, number)| number.as_u64()).sum()
 }
 
 /// The port that was dialled.

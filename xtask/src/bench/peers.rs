@@ -127,7 +127,7 @@ fn by_agent(bench: &Bench, runs: &mut Runs) -> Result<()> {
     storm(bench, &netns, closed, runs)?;
     let told = agent.stop()?;
     runs.told += told.counted(closed);
-    runs.words = format!("{} lost", told.lost());
+    runs.words = format!("{} lost, {} records missed", told.lost(), told.missed());
     Ok(())
 }
 

@@ -20,12 +20,20 @@ struct Storm {
     made: u64,
 }
 
-/// A storm that the agent watched.
+/// A storm that the agent watched, or several.
 struct Watched {
     storm: Storm,
+    /// The sum of the counts on its lines.
     told: u64,
+    /// What its summary says.
     seen: u64,
+    /// Of these, what could not be told.
     lost: u64,
+    /// Records that found no room, of what was counted all the same.
+    missed: u64,
+    /// Of what the kernel counted, the least share that was seen.
+    coverage: f64,
+    /// Whether the summary's own sum comes out.
     adds_up: bool,
 }
 
@@ -42,11 +50,12 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
         TITLE,
         "A client in a process of its own dials a closed port of 127.0.0.1, one connect after the other, in a network \
          namespace of its own. `made` is what the clients counted, `told` the sum of the counts on the agent's lines, \
-         `seen` and `lost` what its summary says, all for that port.",
+         `seen` and `lost` what its summary says, all for that port; `missed` are records that found no room, of what \
+         was counted all the same; `coverage` is the summary's least; it adds up when seen = delivered + aggregated + \
+         lost.",
     );
     let mut rates = Table::new(["clients", "without, 1/s", "with, 1/s", "ratio", "spread of the ratio"]);
-    let mut counts =
-        Table::new(["storm", "made", "told", "seen", "of these lost", "seen = delivered + aggregated + lost"]);
+    let mut counts = Table::new(["storm", "made", "told", "seen", "lost", "missed", "coverage", "adds up"]);
     let cpus = std::thread::available_parallelism()?.get();
     for clients in if cpus > 1 { vec![1, cpus] } else { vec![1] } {
         let pairs = pairs(bench, clients)?;
@@ -120,7 +129,15 @@ fn watch(bench: &Bench, clients: usize, seconds: u64) -> Result<Watched> {
     let agent = Agent::start(&bench.program, &["--port", &port.to_string()])?;
     let storm = storm(&netns, port, clients, seconds)?;
     let told = agent.stop()?;
-    Ok(Watched { storm, told: told.counted(port), seen: told.seen(), lost: told.lost(), adds_up: told.adds_up() })
+    Ok(Watched {
+        storm,
+        told: told.counted(port),
+        seen: told.seen(),
+        lost: told.lost(),
+        missed: told.missed(),
+        coverage: told.coverage().unwrap_or(f64::NAN),
+        adds_up: told.adds_up(),
+    })
 }
 
 /// A storm.
@@ -133,19 +150,23 @@ fn storm(netns: &Netns, port: u16, clients: usize, seconds: u64) -> Result<Storm
 
 /// All storms as one.
 fn sum(watched: Vec<Watched>) -> Watched {
-    let none = Watched { storm: Storm { rate: 0.0, made: 0 }, told: 0, seen: 0, lost: 0, adds_up: true };
+    let storm = Storm { rate: 0.0, made: 0 };
+    let none = Watched { storm, told: 0, seen: 0, lost: 0, missed: 0, coverage: f64::INFINITY, adds_up: true };
     watched.into_iter().fold(none, |sum, one| Watched {
         storm: Storm { rate: 0.0, made: sum.storm.made + one.storm.made },
         told: sum.told + one.told,
         seen: sum.seen + one.seen,
         lost: sum.lost + one.lost,
+        missed: sum.missed + one.missed,
+        coverage: sum.coverage.min(one.coverage),
         adds_up: sum.adds_up && one.adds_up,
     })
 }
 
 /// What was made and seen in a storm.
-fn row(name: &str, watched: &Watched) -> [String; 6] {
-    let Watched { storm, told, seen, lost, adds_up } = watched;
+fn row(name: &str, watched: &Watched) -> [String; 8] {
+    let Watched { storm, told, seen, lost, missed, coverage, adds_up } = watched;
     let adds_up = if *adds_up { "yes" } else { "**no**" };
-    [name.to_owned(), storm.made.to_string(), told.to_string(), seen.to_string(), lost.to_string(), adds_up.to_owned()]
+    let [made, told, seen, lost, missed] = [&storm.made, told, seen, lost, missed].map(u64::to_string);
+    [name.to_owned(), made, told, seen, lost, missed, format!("{coverage:.6}"), adds_up.to_owned()]
 }
