@@ -59,6 +59,16 @@ struct Course {
     descriptors: Vec<f64>,
 }
 
+impl Course {
+    /// How it goes.
+    fn so_far(&self, minute: u32) -> String {
+        let last = |values: &[f64]| values.last().copied().unwrap_or(f64::NAN);
+        let [memory, descriptors] = [&self.memory, &self.descriptors].map(|values| last(values));
+        let cycles = self.memory.len();
+        format!("minute {minute}: {cycles} cycles, {} refusals, {memory:.1} MiB, {descriptors} descriptors", self.made)
+    }
+}
+
 /// Churns, then judges.
 pub(crate) fn soak(options: &Options) -> Result<()> {
     if !setup::is_root()? {
@@ -67,11 +77,14 @@ pub(crate) fn soak(options: &Options) -> Result<()> {
     let mut agent = Agent::start(&bench::build("redis-trace", true)?, &["--port", PORTS])?;
     let mut random = fastrand::Rng::with_seed(options.seed);
     let mut course = Course::default();
-    let end = Instant::now() + Duration::from_mins(1) * options.minutes;
-    while Instant::now() < end {
-        cycle(&mut agent, &mut random, &mut course)?;
-        course.memory.push(process::memory(agent.pid())?.0);
-        course.descriptors.push(process::descriptors(agent.pid())?);
+    let start = Instant::now();
+    for minute in 1..=options.minutes {
+        while start.elapsed() < Duration::from_mins(1) * minute {
+            cycle(&mut agent, &mut random, &mut course)?;
+            course.memory.push(process::memory(agent.pid())?.0);
+            course.descriptors.push(process::descriptors(agent.pid())?);
+        }
+        println!("{}", course.so_far(minute));
     }
     let told = agent.stop()?;
     let counted: u64 = [STORM, NEVER.1, ELSEWHERE.1, KILLED.1].map(|port| told.counted(port)).iter().sum();

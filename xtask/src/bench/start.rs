@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use super::agent::Agent;
 use super::measure::Bench;
-use super::page::{Figure, Part, Target};
+use super::page::{Figure, Part, Table, Target, number};
 use super::spread::Spread;
 
 /// The title on the page.
@@ -32,6 +32,10 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
     #[expect(clippy::cast_precision_loss, reason = "told in mebibytes")]
     let mebibytes = bytes as f64 / f64::from(1 << 20);
     let size = Figure::new("size of the static, stripped program", Target::AtMost(8.0), mebibytes);
+    let mut table = Table::new(["what", "median", "spread"]);
+    table.row(["start to attached, ms".to_owned(), number(times.median().round()), times.text(0)]);
+    table.row(["program, MiB".to_owned(), number(mebibytes), format!("{bytes} bytes")]);
+    part.tables.push(table);
     part.figures = vec![start.unit("ms").spread(times.text(0)), size.unit("MiB").spread(format!("{bytes} bytes"))];
     Ok(part)
 }
