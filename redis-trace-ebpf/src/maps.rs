@@ -33,8 +33,8 @@ pub(crate) static TOTAL: PerCpuArray<u64> = PerCpuArray::with_max_entries(End::A
 #[map]
 pub(crate) static SEEN: LruPerCpuHashMap<u32, Watched> = LruPerCpuHashMap::with_max_entries(4_096, 0);
 
-/// How many resets can be on their way to a client of this host: a power of two.
-pub(crate) const UNDERWAY: u32 = 1 << 16;
+/// How many resets can be on their way to a client of this host: a power of two, and few enough to stay in a near cache.
+pub(crate) const UNDERWAY: u32 = 1 << 13;
 
 /// Resets that were counted and whose client, if it is on this host, is still to see them; by the end of the SYN's sequence
 /// number. See `tally::decide`.
