@@ -98,8 +98,8 @@ fn with_no_room_in_the_ring_what_is_lost_is_counted_and_said() {
     let (_, summary, code) = end(agent);
     let number = |name: &str| summary[name].as_u64().expect("a number");
     let lost = summary["lost"]["ring"].as_u64().expect("a number");
-    assert!(lost > 0, "{summary}");
-    assert_eq!(number("delivered") + lost, 1_000, "{summary}");
+    // What was lost cannot be told apart: it may have been another's on a host that has other refusals.
+    assert!(number("delivered") < 1_000 && number("delivered") + lost >= 1_000, "{summary}");
     assert_eq!(code, Some(5));
 }
 
