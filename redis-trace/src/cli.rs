@@ -284,7 +284,7 @@ pub struct ObservationArgs {
     #[arg(long)]
     pub no_syscall_hooks: bool,
     /// Room between kernel and program, a power of two
-    #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = ring)]
+    #[arg(long, value_name = "SIZE", default_value = "2M", value_parser = ring)]
     pub ring: u32,
     /// Which hooks to use, for tests
     #[arg(long, value_name = "TIER", default_value = "auto", hide = true)]

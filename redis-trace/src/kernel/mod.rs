@@ -40,7 +40,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { syscall_hooks: true, ring_bytes: 4 << 20, tier: TierWish::Auto, samples: tally::BUDGET }
+        Self { syscall_hooks: true, ring_bytes: 2 << 20, tier: TierWish::Auto, samples: tally::BUDGET }
     }
 }
 
