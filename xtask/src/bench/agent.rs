@@ -4,9 +4,10 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -17,6 +18,8 @@ pub(crate) struct Agent {
     process: Child,
     /// How long it took from its start until it said that it watches.
     pub(crate) to_attached: Duration,
+    /// Reads what it says on standard error after its banner.
+    words: Option<JoinHandle<Vec<String>>>,
     /// Its lines, each with when it came.
     lines: Receiver<(Instant, String)>,
     /// Lines that were heard while another was waited for.
@@ -52,8 +55,7 @@ impl Agent {
             }
         }
         let to_attached = start.elapsed();
-        // What it says later must find a reader.
-        std::thread::spawn(move || banner.for_each(drop));
+        let words = std::thread::spawn(move || banner.map_while(Result::ok).collect());
         let output = BufReader::new(process.stdout.take().context("the agent has a standard output")?);
         let (sender, lines) = channel();
         std::thread::spawn(move || {
@@ -63,7 +65,7 @@ impl Agent {
                 }
             }
         });
-        Ok(Self { process, to_attached, lines, heard: Vec::new() })
+        Ok(Self { process, to_attached, words: Some(words), lines, heard: Vec::new() })
     }
 
     /// Its process.
@@ -82,7 +84,7 @@ impl Agent {
             let (at, line) = match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => line,
                 Err(RecvTimeoutError::Timeout) => return Ok(None),
-                Err(RecvTimeoutError::Disconnected) => bail!("the agent ended while it was listened to"),
+                Err(RecvTimeoutError::Disconnected) => return Err(self.ended()),
             };
             let line: Value = serde_json::from_str(&line).with_context(|| format!("the agent said {line:?}"))?;
             self.heard.push(line.clone());
@@ -92,12 +94,18 @@ impl Agent {
         }
     }
 
+    /// What to say when it ended by itself.
+    fn ended(&mut self) -> anyhow::Error {
+        let status = self.process.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+        let words = self.words.take().and_then(|words| words.join().ok()).unwrap_or_default();
+        anyhow!("the agent ended by itself with {status}; it said:\n{}", words.join("\n"))
+    }
+
     /// Ends it as Ctrl-C does.
     pub(crate) fn stop(mut self) -> Result<Told> {
         kill(Pid::from_raw(self.pid().cast_signed()), Signal::SIGINT).context("cannot end the agent")?;
-        let status = self.process.wait()?;
-        if !status.success() {
-            bail!("`redis-trace watch` ended with {status} after Ctrl-C");
+        if !self.process.wait()?.success() {
+            return Err(self.ended()).context("`redis-trace watch` should have ended well after Ctrl-C");
         }
         let mut lines = std::mem::take(&mut self.heard);
         for (_, line) in &self.lines {
