@@ -40,7 +40,7 @@ const STATIC: &str = "-C target-feature=+crt-static";
 const CORE: &str = "core";
 /// Where the page is kept, relative to the workspace.
 const KEPT: &str = "docs/performance.md";
-/// Where a page goes that holds a part of the measurements, or quick ones.
+/// Where a page goes that holds a part of the measurements.
 const DRAFT: &str = "target/performance.md";
 
 /// What is measured, and how long.
@@ -72,8 +72,8 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
     }
     let in_machines = options.vm.iter().map(|kernel| virtually(kernel, &program, &measurer));
     let machines = in_machines.collect::<Result<Vec<_>>>()?;
-    let kept = if options.quick || !options.only.is_empty() { DRAFT } else { KEPT };
-    fs::write(workspace()?.join(kept), page::page(&results, &machines))
+    let kept = if options.only.is_empty() { KEPT } else { DRAFT };
+    fs::write(workspace()?.join(kept), page::page(&results, &machines, options.quick))
         .with_context(|| format!("cannot write {kept}"))?;
     println!("{kept} is written");
     for missed in [results].iter().chain(&machines).flat_map(Results::missed) {

@@ -206,9 +206,12 @@ impl Results {
     }
 }
 
+/// What the page says when the runs were quick ones.
+const QUICK: &str = "This was a quick run (`--quick`): fewer rounds and shorter storms than the figures deserve.\n\n";
+
 /// The whole page: this host, then the machines with other kernels.
-pub(crate) fn page(host: &Results, machines: &[Results]) -> String {
-    let mut page = format!("{HEAD}{}{}", host.place(), host.figures());
+pub(crate) fn page(host: &Results, machines: &[Results], quick: bool) -> String {
+    let mut page = format!("{HEAD}{}{}{}", if quick { QUICK } else { "" }, host.place(), host.figures());
     for part in &host.parts {
         page += &part.markdown(2);
     }
@@ -238,14 +241,14 @@ mod tests {
 
     #[test]
     fn a_figure_that_misses_its_target_is_shown_as_missed() {
-        assert!(page(&results(0.8), &[]).contains("| rate | ≥ 0.900 of it | 0.800 of it | wide | **missed** |"));
-        assert!(page(&results(0.95), &[]).contains("| rate | ≥ 0.900 of it | 0.950 of it | wide | met |"));
+        assert!(page(&results(0.8), &[], false).contains("| rate | ≥ 0.900 of it | 0.800 of it | wide | **missed** |"));
+        assert!(page(&results(0.95), &[], false).contains("| rate | ≥ 0.900 of it | 0.950 of it | wide | met |"));
         assert_eq!(results(f64::NAN).missed().len(), 1, "what could not be computed is not met");
     }
 
     #[test]
     fn the_page_tells_the_host_and_then_every_machine() {
-        let page = page(&results(1.0), &[results(0.5)]);
+        let page = page(&results(1.0), &[results(0.5)], false);
         let places = ["\n## Rates\n\nDialled for long.\n", "\n## In a virtual machine", "\n### Rates\n"];
         let found: Vec<_> = places.iter().map(|place| page.find(place).expect("it is there")).collect();
         assert!(found.is_sorted(), "{page}");
