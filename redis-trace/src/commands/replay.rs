@@ -27,6 +27,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Exit> {
     if let Some(damage) = &damage {
         writeln!(io::stderr(), "the recording {damage}")?;
     }
+    telling.tell_waiting()?;
     let summary = telling.finish(Lost::default(), Missed::default(), HooksReport::default())?;
     Ok(exit(args, &summary, damage.as_ref()))
 }

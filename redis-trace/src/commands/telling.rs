@@ -109,11 +109,16 @@ impl Telling {
         self.sink.tick()
     }
 
-    /// The end: counts that were not told, then the summary.
-    pub fn finish(&mut self, lost: Lost, missed: Missed, hooks: HooksReport) -> io::Result<Summary> {
-        // Nobody answers any more.
+    /// Nobody answers any more: refusals that wait are told as far as they are known. How many were judged in all, of those
+    /// that the probes tell one by one.
+    pub fn tell_waiting(&mut self) -> io::Result<u64> {
         let steps = self.tracer.finish();
         self.go(steps)?;
+        Ok(self.tracer.judged())
+    }
+
+    /// The end: counts that were not told, then the summary.
+    pub fn finish(&mut self, lost: Lost, missed: Missed, hooks: HooksReport) -> io::Result<Summary> {
         for rest in self.aggregate.finish() {
             self.out(&rest)?;
         }

@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use redis_trace_common::tally;
+use tokio::time::timeout;
 
 use super::live::{Live, banner, hooks_report};
 use super::output;
@@ -45,9 +46,13 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
         };
         take(&fact, &mut live, &mut telling, &mut recorder)?;
     }
-    live.reconcile().await?;
-    drain(&mut live, &mut telling, &mut recorder).await?;
-    let (lost, missed) = live.lost()?;
+    live.reconcile(COUNTERS).await?;
+    let is_drained = timeout(DRAIN, drain(&mut live, &mut telling, &mut recorder)).await.ok().transpose()?.is_some();
+    let judged = telling.tell_waiting()?;
+    let (mut lost, missed) = live.lost()?;
+    if !is_drained {
+        lost.queue = live.sent()?.saturating_sub(judged);
+    }
     let summary = telling.finish(lost, missed, hooks_report(live.hooks()))?;
     let is_whole = recorder.is_none_or(Recorder::finish);
     Ok(exit(args, &summary, is_whole, &stop))
@@ -81,6 +86,10 @@ async fn drain(live: &mut Live, telling: &mut Telling, recorder: &mut Option<Rec
     }
 }
 
+/// How long the end may take, whatever is still to be told: the rest is counted as lost.
+const DRAIN: Duration = Duration::from_millis(800);
+/// How long the end waits for the kernel's counters.
+const COUNTERS: Duration = Duration::from_millis(400);
 /// How long what happened before the end may take to be told, nanoseconds.
 const GRACE: u64 = 500_000_000;
 

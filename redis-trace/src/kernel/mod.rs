@@ -143,6 +143,11 @@ impl Probes {
         &mut self.tallies
     }
 
+    /// Refusals that were told one by one and found room.
+    pub fn sent(&self) -> Result<u64, Error> {
+        self.tallies.sent()
+    }
+
     /// Records that found no room in the ring, by kind; kinds of which none was lost are left out.
     pub fn lost(&self) -> Result<Vec<(Number, u64)>, Error> {
         let mut lost = Vec::new();

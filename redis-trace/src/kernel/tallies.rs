@@ -80,6 +80,11 @@ impl Tallies {
         self.total(Total::Lost)
     }
 
+    /// Refusals whose records found room.
+    pub fn sent(&self) -> Result<u64, Error> {
+        Ok(self.total(Total::Told)?.saturating_sub(self.total(Total::Lost)?))
+    }
+
     /// Resets that refused a connection.
     pub fn resets(&self) -> Result<u64, Error> {
         self.at(End::Server, Total::Seen)

@@ -22,8 +22,11 @@ struct Look {
 }
 
 impl Coverage {
-    /// A look at all namespaces; the first is what the others are held against.
+    /// A look at all namespaces; the first is what the others are held against. One that saw none came to nothing.
     pub fn looked(&mut self, counters: &[Counters], watched: &[Watched], refusals: u64) {
+        if counters.is_empty() {
+            return;
+        }
         self.now = Look {
             counters: counters.iter().map(|counters| (counters.netns, *counters)).collect(),
             watched: watched.iter().map(|watched| (watched.netns, *watched)).collect(),

@@ -31,6 +31,8 @@ pub enum Step {
 
 /// How long the host may take to answer before a verdict does without, nanoseconds.
 const PATIENCE: u64 = 2_000_000_000;
+/// How often those that wait are looked at though no answer came, nanoseconds.
+const RETRY_EVERY: u64 = 5_000_000;
 /// How long after a refusal its listener may appear and still be told, nanoseconds.
 const APPEARS_WITHIN: u64 = 60_000_000_000;
 /// How long after a refusal another address may answer the same thread, nanoseconds.
@@ -63,6 +65,8 @@ pub struct Tracer {
     asked: Remembered<Question, u64>,
     told: VecDeque<Told>,
     folding: Folding,
+    retried: u64,
+    judged: u64,
     seq: u64,
 }
 
@@ -76,6 +80,8 @@ impl Tracer {
             asked: Remembered::new(Bounds { number: KEPT, age: PATIENCE }),
             told: VecDeque::new(),
             folding: Folding::default(),
+            retried: 0,
+            judged: 0,
             seq: 0,
         }
     }
@@ -86,7 +92,9 @@ impl Tracer {
         let mut steps = Vec::new();
         self.known.learn(fact);
         // An answer may be overtaken at once or grow old, and is then asked for again.
+        let open = self.asked.len();
         self.asked.retain(|question| !question.is_answered_by(&fact.what));
+        let is_answer = self.asked.len() < open;
         match &fact.what {
             What::Reset(reset) => {
                 // Asked at once: whoever holds the port may be gone when both ends have come.
@@ -117,7 +125,11 @@ impl Tracer {
         for refusal in self.joining.ripe(time) {
             self.refused(refusal, &mut steps);
         }
-        self.retry(&mut steps);
+        // In a flood those that wait are not gone through for every fact.
+        if is_answer || time >= self.retried.saturating_add(RETRY_EVERY) {
+            self.retried = time;
+            self.retry(&mut steps);
+        }
         steps
     }
 
@@ -141,6 +153,11 @@ impl Tracer {
         !self.joining.is_empty() || !self.waiting.is_empty()
     }
 
+    /// Refusals judged of those that the probes tell one by one.
+    pub fn judged(&self) -> u64 {
+        self.judged
+    }
+
     /// Refusals that were counted, and of which none was looked into.
     pub fn unattributed(&self) -> u64 {
         self.folding.unattributed()
@@ -162,6 +179,7 @@ impl Tracer {
             Judged::Verdict(verdict) => {
                 self.seq += 1;
                 let report = explain::explain(&refusal, &verdict, &self.known, self.seq);
+                self.judged += u64::from(!matches!(refusal.attempt, Attempt::Start(_)));
                 let more = self.folding.judged(self.known.now, &refusal, &report);
                 self.remember(Told { seq: self.seq, refusal, code: verdict.cause.code() });
                 steps.push(Step::Tell(report));

@@ -11,9 +11,6 @@ use crate::host::{self, Host};
 use crate::trace::fact::{Counters, Fact};
 use crate::trace::question::Question;
 
-/// How long the end of a run waits for the kernel's counters.
-const COUNTERS_WITHIN: Duration = Duration::from_secs(1);
-
 /// What the thread is asked.
 enum Task {
     /// Everything, at the start.
@@ -65,13 +62,13 @@ impl Answers {
         self.facts.recv().await.unwrap_or_default()
     }
 
-    /// How the kernel's counters stand; nothing when the host is too busy to say.
-    pub(super) async fn counters(&self) -> Vec<Counters> {
+    /// How the kernel's counters stand; nothing when the host is too busy to say so in time.
+    pub(super) async fn counters(&self, within: Duration) -> Vec<Counters> {
         let (to, from) = oneshot::channel();
         if self.tasks.send(Task::Counters(to)).is_err() {
             return Vec::new();
         }
-        timeout(COUNTERS_WITHIN, from).await.ok().and_then(Result::ok).unwrap_or_default()
+        timeout(within, from).await.ok().and_then(Result::ok).unwrap_or_default()
     }
 
     /// Asks one thing.

@@ -26,6 +26,8 @@ use crate::trace::report::{Lost, Missed};
 
 /// How long after a record the counts behind it are read: while a flood lasts, at its end, and never in peace.
 const COUNTS_AFTER: Duration = Duration::from_millis(200);
+/// How long the start may wait for the kernel's counters: without them nothing can be held against them later.
+const COUNTERS_AT_START: Duration = Duration::from_secs(5);
 /// A step of the wall clock smaller than this is drift, nanoseconds.
 const STEP: u64 = 50_000_000;
 
@@ -63,13 +65,13 @@ impl Live {
             live.note(&fact);
             live.ready.push_back(fact);
         }
-        live.reconcile().await?;
+        live.reconcile(COUNTERS_AT_START).await?;
         Ok(live)
     }
 
     /// How the kernel's counters stand, and what was seen of what they count, becomes a fact.
-    pub async fn reconcile(&mut self) -> Result<(), Failure> {
-        let counters = self.answers.counters().await;
+    pub async fn reconcile(&mut self, within: Duration) -> Result<(), Failure> {
+        let counters = self.answers.counters(within).await;
         let tallies = self.probes.tallies();
         let seen = |(netns, seen): (u32, tally::Watched)| Watched {
             netns: Netns(netns),
@@ -148,6 +150,11 @@ impl Live {
         let ring = self.probes.tallies().lost()?;
         let missed = Missed { records: records.saturating_sub(ring), probes: self.probes.missed() };
         Ok((Lost { ring, ..Lost::default() }, missed))
+    }
+
+    /// Refusals whose records the probes have sent.
+    pub fn sent(&self) -> Result<u64, Failure> {
+        Ok(self.probes.sent()?)
     }
 
     /// Has the ends of processes that already listen told.
