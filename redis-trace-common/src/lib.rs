@@ -1,6 +1,7 @@
 //! The contract between probes and program.
 #![no_std]
 
+pub mod decision;
 pub mod hook;
 pub mod layout;
 pub mod member;

@@ -40,8 +40,6 @@ layout! {
     Count {
         /// Refusals that were not told one by one.
         folded: u64,
-        /// Refusals whose record found no room.
-        lost: u64,
         /// The window that `used` is of: boottime nanoseconds >> [`WINDOW_SHIFT`].
         window: u32,
         /// Samples sent in it.
@@ -57,6 +55,13 @@ layout! {
         /// Dials that ended in an error: `AttemptFails`.
         failures: u64,
     }
+}
+
+impl Watched {
+    /// One reset.
+    pub const RESET: Self = Self { resets: 1, failures: 0 };
+    /// One dial that failed.
+    pub const FAILURE: Self = Self { resets: 0, failures: 1 };
 }
 
 /// Where refusals are counted.

@@ -13,7 +13,8 @@ use redis_trace_common::member::{
 };
 use redis_trace_common::record::{FAMILY, Flow, Socket, Task};
 
-use crate::maps::{Dial, WATCHED};
+use crate::dials::Dial;
+use crate::maps::WATCHED;
 
 /// The running kernel's offsets, in the order of [`MEMBERS`]; frozen at load, so the verifier sees constants.
 #[unsafe(no_mangle)]
@@ -157,16 +158,20 @@ pub(crate) fn fill_task(into: *mut Task, task: u64) {
     }
 }
 
-/// Describes who dialled, from the process as it is now; one that is gone has its ids and nothing else.
+/// Who dialled, if it is still there, or address 0, where there is nothing and every member reads as zero.
+#[inline(always)]
+pub(crate) fn caller(dial: &Dial) -> u64 {
+    let is_there = read(dial.task, TASK_TGID) == dial.pid && read(dial.task, TASK_PID) == dial.tid;
+    if is_there { dial.task } else { 0 }
+}
+
+/// Describes who dialled, from the task as it is now; one that is gone has its ids and nothing else.
 #[inline(always)]
 pub(crate) fn fill_caller(into: *mut Task, dial: &Dial) {
-    let is_there = read(dial.leader, TASK_TGID) == dial.pid && read(dial.leader, TASK_START) == dial.start;
-    // At address 0 there is nothing, and every member reads as zero.
-    fill_task(into, if is_there { dial.leader } else { 0 });
+    fill_task(into, caller(dial));
     unsafe {
         (&raw mut (*into).pid).write(dial.pid);
         (&raw mut (*into).tid).write(dial.tid);
-        (&raw mut (*into).start).write(dial.start);
     }
 }
 

@@ -4,8 +4,11 @@
 //! it saw only through [`emit::send`]. None of them changes anything.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 #![expect(unsafe_code, reason = "reading kernel memory and filling records in place is what probes do")]
 
+mod claim;
+mod dials;
 mod emit;
 mod kernel;
 mod maps;

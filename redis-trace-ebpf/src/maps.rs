@@ -5,6 +5,9 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, 
 use redis_trace_common::record::{COMM_LEN, NUMBERS};
 use redis_trace_common::tally::{Count, End, Key, TOTALS, Watched};
 
+use crate::claim::Place;
+use crate::dials::{Dial, Dialled, PLACES_SHIFT};
+
 /// Records on their way to the program, which sets the size.
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
@@ -39,35 +42,26 @@ pub(crate) const UNDERWAY: u32 = 1 << 13;
 /// Resets that were counted and whose client, if it is on this host, is still to see them; by the end of the SYN's sequence
 /// number. See `tally::decide`.
 #[map]
-pub(crate) static DECIDED: Array<u64> = Array::with_max_entries(UNDERWAY, 0);
+pub(crate) static DECIDED: Array<Place<u64>> = Array::with_max_entries(UNDERWAY, 0);
 
 /// Those whose place there was taken, by the whole number.
 #[map]
 pub(crate) static DECIDED_TOO: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4_096, 0);
 
-/// A connect(2) under way: who called. The rest is read from the process when it is needed, if it is still there.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Dial {
-    /// The `struct task_struct` of the process's first thread, good only while it has the process id and the start below.
-    pub(crate) leader: u64,
-    /// When the process started, boottime nanoseconds.
-    pub(crate) start: u64,
-    /// When it dialled.
-    pub(crate) time: u64,
-    /// Process id.
-    pub(crate) pid: u32,
-    /// Thread id.
-    pub(crate) tid: u32,
-}
-
-/// Dials by their sock. An answer comes in a softirq, where the task on the processor is anyone.
+/// Dials under way, by a part of their sock's address. See `dials::remember`.
 #[map]
-pub(crate) static DIALS: LruHashMap<u64, Dial> = LruHashMap::with_max_entries(16_384, 0);
+pub(crate) static DIALS: Array<Place<Dialled>> = Array::with_max_entries(1 << PLACES_SHIFT, 0);
 
-/// When a thread was last refused.
+/// Those whose place there was taken, by the whole address.
 #[map]
-pub(crate) static REFUSED: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4_096, 0);
+pub(crate) static DIALS_TOO: LruHashMap<u64, Dial> = LruHashMap::with_max_entries(16_384, 0);
+
+/// How many threads can have been refused a moment ago: a power of two.
+pub(crate) const REFUSED_PLACES: u32 = 1 << 12;
+
+/// Which thread was refused last, and when, by the end of its id. See `connect::remember_refusal`.
+#[map]
+pub(crate) static REFUSED: Array<u64> = Array::with_max_entries(REFUSED_PLACES, 0);
 
 /// Processes whose end matters: they listened, tried to, or are on the list of servers. Left when they end.
 #[map]

@@ -7,7 +7,9 @@ use redis_trace_common::tally::{
     place,
 };
 
+use crate::claim::{claim, release};
 use crate::maps::{COUNTS, DECIDED, DECIDED_TOO, SEEN, TOTAL, UNDERWAY, WHOLE};
+use redis_trace_common::decision::Decision;
 
 /// Samples of one key that each processor sends in a window, from the program.
 #[unsafe(no_mangle)]
@@ -15,10 +17,6 @@ static SAMPLES: u32 = BUDGET;
 
 /// `BPF_NOEXIST`, include/uapi/linux/bpf.h.
 const BPF_NOEXIST: u64 = 1;
-/// Times in [`DECIDED`] are in units of 2^20 nanoseconds, about a millisecond.
-const STAMP_SHIFT: u64 = 20;
-/// A reset that no client of this host has seen for so many of them went to another host.
-const UNDERWAY_FOR: u32 = 1_000;
 
 /// Counts a refusal; whether it is to be told by a record.
 #[inline(always)]
@@ -38,8 +36,7 @@ fn is_within_budgets(key: &Key, samples: u32, window: u32) -> bool {
     let Some(count) = COUNTS.get_ptr_mut(key) else {
         // Where there is no place for it, the total still has it.
         let is_told = is_within_wide_budgets(key, window);
-        let first = Count { folded: u64::from(!is_told), lost: 0, window, used: 1 };
-        let _ = COUNTS.insert(key, &first, BPF_NOEXIST);
+        first(key, u64::from(!is_told), window);
         return is_told;
     };
     let is_told = take_from(count, samples, window) && is_within_wide_budgets(key, window);
@@ -51,11 +48,8 @@ fn is_within_budgets(key: &Key, samples: u32, window: u32) -> bool {
 
 /// A refusal that was to be told found no room.
 #[inline(always)]
-pub(crate) fn lost(end: End, key: &Key) {
+pub(crate) fn lost(end: End) {
     add(end, Total::Lost);
-    if let Some(count) = COUNTS.get_ptr_mut(key) {
-        unsafe { (*count).lost += 1 };
-    }
 }
 
 /// A flood over many keys is held back by the client it comes from and the server it goes to, so that others are still heard.
@@ -87,8 +81,14 @@ fn take(key: &Key, budget: u32, window: u32) -> bool {
     if let Some(count) = COUNTS.get_ptr_mut(key) {
         return take_from(count, budget, window);
     }
-    let _ = COUNTS.insert(key, &Count { folded: 0, lost: 0, window, used: 1 }, BPF_NOEXIST);
+    first(key, 0, window);
     true
+}
+
+/// Begins a key's count, with one taken from its budget.
+#[inline(always)]
+fn first(key: &Key, folded: u64, window: u32) {
+    let _ = COUNTS.insert(key, &Count { folded, window, used: 1 }, BPF_NOEXIST);
 }
 
 /// Takes one from a budget; false when there is none left in this window.
@@ -115,56 +115,56 @@ fn add(end: End, total: Total) {
     }
 }
 
-/// A reset was sent in a network namespace, for a refusal or not.
+/// Adds what was seen to a network namespace: a reset that was sent, for a refusal or not, or a dial that ended in an error.
 #[inline(always)]
-pub(crate) fn saw_reset(netns: u32) {
+pub(crate) fn saw(netns: u32, more: Watched) {
     match SEEN.get_ptr_mut(&netns) {
-        Some(seen) => unsafe { (*seen).resets += 1 },
+        Some(seen) => unsafe {
+            (*seen).resets += more.resets;
+            (*seen).failures += more.failures;
+        },
         None => {
-            let _ = SEEN.insert(&netns, &Watched { resets: 1, failures: 0 }, BPF_NOEXIST);
-        }
-    }
-}
-
-/// A dial ended in an error in a network namespace.
-#[inline(always)]
-pub(crate) fn saw_failure(netns: u32) {
-    match SEEN.get_ptr_mut(&netns) {
-        Some(seen) => unsafe { (*seen).failures += 1 },
-        None => {
-            let _ = SEEN.insert(&netns, &Watched { resets: 0, failures: 1 }, BPF_NOEXIST);
+            let _ = SEEN.insert(&netns, &more, BPF_NOEXIST);
         }
     }
 }
 
 /// Remembers, when a reset is counted, whether it is told: its client, when that is on this host, is then not counted again,
 /// and told with it or not at all. The sequence number of the SYN is what both ends have in common, whatever lies between.
-///
-/// An entry is the number, the time, and the decision in the lowest bit, in one word: written and read at once.
 #[inline(always)]
 pub(crate) fn decide(isn: u32, is_sample: bool, now: u64) {
-    let stamp = (now >> STAMP_SHIFT) as u32;
-    let entry = u64::from(isn) << 32 | u64::from(stamp << 1 | u32::from(is_sample));
-    let Some(slot) = DECIDED.get_ptr_mut(isn % UNDERWAY) else { return };
-    let taken = unsafe { *slot };
-    let age = stamp.wrapping_sub(taken as u32 >> 1) & (u32::MAX >> 1);
-    if taken != 0 && age < UNDERWAY_FOR && (taken >> 32) as u32 != isn {
-        let _ = DECIDED_TOO.insert(&isn, &entry, 0);
-    } else {
-        unsafe { *slot = entry };
+    let decision = Decision::new(isn, is_sample, now);
+    let Some(place) = DECIDED.get_ptr_mut(isn % UNDERWAY) else { return };
+    if claim(place) {
+        let merged = Decision(unsafe { read_volatile(&raw const (*place).entry) }).with(decision);
+        if let Some(merged) = merged {
+            unsafe { (&raw mut (*place).entry).write_volatile(merged.0) };
+        }
+        release(place);
+        if merged.is_some() {
+            return;
+        }
     }
+    let _ = DECIDED_TOO.insert(&isn, &decision.0, 0);
 }
 
 /// What was decided when the reset that a client now sees was counted; nothing when another host sent it.
 #[inline(always)]
 pub(crate) fn decided(isn: u32) -> Option<bool> {
-    let slot = DECIDED.get_ptr_mut(isn % UNDERWAY)?;
-    let entry = unsafe { *slot };
-    if entry != 0 && (entry >> 32) as u32 == isn {
-        unsafe { *slot = 0 };
-        return Some(entry & 1 != 0);
+    let place = DECIDED.get_ptr_mut(isn % UNDERWAY)?;
+    let decision = Decision(unsafe { read_volatile(&raw const (*place).entry) });
+    if decision.is_of(isn) {
+        if claim(place) {
+            // Another processor may have changed it since.
+            let decision = Decision(unsafe { read_volatile(&raw const (*place).entry) });
+            if decision.is_of(isn) {
+                unsafe { (&raw mut (*place).entry).write_volatile(decision.without_one().0) };
+            }
+            release(place);
+        }
+        return Some(decision.is_told());
     }
-    let entry = unsafe { DECIDED_TOO.get(&isn) }.copied()?;
+    let decision = Decision(unsafe { DECIDED_TOO.get(&isn) }.copied()?);
     let _ = DECIDED_TOO.remove(&isn);
-    Some(entry & 1 != 0)
+    Some(decision.is_told())
 }

@@ -56,9 +56,9 @@ impl Rust {
     fn cargo_build(&self) -> Result<Command> {
         let mut build = cargo()?;
         match self {
-            // The probes' library needs unstable Rust; only it may have it.
+            // The probes and their library need unstable Rust; only they may have it.
             Self::Distribution(rustc) => {
-                build.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "aya_ebpf").arg("build");
+                build.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "aya_ebpf,redis_trace_ebpf").arg("build");
             }
             Self::Nightly => {
                 build.args(["+nightly", "build", "-Zbuild-std=core"]);

@@ -14,6 +14,7 @@ use crate::kernel::{
     AF_INET, AF_INET6, IPPROTO_TCP, copy, copy_user, current, fill_local, fill_socket, fill_task, local_port, mapped,
     read,
 };
+use crate::maps::Call;
 use crate::tally;
 
 /// `IPPROTO_MPTCP`, include/uapi/linux/in.h.
@@ -56,7 +57,8 @@ pub(crate) fn listened(ctx: FExitContext) -> u32 {
 /// Enters bind(2): `{ int fd; struct sockaddr *umyaddr; int addrlen }`.
 #[tracepoint(category = "syscalls", name = "sys_enter_bind")]
 pub(crate) fn enter_bind(ctx: TracePointContext) -> u32 {
-    syscall::enter(&ctx);
+    let [fd, address, length] = [0, 1, 2].map(|which| syscall::argument(&ctx, which));
+    syscall::remember(&Call { fd, address, length });
     0
 }
 
@@ -74,7 +76,7 @@ pub(crate) fn exit_bind(ctx: TracePointContext) -> u32 {
 /// Enters listen(2): `{ int fd; int backlog }`.
 #[tracepoint(category = "syscalls", name = "sys_enter_listen")]
 pub(crate) fn enter_listen(ctx: TracePointContext) -> u32 {
-    syscall::enter(&ctx);
+    syscall::remember(&Call { fd: syscall::argument(&ctx, 0), address: 0, length: 0 });
     0
 }
 
@@ -162,7 +164,7 @@ fn tell_bind(sk: u64, asked: &Asked, result: i32) {
     }
     let Some(mut slot) = reserve::<Bind>() else {
         if result != 0 {
-            tally::lost(End::Listen, &key);
+            tally::lost(End::Listen);
         }
         return;
     };
@@ -196,7 +198,7 @@ fn tell_listen(sk: u64, result: i32) {
     if !tally::is_sample(End::Listen, &key, now()) {
         return;
     }
-    let Some(mut slot) = reserve::<Bind>() else { return tally::lost(End::Listen, &key) };
+    let Some(mut slot) = reserve::<Bind>() else { return tally::lost(End::Listen) };
     let record = slot.record();
     unsafe {
         fill_socket(&raw mut (*record).socket, sk);

@@ -1,57 +1,44 @@
 //! The client end: who dialled, and what became of it.
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use redis_trace_common::member::{NET_INUM, SK_ERR, SK_NET, TASK_LEADER, TASK_START, TCP_SND_UNA};
+use redis_trace_common::member::{NET_INUM, SK_ERR, SK_NET, TCP_SND_UNA};
 use redis_trace_common::record::{ConnectFailed, Connected, Flow};
-use redis_trace_common::tally::{End, Key};
+use redis_trace_common::tally::{End, Key, Watched};
 
 use super::who;
+use crate::dials::Dial;
 use crate::emit::{now, reserve};
-use crate::kernel::{current, fill_caller, fill_flow, load, read};
-use crate::maps::{DIALS, Dial, REFUSED};
+use crate::kernel::{caller, fill_caller, fill_flow, load, read};
+use crate::maps::{REFUSED, REFUSED_PLACES};
 use crate::tally;
+use redis_trace_common::decision::STAMP_SHIFT;
 
 /// `ECONNREFUSED`, include/uapi/asm-generic/errno.h.
 const ECONNREFUSED: u32 = 111;
 /// How long after a refusal a success of the same thread is worth telling: `localhost` tried on `::1` and then 127.0.0.1.
-const SECOND_TRY: u64 = 2_000_000_000;
+/// In units of 2^20 nanoseconds, about a millisecond.
+const SECOND_TRY: u32 = 2_000;
 
-/// connect(2) sends its SYN: remembers who called, for the answer comes in a softirq. tcp_v4_connect(), tcp_v6_connect().
+/// The dial was answered: of interest if the same thread was refused a moment ago.
 #[inline(always)]
-pub(crate) fn dialled(sk: u64) {
-    let leader = read(current(), TASK_LEADER);
-    let thread = bpf_get_current_pid_tgid();
-    let (pid, tid) = ((thread >> 32) as u32, thread as u32);
-    let dial = Dial { leader, start: read(leader, TASK_START), time: now(), pid, tid };
-    let _ = DIALS.insert(&sk, &dial, 0);
-}
-
-/// The dial was answered: forgotten, unless the same thread was refused a moment ago.
-#[inline(always)]
-pub(crate) fn connected(sk: u64) {
-    if let Some(dial) = unsafe { DIALS.get(&sk) } {
-        let refused = unsafe { REFUSED.get(&dial.tid) };
-        if refused.is_some_and(|refused| now() - *refused < SECOND_TRY) {
-            tell_connected(sk, dial);
-        }
+pub(crate) fn connected(sk: u64, dial: Option<Dial>) {
+    let Some(dial) = dial else { return };
+    if was_refused(dial.tid) {
+        tell_connected(sk, &dial);
     }
-    let _ = DIALS.remove(&sk);
 }
 
 /// The dial came to nothing. `sk_err` is set first: tcp_reset() (tcp_done_with_error() since Linux 6.10), tcp_v4_err().
 #[inline(always)]
-pub(crate) fn failed(sk: u64) {
+pub(crate) fn failed(sk: u64, dial: Option<Dial>) {
     let error = unsafe { load(sk, SK_ERR) };
     // A dial that its own caller gave up has none.
-    if error != 0 {
-        tally::saw_failure(unsafe { load(load(sk, SK_NET), NET_INUM) });
+    if error == 0 {
+        return;
     }
-    if error == ECONNREFUSED {
-        if let Some(dial) = unsafe { DIALS.get(&sk) } {
-            refused(sk, dial);
-        }
+    tally::saw(unsafe { load(load(sk, SK_NET), NET_INUM) }, Watched::FAILURE);
+    if let (ECONNREFUSED, Some(dial)) = (error, dial) {
+        refused(sk, &dial);
     }
-    let _ = DIALS.remove(&sk);
 }
 
 /// A refusal that was counted when its reset was sent is told as was decided then; another is counted here.
@@ -67,7 +54,7 @@ fn refused(sk: u64, dial: &Dial) {
         None => {
             let key = key(sk);
             if tally::is_sample(End::Client, &key, now) && !tell_refused(sk, isn, dial) {
-                tally::lost(End::Client, &key);
+                tally::lost(End::Client);
             }
         }
     }
@@ -99,15 +86,19 @@ fn key(sk: u64) -> Key {
     }
 }
 
-/// When the thread was last refused. Written in place where it can be, which is three times as quick.
+/// When a thread was last refused: its id, and the time in units of 2^20 nanoseconds. A later one may take its place.
 #[inline(always)]
 fn remember_refusal(tid: u32, now: u64) {
-    match REFUSED.get_ptr_mut(&tid) {
-        Some(refused) => unsafe { *refused = now },
-        None => {
-            let _ = REFUSED.insert(&tid, &now, 0);
-        }
+    if let Some(refused) = REFUSED.get_ptr_mut(tid % REFUSED_PLACES) {
+        unsafe { refused.write_volatile(u64::from(tid) << 32 | u64::from((now >> STAMP_SHIFT) as u32)) };
     }
+}
+
+/// Whether a thread was refused a moment ago.
+#[inline(always)]
+fn was_refused(tid: u32) -> bool {
+    let Some(refused) = REFUSED.get(tid % REFUSED_PLACES).copied() else { return false };
+    (refused >> 32) as u32 == tid && ((now() >> STAMP_SHIFT) as u32).wrapping_sub(refused as u32) < SECOND_TRY
 }
 
 #[inline(always)]
@@ -124,7 +115,7 @@ fn tell_connected(sk: u64, dial: &Dial) {
 /// Whether there was room to tell it.
 #[inline(always)]
 fn tell_refused(sk: u64, isn: u32, dial: &Dial) -> bool {
-    who::introduce(dial.leader, dial.pid, dial.start);
+    who::introduce(caller(dial));
     let Some(mut slot) = reserve::<ConnectFailed>() else { return false };
     let record = slot.record();
     unsafe {

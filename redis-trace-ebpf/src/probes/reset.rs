@@ -8,7 +8,7 @@ use redis_trace_common::member::{
     SKB_TRANSPORT_HEADER,
 };
 use redis_trace_common::record::Reset;
-use redis_trace_common::tally::{End, Key};
+use redis_trace_common::tally::{End, Key, Watched};
 
 use crate::emit::{now, reserve};
 use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, load, mapped, peek, read};
@@ -76,7 +76,7 @@ type IpHeader = [u32; 10];
 fn reset_sent(sk: u64, skb: u64, reason: u32) {
     if sk != 0 {
         // An ordinary one: of a socket's own (tcp_send_active_reset) or in answer to a packet that does not fit its state.
-        tally::saw_reset(unsafe { load(load(sk, SK_NET), NET_INUM) });
+        tally::saw(unsafe { load(load(sk, SK_NET), NET_INUM) }, Watched::RESET);
         return;
     }
     if skb == 0 {
@@ -86,7 +86,7 @@ fn reset_sent(sk: u64, skb: u64, reason: u32) {
     let dev = unsafe { load(skb, SKB_DEV) };
     let net = unsafe { load(dev, DEV_NET) };
     let netns = unsafe { load(net, NET_INUM) };
-    tally::saw_reset(netns);
+    tally::saw(netns, Watched::RESET);
     let head = unsafe { load(skb, SKB_HEAD) };
     let tcp: TcpHeader = peek(head + u64::from(unsafe { load(skb, SKB_TRANSPORT_HEADER) }));
     if tcp.flags & TH_SYN_ACK != TH_SYN {
@@ -106,7 +106,7 @@ fn reset_sent(sk: u64, skb: u64, reason: u32) {
     let is_sample = tally::is_sample(End::Server, &key, now);
     let is_told = is_sample && tell(&key, &tcp, &ip, dev, reason);
     if is_sample && !is_told {
-        tally::lost(End::Server, &key);
+        tally::lost(End::Server);
     }
     tally::decide(isn, is_told, now);
 }

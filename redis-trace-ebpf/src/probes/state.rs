@@ -1,11 +1,13 @@
 //! Where TCP sockets change state: the client end of a dial, and listeners that come and go.
 
+use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use redis_trace_common::member::SK_PROTOCOL;
 
 use super::{connect, listen};
-use crate::kernel::{IPPROTO_TCP, load};
+use crate::dials;
+use crate::kernel::{IPPROTO_TCP, load, peek};
 
 /// `TCP_ESTABLISHED`, include/net/tcp_states.h.
 const ESTABLISHED: u32 = 1;
@@ -28,11 +30,17 @@ pub(crate) fn state(ctx: BtfTracePointContext) -> i32 {
     #[cfg(feature = "probe-log")]
     aya_log_ebpf::debug!(&ctx, "sock {:x} from state {} to {}", sk, old, new);
     match (old, new) {
-        (CLOSE, SYN_SENT) => connect::dialled(sk),
-        (SYN_SENT, ESTABLISHED) => connect::connected(sk),
-        (SYN_SENT, _) => connect::failed(sk),
+        (CLOSE, SYN_SENT) => dials::remember(number(&ctx)),
+        (SYN_SENT, ESTABLISHED) => connect::connected(sk, dials::take(number(&ctx))),
+        (SYN_SENT, _) => connect::failed(sk, dials::take(number(&ctx))),
         (CLOSE, _) => listen::up(sk),
         _ => listen::down(sk),
     }
     0
+}
+
+/// The sock as a number: the verifier forbids to reckon with what it knows for a pointer.
+#[inline(always)]
+fn number(ctx: &BtfTracePointContext) -> u64 {
+    peek(ctx.as_ptr() as u64)
 }

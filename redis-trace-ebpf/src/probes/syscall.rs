@@ -1,5 +1,6 @@
 //! System calls on sockets, where functions cannot be hooked: what was asked at the entry, what came of it at the exit.
 
+use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::programs::TracePointContext;
 use redis_trace_common::member::{FDT_FD, FDT_MAX, FILE_PRIVATE, FILES_FDT, SOCKET_FILE, SOCKET_SK, TASK_FILES};
@@ -11,13 +12,6 @@ use crate::maps::{CALLS, Call};
 // of the call, and from byte 16 on its arguments, or its result.
 /// Where a call's first argument is, and its result.
 const ARGUMENTS: usize = 16;
-
-/// Remembers a call whose arguments are a descriptor, an address and a length.
-#[inline(always)]
-pub(crate) fn enter(ctx: &TracePointContext) {
-    let call = Call { fd: argument(ctx, 0), address: argument(ctx, 1), length: argument(ctx, 2) };
-    remember(&call);
-}
 
 /// Keeps a call until it returns.
 #[inline(always)]
@@ -35,10 +29,10 @@ pub(crate) fn exit(ctx: &TracePointContext) -> Option<(Call, u64, i32)> {
     if sk == 0 { None } else { Some((call, sk, argument(ctx, 0) as i32)) }
 }
 
-/// A call's argument by its place; at the exit the result is the first.
+/// A call's argument by its place, which the call must have; at the exit the result is the first.
 #[inline(always)]
 pub(crate) fn argument(ctx: &TracePointContext, which: usize) -> u64 {
-    unsafe { ctx.read_at(ARGUMENTS + 8 * which) }.unwrap_or(0)
+    unsafe { ctx.as_ptr().cast::<u8>().add(ARGUMENTS + 8 * which).cast::<u64>().read_volatile() }
 }
 
 /// The sock behind a descriptor of the current process, 0 when it is no socket's: files_lookup_fd_raw(),

@@ -123,8 +123,8 @@ fn tell(sk: u64, address: u64, length: u64, result: i32, memory: Memory) {
     if !tally::is_sample(End::Unix, &key, now()) {
         return;
     }
-    who::introduce_task(task);
-    let Some(mut slot) = reserve::<UnixConnect>() else { return tally::lost(End::Unix, &key) };
+    who::introduce(task);
+    let Some(mut slot) = reserve::<UnixConnect>() else { return tally::lost(End::Unix) };
     let record = slot.record();
     unsafe {
         fill_task(&raw mut (*record).task, task);

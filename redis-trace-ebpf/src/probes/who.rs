@@ -27,22 +27,14 @@ const BPF_NOEXIST: u64 = 1;
 pub(crate) fn watch(task: u64) {
     // Not in place of what is there: a family stays one.
     let _ = WATCHED.insert(&read(task, TASK_TGID), &record::WATCHED, BPF_NOEXIST);
-    introduce_task(task);
+    introduce(task);
 }
 
-/// Tells what the process of a task is that runs now.
+/// Tells what the process of a task is, once; nothing at address 0.
 #[inline(always)]
-pub(crate) fn introduce_task(task: u64) {
-    introduce(task, read(task, TASK_TGID), read(read(task, TASK_LEADER), TASK_START));
-}
-
-/// Tells what a process is, by a pointer to one of its tasks that may be stale: only if it is still that process's.
-#[inline(always)]
-pub(crate) fn introduce(task: u64, pid: u32, start: u64) {
-    if unsafe { INTRODUCED.get(&pid) }.is_some_and(|known| *known == start) {
-        return;
-    }
-    if read(task, TASK_TGID) != pid || read(read(task, TASK_LEADER), TASK_START) != start {
+pub(crate) fn introduce(task: u64) {
+    let (pid, start) = (read(task, TASK_TGID), read(read(task, TASK_LEADER), TASK_START));
+    if pid == 0 || unsafe { INTRODUCED.get(&pid) }.is_some_and(|known| *known == start) {
         return;
     }
     // A path is written until it has passed its end: the first into the second, the second into the slack.

@@ -10,8 +10,8 @@ use super::Error;
 
 /// A key's bytes.
 type KeyBytes = [u8; Key::SIZE];
-/// A count's words: folded, lost, window and used.
-type CountWords = [u64; 3];
+/// A count's words: folded, then window and used.
+type CountWords = [u64; 2];
 
 /// The counts, and how they stood.
 pub struct Tallies {

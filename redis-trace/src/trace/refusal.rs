@@ -1,9 +1,9 @@
 //! One refusal: what was tried, with both ends of it where this host saw both.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::fact::{Bind, ConnectFailed, ProcessKey, Reset, Task, UnixPath};
-use super::flow::Flow;
+use super::flow::{Flow, Netns};
 use super::report::Side;
 
 /// One attempt that was turned away.
@@ -76,7 +76,8 @@ const LOOK_EVERY: u64 = 1_000_000;
 pub struct Joining {
     /// In the order they came.
     waiting: BTreeMap<u64, Held>,
-    by_isn: HashMap<u32, u64>,
+    /// Their initial sequence numbers, each with its place in that order.
+    by_isn: BTreeSet<(u32, u64)>,
     came: u64,
     looked: u64,
 }
@@ -100,7 +101,7 @@ impl Held {
 impl Joining {
     /// The dialled end of a connect was seen.
     pub fn server(&mut self, time: u64, reset: Reset) {
-        match self.partner(reset.isn, |connect| connect.server.is_none()) {
+        match self.partner(reset.isn, reset.flow.netns, |connect| connect.server.is_none()) {
             Some(held) => held.connect.server = Some(reset),
             None => self.hold(time, reset.isn, Connect { client: None, server: Some(reset) }),
         }
@@ -108,7 +109,7 @@ impl Joining {
 
     /// The dialling end of a connect was seen.
     pub fn client(&mut self, time: u64, failed: ConnectFailed) {
-        match self.partner(failed.isn, |connect| connect.client.is_none()) {
+        match self.partner(failed.isn, failed.flow.netns, |connect| connect.client.is_none()) {
             Some(held) => held.connect.client = Some(failed),
             None => self.hold(time, failed.isn, Connect { client: Some(failed), server: None }),
         }
@@ -147,21 +148,30 @@ impl Joining {
     fn hold(&mut self, time: u64, isn: u32, connect: Connect) {
         self.came += 1;
         self.waiting.insert(self.came, Held { time, isn, connect, benign: false });
-        self.by_isn.insert(isn, self.came);
+        self.by_isn.insert((isn, self.came));
     }
 
     fn release(&mut self, nth: u64) -> Option<Refusal> {
         let Held { time, isn, connect, benign } = self.waiting.remove(&nth)?;
-        if self.by_isn.get(&isn) == Some(&nth) {
-            self.by_isn.remove(&isn);
-        }
+        self.by_isn.remove(&(isn, nth));
         Some(Refusal { time, attempt: Attempt::Connect(connect), benign })
     }
 
-    /// The initial sequence number survives NAT and is as good as random: it joins the ends.
-    fn partner(&mut self, isn: u32, lacks: impl Fn(&Connect) -> bool) -> Option<&mut Held> {
-        let held = self.waiting.get_mut(self.by_isn.get(&isn)?)?;
-        lacks(&held.connect).then_some(held)
+    /// The initial sequence number survives NAT and is as good as random: it joins the ends. Clients in step, in namespaces
+    /// with the same addresses, do get the same number in the same 64 ns: each then has its end in its own namespace.
+    fn partner(&mut self, isn: u32, netns: Netns, lacks: impl Fn(&Connect) -> bool) -> Option<&mut Held> {
+        let waiting = &self.waiting;
+        let mut lonely = self
+            .by_isn
+            .range((isn, 0)..=(isn, u64::MAX))
+            .map(|(_, nth)| *nth)
+            .filter(|nth| waiting.get(nth).is_some_and(|held| lacks(&held.connect)));
+        let first = lonely.next()?;
+        let is_near = |nth: &u64| {
+            waiting.get(nth).is_some_and(|held| held.connect.flow().is_some_and(|flow| flow.netns == netns))
+        };
+        let nearest = if is_near(&first) { first } else { lonely.find(is_near).unwrap_or(first) };
+        self.waiting.get_mut(&nearest)
     }
 }
 
@@ -171,4 +181,42 @@ pub fn is_fallback(failed: &ConnectFailed, flow: &Flow, task: &Task) -> bool {
         && failed.task.key() == task.key()
         && failed.flow.server.port == flow.server.port
         && failed.flow.server.ip != flow.server.ip
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::flow::Endpoint;
+    use crate::trace::text::Text;
+
+    fn flow(netns: u32) -> Flow {
+        let end = Endpoint { ip: "127.0.0.1".parse().expect("an address"), port: 6379 };
+        Flow { netns: Netns(netns), client: end, server: end, ifindex: 1 }
+    }
+
+    fn reset(netns: u32) -> Reset {
+        Reset { flow: flow(netns), isn: 7, reason: None, sk_lookup: false, ttl: 64 }
+    }
+
+    fn failed(netns: u32) -> ConnectFailed {
+        let (comm, netns) = (Text::from("redis-cli"), Netns(netns));
+        let task = Task { pid: 9, tid: 9, uid: 0, netns, start: 0, cgroup: 1, comm, family: false };
+        ConnectFailed { flow: flow(netns.0), task, dialled: 0, errno: 111, isn: 7 }
+    }
+
+    #[test]
+    fn clients_in_step_in_two_namespaces_are_each_joined_to_their_own_reset() {
+        let mut joining = Joining::default();
+        joining.server(1, reset(1));
+        joining.server(2, reset(2));
+        joining.client(3, failed(1));
+        joining.client(4, failed(2));
+        let netns = |refusal: &Refusal| match &refusal.attempt {
+            Attempt::Connect(Connect { client: Some(client), server: Some(server) }) => {
+                (client.flow.netns.0, server.flow.netns.0)
+            }
+            other => panic!("one end stayed alone: {other:?}"),
+        };
+        assert_eq!(joining.rest().iter().map(netns).collect::<Vec<_>>(), [(1, 1), (2, 2)]);
+    }
 }

@@ -1,0 +1,82 @@
+//! Dials under way: who called, for the answer may come in a softirq, where the task on the processor is anyone.
+
+use core::ptr::read_volatile;
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+
+use crate::claim::{Place, claim, release};
+use crate::emit::now;
+use crate::kernel::current;
+use crate::maps::{DIALS, DIALS_TOO};
+
+/// A connect(2) under way. All else is read from the task when it is needed, if it is still there.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Dial {
+    /// The `struct task_struct` of the thread, good only while it has the ids below.
+    pub(crate) task: u64,
+    /// When it dialled.
+    pub(crate) time: u64,
+    /// Thread id.
+    pub(crate) tid: u32,
+    /// Process id.
+    pub(crate) pid: u32,
+}
+
+/// A dial and the sock it is on, 0 when there is none.
+#[repr(C)]
+pub(crate) struct Dialled {
+    sk: u64,
+    dial: Dial,
+}
+
+/// As a power of two, how many dials have a place of their own.
+pub(crate) const PLACES_SHIFT: u32 = 14;
+/// Spreads what differs in the middle bits over the highest: 2^64 over the golden ratio.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The place of a sock's dial.
+#[inline(always)]
+fn place(sk: u64) -> Option<*mut Place<Dialled>> {
+    DIALS.get_ptr_mut((sk.wrapping_mul(SPREAD) >> (64 - PLACES_SHIFT)) as u32)
+}
+
+/// Whether a place holds a sock's dial. While it does nobody else writes there.
+#[inline(always)]
+fn holds(place: *mut Place<Dialled>, sk: u64) -> bool {
+    unsafe { read_volatile(&raw const (*place).entry.sk) == sk }
+}
+
+/// Remembers who dials.
+#[inline(always)]
+pub(crate) fn remember(sk: u64) {
+    let thread = bpf_get_current_pid_tgid();
+    let dial = Dial { task: current(), time: now(), tid: thread as u32, pid: (thread >> 32) as u32 };
+    if let Some(place) = place(sk) {
+        if claim(place) {
+            let is_free = holds(place, 0) || holds(place, sk);
+            if is_free {
+                unsafe { (&raw mut (*place).entry).write(Dialled { sk, dial }) };
+            }
+            release(place);
+            if is_free {
+                return;
+            }
+        }
+    }
+    let _ = DIALS_TOO.insert(&sk, &dial, 0);
+}
+
+/// Who dialled, which is then forgotten; nothing when the dial is older than the probes.
+#[inline(always)]
+pub(crate) fn take(sk: u64) -> Option<Dial> {
+    let place = place(sk)?;
+    if holds(place, sk) {
+        let dial = unsafe { (&raw const (*place).entry.dial).read() };
+        unsafe { (&raw mut (*place).entry.sk).write_volatile(0) };
+        return Some(dial);
+    }
+    let dial = unsafe { DIALS_TOO.get(&sk) }.copied()?;
+    let _ = DIALS_TOO.remove(&sk);
+    Some(dial)
+}
