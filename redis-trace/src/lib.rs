@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod commands;
 pub mod failure;
+pub mod firewall;
 pub mod host;
 pub mod kernel;
 pub mod redis;

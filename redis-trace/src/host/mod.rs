@@ -3,6 +3,7 @@
 
 mod addresses;
 pub mod clock;
+mod command;
 mod configuration;
 mod counters;
 mod eyes;
@@ -10,9 +11,11 @@ mod journal;
 mod lastwords;
 mod netlink;
 mod netns;
+mod nf_tables;
 mod oom;
 mod owners;
 mod process;
+mod ruleset;
 mod scene;
 mod snapshot;
 mod sockets;
@@ -25,6 +28,8 @@ use std::path::Path;
 pub use clock::{boottime, wall};
 use netns::Place;
 use owners::Owners;
+pub use ruleset::Age;
+use ruleset::Rulesets;
 
 use crate::trace::fact::{BoundSocket, ProcessKey, Source, What};
 use crate::trace::flow::Netns;
@@ -39,6 +44,8 @@ pub struct Host {
     searched: u64,
     /// The processes that own sockets.
     owners: Owners,
+    /// The rules that were read last.
+    rulesets: Rulesets,
 }
 
 impl Host {

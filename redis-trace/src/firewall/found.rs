@@ -1,0 +1,88 @@
+//! A rule or a policy that a walk found, and what is told of it.
+
+use super::candidate::{Candidate, Effect, Site};
+use super::model::{Backend, Chain, Family, Hook, Ruleset, Table};
+use super::owner::{Owner, Service};
+use crate::trace::text::Text;
+
+/// A rule or a policy that can have done it.
+#[derive(Clone, Debug)]
+pub(super) struct Found<'a> {
+    /// Its table.
+    pub(super) table: &'a Table,
+    /// Its chain.
+    pub(super) chain: &'a Chain,
+    /// Its place in the chain; a policy has none.
+    pub(super) rule: Option<usize>,
+    /// What it does.
+    pub(super) effect: Effect,
+    /// It does so, whatever is not known.
+    pub(super) must: bool,
+    /// The remark of the map's element that led there.
+    pub(super) note: Option<&'a str>,
+}
+
+/// The same thing done by the same rule: the chain is told by its address.
+pub(super) type Key = (*const Chain, Option<usize>, Effect);
+
+impl Found<'_> {
+    /// To look it up by.
+    pub(super) fn key(&self) -> Key {
+        (std::ptr::from_ref(self.chain), self.rule, self.effect)
+    }
+
+    /// The packet can also have come to it in another way.
+    pub(super) fn also(&mut self, other: &Self) {
+        self.must |= other.must;
+        self.note = self.note.filter(|note| other.note == Some(note));
+    }
+
+    /// As it is told.
+    pub(super) fn told(&self, hook: Hook) -> Candidate {
+        let Self { table, chain, effect, must, .. } = *self;
+        let rule = self.rule.and_then(|place| chain.rules.get(place));
+        let policy = chain.base.as_ref();
+        let counter = rule.map_or_else(|| policy.and_then(|base| base.counter), |rule| rule.counter);
+        let site = Site {
+            backend: table.backend,
+            owner: rule.map_or_else(|| Owner::of_policy(table, chain), |rule| Owner::of_rule(table, chain, rule)),
+            family: table.family,
+            table: Text::from(&*table.name),
+            chain: Text::from(&*chain.name),
+            handle: rule.and_then(|rule| rule.handle),
+            number: self.rule.map(|place| place + 1),
+            hook,
+            rule: rule.map_or_else(|| policy_text(table.backend, chain), |rule| rule.text(table.family)),
+            service: self.service(),
+        };
+        Candidate { site, effect, must, counter }
+    }
+
+    /// The service without endpoints, when kube-proxy wrote the rule.
+    fn service(&self) -> Option<Service> {
+        let rule = self.chain.rules.get(self.rule?)?;
+        let kube = Owner::of_rule(self.table, self.chain, rule) == Some(Owner::KubeProxy);
+        let of_rule = rule.comment.as_deref().and_then(Service::without_endpoints);
+        kube.then(|| of_rule.or_else(|| self.note.and_then(Service::named))).flatten()
+    }
+}
+
+/// A policy of drop, as each program prints it.
+fn policy_text(backend: Backend, chain: &Chain) -> Text {
+    match backend {
+        Backend::Nftables => Text::from("policy drop"),
+        Backend::IptablesNft | Backend::IptablesLegacy => Text::from(&*format!("-P {} DROP", chain.name)),
+    }
+}
+
+impl Ruleset {
+    /// The rule of a handle, for who knows already that it was this one.
+    pub fn by_handle(&self, family: Family, table: &str, handle: u64, hook: Hook) -> Option<Site> {
+        let mut tables = self.tables.iter().filter(|known| known.family == family && &*known.name == table);
+        let table = tables.next()?;
+        let mut rules =
+            table.chains.iter().flat_map(|chain| chain.rules.iter().enumerate().map(move |rule| (chain, rule)));
+        let (chain, (place, _)) = rules.find(|(_, (_, rule))| rule.handle == Some(handle))?;
+        Some(Found { table, chain, rule: Some(place), effect: Effect::Drop, must: true, note: None }.told(hook).site)
+    }
+}

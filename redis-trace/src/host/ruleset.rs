@@ -1,0 +1,163 @@
+//! The rules of a namespace, as nft and iptables-save list them there, read again only when they changed.
+//!
+//! Nothing is changed by looking. Asking nf_tables on a host without it would load its module, so it is asked only where
+//! it is: its module is loaded, its code is in the kernel, or no module can be loaded at all. `iptables-save` of the legacy
+//! kind would make the tables it reads, so it is run only where `/proc/net/ip_tables_names` has some; that of nftables
+//! would load the modules of its matches, so it is run only where rules use them.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use super::command::{output, program};
+use super::{Host, nf_tables};
+use crate::firewall::{Backend, Ruleset, is_of_nft, parse_nft, parse_save};
+use crate::trace::flow::Netns;
+
+/// A listing takes no longer: nft lists 20,000 rules in one second, and in six on a machine with much else to do.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A listing is no longer: 20,000 rules are 8 MB.
+const LIMIT: usize = 64 << 20;
+
+/// So often rules may change while they are read.
+const ATTEMPTS: usize = 3;
+
+/// The rulesets that were read, by namespace.
+#[derive(Debug, Default)]
+pub(super) struct Rulesets(HashMap<Netns, Known>);
+
+/// A ruleset that was read.
+#[derive(Clone, Debug)]
+struct Known {
+    /// The generation of the part that nf_tables keeps.
+    generation: Option<u32>,
+    /// That part.
+    nf_tables: Arc<Ruleset>,
+}
+
+/// How much may have been read before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// The same rules; their counters may be old.
+    Rules,
+    /// The counters as they are now.
+    Counters,
+}
+
+impl Host {
+    /// The rules of a namespace.
+    pub fn ruleset(&mut self, netns: Netns, age: Age) -> Result<Arc<Ruleset>, String> {
+        let known = self.rulesets.0.get(&netns).filter(|_| age == Age::Rules).cloned();
+        let (known, whole) = self.inside(netns, |_| read(known)).flatten()?;
+        self.rulesets.0.retain(|netns, _| self.places.contains_key(netns));
+        self.rulesets.0.insert(netns, known);
+        Ok(whole)
+    }
+}
+
+/// Reads the rules of the calling thread's namespace.
+fn read(known: Option<Known>) -> Result<(Known, Arc<Ruleset>), String> {
+    let known = kept_by_nf_tables(known)?;
+    let mut whole = known.nf_tables.clone();
+    for ipv6 in [false, true] {
+        // The kernel tells of no change here, so these are read each time.
+        if has_legacy_tables(ipv6) {
+            Arc::make_mut(&mut whole).extend(legacy(ipv6)?);
+        }
+    }
+    Ok((known, whole))
+}
+
+/// Reads what nf_tables keeps, unless it is known already.
+fn kept_by_nf_tables(known: Option<Known>) -> Result<Known, String> {
+    if !has_nf_tables() {
+        return Ok(Known { generation: None, nf_tables: Arc::default() });
+    }
+    let mut before = nf_tables::generation()?;
+    if let Some(known) = known.filter(|known| known.generation == Some(before)) {
+        return Ok(known);
+    }
+    for _ in 0..ATTEMPTS {
+        let ruleset = if before == nf_tables::FIRST { Ruleset::default() } else { list()? };
+        let after = nf_tables::generation()?;
+        if before == after {
+            return Ok(Known { generation: Some(after), nf_tables: Arc::new(ruleset) });
+        }
+        before = after;
+    }
+    Err("The firewall's rules change faster than they can be read.".to_owned())
+}
+
+/// What nft lists, with what iptables-save tells of the rules that iptables wrote.
+fn list() -> Result<Ruleset, String> {
+    let mut nft = program("nft")
+        .ok_or("This namespace has rules of nf_tables, and nft is not installed: they cannot be read.".to_owned())?;
+    nft.args(["--json", "list", "ruleset"]);
+    let mut ruleset = parse_nft(&output(nft, PATIENCE, LIMIT)?)?;
+    ruleset.without_hooks(&nf_tables::dormant()?);
+    for ipv6 in [false, true] {
+        // Where it cannot be told what iptables' own expressions ask for, their rules stay a maybe.
+        if ruleset.needs_save(ipv6)
+            && let Ok(Some(listing)) = save(ipv6, "nft")
+            && let Ok(told) = parse_save(&listing, Backend::IptablesNft, ipv6)
+        {
+            ruleset = ruleset.explained_by(told);
+        }
+    }
+    Ok(ruleset)
+}
+
+/// The tables of ip_tables or ip6_tables.
+fn legacy(ipv6: bool) -> Result<Ruleset, String> {
+    let listing = save(ipv6, "legacy")?.ok_or(
+        "This namespace has rules of the legacy iptables, and no iptables-save that can read them is installed."
+            .to_owned(),
+    )?;
+    parse_save(&listing, Backend::IptablesLegacy, ipv6)
+}
+
+/// What iptables-save of one kind lists, where there is one.
+fn save(ipv6: bool, kind: &str) -> Result<Option<String>, String> {
+    let family = if ipv6 { "ip6tables" } else { "iptables" };
+    for name in [format!("{family}-{kind}-save"), format!("{family}-save")] {
+        let Some(mut command) = program(&name) else { continue };
+        command.arg("--counters");
+        let listing = output(command, PATIENCE, LIMIT)?;
+        // The one without a kind in its name is of either kind, and says which.
+        if is_of_nft(&listing) == (kind == "nft") {
+            return Ok(Some(listing));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether ip_tables or ip6_tables has tables in the calling thread's namespace.
+fn has_legacy_tables(ipv6: bool) -> bool {
+    let file = if ipv6 { "/proc/thread-self/net/ip6_tables_names" } else { "/proc/thread-self/net/ip_tables_names" };
+    fs::read(file).is_ok_and(|names| !names.is_empty())
+}
+
+/// Whether asking nf_tables loads nothing.
+fn has_nf_tables() -> bool {
+    match fs::read_to_string("/proc/modules") {
+        Ok(modules) => modules.lines().any(|line| line.starts_with("nf_tables ")) || is_built_in(),
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    }
+}
+
+/// Whether the kernel itself has the code of nf_tables; that never changes.
+fn is_built_in() -> bool {
+    static BUILT_IN: OnceLock<bool> = OnceLock::new();
+    *BUILT_IN.get_or_init(|| {
+        let symbols = fs::File::open("/proc/kallsyms").map(BufReader::new);
+        symbols.is_ok_and(|symbols| {
+            symbols.lines().map_while(Result::ok).any(|line| line.ends_with(" nf_tables_newtable"))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests;
