@@ -11,6 +11,12 @@ pub(super) enum Answer {
     Yes,
 }
 
+impl From<bool> for Answer {
+    fn from(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::No }
+    }
+}
+
 impl Answer {
     /// Both hold.
     pub(super) fn and(self, other: Self) -> Self {

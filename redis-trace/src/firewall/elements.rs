@@ -42,9 +42,14 @@ impl Name {
         Self { text: text.into(), open }
     }
 
-    /// Whether this is the name, or one of them.
-    fn fits(&self, name: &str) -> bool {
-        if self.open { name.starts_with(&*self.text) } else { name == &*self.text }
+    /// Whether what a packet shows is the name, or one of them.
+    fn fits(&self, seen: &Seen<'_>) -> Answer {
+        match seen {
+            Seen::Absent => Answer::No,
+            Seen::Name(name) if self.open => name.starts_with(&*self.text).into(),
+            Seen::Name(name) => (*name == &*self.text).into(),
+            _ => Answer::Maybe,
+        }
     }
 }
 
@@ -62,18 +67,26 @@ pub(super) enum Part {
 impl Part {
     /// Whether what a packet shows is this.
     fn fits(&self, seen: &Seen<'_>) -> Answer {
-        let of = |yes: bool| if yes { Answer::Yes } else { Answer::No };
-        let holds = |number: &u128, low: &u128, high: &u128| low <= number && number <= high;
-        match (self, seen) {
-            (_, Seen::Absent) => Answer::No,
-            (Self::Span(low, high), Seen::Number(number)) => of(holds(number, low, high)),
-            (Self::Span(low, high), Seen::OneOf(numbers)) => {
-                let inside = numbers.iter().filter(|number| holds(number, low, high)).count();
-                if inside > 0 && inside < numbers.len() { Answer::Maybe } else { of(inside > 0) }
-            }
-            (Self::Name(name), Seen::Name(is)) => of(name.fits(is)),
-            (_, _) => Answer::Maybe,
+        match self {
+            Self::Span(low, high) => within(*low, *high, seen),
+            Self::Name(name) => name.fits(seen),
+            Self::Unclear if *seen == Seen::Absent => Answer::No,
+            Self::Unclear => Answer::Maybe,
         }
+    }
+}
+
+/// Whether what a packet shows is in a range.
+fn within(low: u128, high: u128, seen: &Seen<'_>) -> Answer {
+    let holds = |number: &u128| low <= *number && *number <= high;
+    match seen {
+        Seen::Absent => Answer::No,
+        Seen::Number(number) => holds(number).into(),
+        Seen::OneOf(numbers) => {
+            let inside = numbers.iter().filter(|number| holds(number)).count();
+            if inside > 0 && inside < numbers.len() { Answer::Maybe } else { (inside > 0).into() }
+        }
+        Seen::Name(_) | Seen::Unknown => Answer::Maybe,
     }
 }
 
@@ -143,9 +156,10 @@ impl<D: Clone + PartialEq> Elements<D> {
         self
     }
 
-    /// How many steps a look-up takes at most.
+    /// How many steps a look-up takes at most; numbers among numbers are found at once.
     pub(super) fn cost(&self) -> usize {
-        1 + self.names.len() + self.tuples.len()
+        let spans = if self.names.is_empty() { 0 } else { self.spans.len() };
+        1 + spans + self.names.len() + self.tuples.len()
     }
 
     /// Whether there is none.
@@ -177,8 +191,8 @@ impl<D: Clone + PartialEq> Elements<D> {
                 hits.none = none;
             }
             [one] => {
-                let spans = self.spans.iter().map(|span| (Part::Span(span.low, span.high).fits(one), &span.data));
-                let names = self.names.iter().map(|(name, data)| (Part::Name(name.clone()).fits(one), data));
+                let spans = self.spans.iter().map(|span| (within(span.low, span.high, one), &span.data));
+                let names = self.names.iter().map(|(name, data)| (name.fits(one), data));
                 spans.chain(names).for_each(|(fits, data)| hits.note(fits, data));
             }
             many => self.tuples.iter().for_each(|(parts, data)| hits.note(fit(parts, many), data)),

@@ -76,6 +76,29 @@ fn policy_text(backend: Backend, chain: &Chain) -> Text {
 }
 
 impl Ruleset {
+    /// The rule of ip_tables or ip6_tables that so many entries of its table follow, its last one included, for who knows
+    /// already that it was this one.
+    ///
+    /// In the kernel's table a chain is its rules and its policy; one without a hook also has a head, and ends with a
+    /// return. The last entry of a table is an error: struct ipt_replace of include/uapi/linux/netfilter_ipv4/ip_tables.h.
+    pub fn by_followers(&self, ipv6: bool, table: &str, followers: usize, hook: Hook) -> Option<Site> {
+        let family = if ipv6 { Family::Ip6 } else { Family::Ip };
+        let mut tables = self.tables.iter().filter(|known| known.backend == Backend::IptablesLegacy);
+        let table = tables.find(|known| known.family == family && &*known.name == table)?;
+        let mut left = followers.checked_sub(1)?;
+        for chain in table.chains.iter().rev() {
+            let (rules, head) = (chain.rules.len(), usize::from(chain.base.is_none()));
+            if left < rules + 1 + head {
+                // The head of a chain and what ends it are no rules.
+                let rule = Some(rules.checked_sub(left)?).filter(|place| *place < rules)?;
+                let found = Found { table, chain, rule: Some(rule), effect: Effect::Drop, must: true, note: None };
+                return Some(found.told(hook).site);
+            }
+            left -= rules + 1 + head;
+        }
+        None
+    }
+
     /// The rule of a handle, for who knows already that it was this one.
     pub fn by_handle(&self, family: Family, table: &str, handle: u64, hook: Hook) -> Option<Site> {
         let mut tables = self.tables.iter().filter(|known| known.family == family && &*known.name == table);

@@ -111,6 +111,8 @@ pub(super) struct Chain {
 pub(super) struct Base {
     /// The hook.
     pub(super) hook: Hook,
+    /// The only interfaces whose packets enter it, where they were listed; chains at ingress and egress have some.
+    pub(super) interfaces: Option<Vec<Box<str>>>,
     /// The lowest comes first.
     pub(super) priority: i64,
     /// It translates addresses: only the first packet of a connection meets it, and nothing translates twice.

@@ -57,6 +57,15 @@ pub enum Interface {
 }
 
 impl Interface {
+    /// Whether it is one of some, when it is known which those are.
+    pub(super) fn is_among(&self, some: Option<&[Box<str>]>) -> Answer {
+        match (self, some) {
+            (Self::None, _) => Answer::No,
+            (Self::Named(name), Some(some)) => some.iter().any(|one| **one == **name).into(),
+            (Self::Named(_) | Self::Unknown, _) => Answer::Maybe,
+        }
+    }
+
     /// Its name; nft and iptables compare an empty one where there is none.
     fn seen(&self, none: bool) -> Seen<'_> {
         match self {

@@ -147,6 +147,58 @@ fn twenty_thousand_rules_of_either_listing_are_read_and_judged_in_time() {
     }
 }
 
+#[test]
+fn a_rule_of_the_legacy_kind_is_told_by_how_many_entries_follow_it() {
+    let listing = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n:a - [0:0]\n:b - [0:0]\n\
+                   -A INPUT -j a\n-A INPUT -j DROP\n-A OUTPUT -j b\n-A a -s 10.0.0.1/32 -j DROP\n-A a -j b\n-A b -j DROP\nCOMMIT\n";
+    let ruleset = parse_save(listing, Backend::IptablesLegacy, false).expect("a listing");
+    let told = |followers| {
+        let site = ruleset.by_followers(false, "filter", followers, Hook::Input);
+        site.and_then(|site| Some((site.chain.to_string(), site.number?)))
+    };
+    let (input, output) = ("INPUT", "OUTPUT");
+    let expected = [
+        None, // the last entry
+        None, // the end of b
+        Some(("b", 1)),
+        None, // the head of b
+        None, // the end of a
+        Some(("a", 2)),
+        Some(("a", 1)),
+        None, // the head of a
+        None, // the policies of OUTPUT and FORWARD
+        Some((output, 1)),
+        None,
+        None, // the policy of INPUT
+        Some((input, 2)),
+        Some((input, 1)),
+        None, // nothing
+    ];
+    for (followers, expected) in expected.into_iter().enumerate() {
+        assert_eq!(told(followers), expected.map(|(chain, number)| (chain.to_owned(), number)), "{followers}");
+    }
+}
+
+#[test]
+fn a_chain_at_ingress_sees_only_its_interfaces_and_one_whose_interfaces_are_not_listed_may_see_any() {
+    for (listed_interfaces, input, told) in [
+        (json!("eth0"), Interface::Named("eth0".to_owned()), vec![true]),
+        (json!(["eth1", "eth0"]), Interface::Named("eth0".to_owned()), vec![true]),
+        (json!("eth1"), Interface::Named("eth0".to_owned()), vec![]),
+        (json!("eth1"), Interface::Unknown, vec![false]),
+        (json!(null), Interface::Named("eth0".to_owned()), vec![false]),
+    ] {
+        let mut ingress = json!({"family": "netdev", "table": "t", "name": "c", "hook": "ingress", "policy": "drop"});
+        if !listed_interfaces.is_null() {
+            ingress["dev"] = listed_interfaces;
+        }
+        let listing = json!({"nftables": [{"table": {"family": "netdev", "name": "t"}}, {"chain": ingress}]});
+        let ruleset = parse_nft(&listing.to_string()).expect("a listing");
+        let found = ruleset.suspects(Hook::Ingress, &Packet { input, ..to_redis() }, Wanted::Drop);
+        assert_eq!(found.candidates.iter().map(|one| one.must).collect::<Vec<_>>(), told);
+    }
+}
+
 /// Pieces of which listings are made, so that most of what is put together is almost right.
 fn piece() -> impl Strategy<Value = serde_json::Value> {
     let leaf = prop_oneof![

@@ -18,8 +18,8 @@ use super::way::{Entry, Fates, Key, Way};
 /// The kernel follows 16 jumps of nftables (NFT_JUMP_STACK_SIZE); iptables goes as deep as there are chains.
 const DEPTH: usize = 64;
 
-/// A walk takes no more steps than this: several for every rule of a ruleset of 100,000.
-const STEPS: usize = 1_000_000;
+/// A walk takes no more steps than this: thirty for every rule of a ruleset of 100,000.
+const STEPS: usize = 3_000_000;
 
 /// The remark of a map's element that led to a rule.
 type Note<'a> = Option<&'a str>;
@@ -84,31 +84,36 @@ impl<'a> Walk<'a> {
     fn hook(&mut self, entrances: &[Entrance<'a>]) {
         let (mut sure, mut changed) = (true, Changed::new(self.packet));
         for together in entrances.chunk_by(|one, other| order(one) == order(other)) {
-            let (before, mut ends) = (self.found.len(), 0);
+            let (before, mut ends, mut all_end) = (self.found.len(), 0, false);
             for entrance in together {
                 let enters = self.enters(entrance, changed);
                 if enters == Answer::No {
                     continue;
                 }
                 let (fates, left) = self.base(entrance, sure && enters == Answer::Yes, changed);
-                if enters == Answer::Yes && fates == Fates::ENDED && together.len() == 1 {
-                    return;
-                }
                 changed = if enters == Answer::Yes { left } else { left.or(changed) };
                 ends += usize::from(fates.has(Fates::ENDED));
+                all_end |= enters == Answer::Yes && fates == Fates::ENDED;
             }
             // Chains of one priority come in the order of their registration, which no listing tells.
             if ends > 1 {
                 self.found[before..].iter_mut().for_each(|found| found.must = false);
             }
+            if all_end {
+                return;
+            }
             sure &= ends == 0;
         }
     }
 
-    /// Whether the packet enters a base chain: those that translate see the first packet of a connection, once.
+    /// Whether the packet enters a base chain: those of an interface see what passes it, and those that translate see the
+    /// first packet of a connection, once.
     fn enters(&self, (_, _, base): &Entrance<'a>, changed: Changed) -> Answer {
-        if !base.translates {
-            return Answer::Yes;
+        match base.hook {
+            Hook::Ingress => return self.packet.input.is_among(base.interfaces.as_deref()),
+            Hook::Egress => return self.packet.output.is_among(base.interfaces.as_deref()),
+            _ if !base.translates => return Answer::Yes,
+            _ => {}
         }
         let first = self.packet.states.within(State::NEW.or(State::RELATED));
         first.and(match changed.destination {

@@ -104,6 +104,7 @@ fn table(object: &Map<String, Value>) -> Option<Table> {
 fn base(object: &Map<String, Value>) -> Option<Base> {
     Some(Base {
         hook: Hook::named(word(object, "hook"))?,
+        interfaces: object.get("dev").map(|dev| words(Some(dev)).into_iter().map(Box::from).collect()),
         priority: object.get("prio").and_then(Value::as_i64).unwrap_or_default(),
         translates: word(object, "type") == "nat",
         policy: if word(object, "policy") == "drop" { Policy::Drop } else { Policy::Accept },

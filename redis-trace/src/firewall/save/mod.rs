@@ -74,5 +74,6 @@ fn base(table: &str, chain: &str, rest: &str) -> Option<Base> {
         ("security", _) => 50,
         _ => 0,
     };
-    Some(Base { hook, priority, translates: table == "nat", policy, counter: counter(counted.trim_end()) })
+    let translates = table == "nat";
+    Some(Base { hook, interfaces: None, priority, translates, policy, counter: counter(counted.trim_end()) })
 }

@@ -1,6 +1,7 @@
 //! Real rules of nft, iptables-nft and iptables-legacy in throw-away namespaces, read back and judged.
 
 mod iptables;
+mod kernel;
 mod nft;
 mod owners;
 mod reading;
