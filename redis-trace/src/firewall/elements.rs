@@ -204,6 +204,7 @@ impl<D: Clone + PartialEq> Elements<D> {
             hits.none = false;
         }
         hits.none |= self.vague;
+        hits.found.dedup();
         hits
     }
 

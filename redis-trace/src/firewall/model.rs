@@ -55,6 +55,8 @@ pub(super) struct Table {
     pub(super) name: Box<str>,
     /// It holds expressions of iptables, which nft does not tell.
     pub(super) foreign: bool,
+    /// Sets and maps that rules add to, by name.
+    pub(super) growing: Vec<Box<str>>,
     /// Its chains.
     pub(super) chains: Vec<Chain>,
     /// Where each chain stands.
@@ -75,6 +77,7 @@ impl Table {
             family,
             name: name.into(),
             foreign: false,
+            growing: Vec::new(),
             chains: Vec::new(),
             places: HashMap::new(),
             sets: HashMap::new(),
@@ -87,6 +90,18 @@ impl Table {
     pub(super) fn add(&mut self, name: &str, base: Option<Base>) {
         self.places.insert(name.into(), self.chains.len());
         self.chains.push(Chain { name: name.into(), base, rules: Vec::new() });
+    }
+
+    /// Makes sets that rules add to vague: the generation of the ruleset stays the same when they grow.
+    pub(super) fn blur_growing(&mut self) {
+        for name in &self.growing {
+            if let Some(set) = self.sets.get_mut(name) {
+                set.blur();
+            }
+            if let Some(map) = self.maps.get_mut(name) {
+                map.blur();
+            }
+        }
     }
 
     /// The chain of a name.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
-use super::changed::Changed;
+use super::changed::{Changed, Tracking};
 use super::field::{Field, Ip, TRANSLATED};
 use super::model::Hook;
 use crate::trace::flow::Endpoint;
@@ -186,6 +186,7 @@ impl<'a> View<'a> {
             | Field::FirstDestinationPort => self.connection(field, mask),
             Field::Mark => self.changed.mark.map(u128::from).into(),
             Field::DestinationKind => self.kind(),
+            Field::User | Field::Group if !matches!(self.hook, Hook::Output | Hook::Postrouting) => Seen::Unknown,
             Field::User => packet.user.map(u128::from).into(),
             Field::Group => packet.group.map(u128::from).into(),
             Field::Other => Seen::Unknown,
@@ -215,11 +216,19 @@ impl<'a> View<'a> {
 
     /// What conntrack knows of its connection.
     fn connection(&self, field: Field, mask: u128) -> Seen<'a> {
+        match (self.changed.tracking, field) {
+            (Tracking::Unknown, _) => Seen::Unknown,
+            // NF_CT_STATE_INVALID_BIT is what a rule sees then.
+            (Tracking::NotYet, Field::State) => Seen::Number(u128::from(State::INVALID.0)),
+            (Tracking::NotYet, _) => Seen::Absent,
+            (Tracking::Told, field) => self.told(field, mask),
+        }
+    }
+
+    /// What is told of its connection.
+    fn told(&self, field: Field, mask: u128) -> Seen<'a> {
         let states = self.packet.states;
         let tracked = State::NEW.or(State::ESTABLISHED).or(State::RELATED);
-        if !self.changed.tracked {
-            return Seen::Unknown;
-        }
         // Without an entry of conntrack there is nothing to compare, and with a possible lack of one nothing is sure.
         match field {
             Field::State => Seen::OneOf(states.bits().collect()),

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use super::answer::Answer;
 use super::candidate::{Candidate, Effect, Suspects, Wanted};
-use super::changed::{Changed, Destination};
+use super::changed::{Changed, Destination, Tracking};
 use super::condition::look;
 use super::found::{self, Found};
 use super::model::{Base, Chain, Family, Hook, Policy, Ruleset, Table};
@@ -86,6 +86,7 @@ impl<'a> Walk<'a> {
         for together in entrances.chunk_by(|one, other| order(one) == order(other)) {
             let (before, mut ends, mut all_end) = (self.found.len(), 0, false);
             for entrance in together {
+                changed = changed.at(self.hook, entrance.2.priority, self.packet);
                 let enters = self.enters(entrance, changed);
                 if enters == Answer::No {
                     continue;
@@ -190,7 +191,7 @@ impl<'a> Walk<'a> {
             }
             Statement::Maybe => *meets = meets.and(Answer::Maybe),
             Statement::Mark(change) => way.changed.mark = change.and_then(|change| change.of(way.changed.mark)),
-            Statement::Untrack => way.changed.tracked = false,
+            Statement::Untrack => way.changed.tracking = Tracking::Unknown,
             Statement::Decide(Verdict::Continue) => {}
             Statement::Decide(verdict) => {
                 let note = way.note;

@@ -67,7 +67,7 @@ fn listen(child: &mut Child, end: Instant, limit: usize) -> Result<Vec<u8>, Stri
 }
 
 /// Whether there is something to read, or the end of it, before this moment.
-fn is_ready(file: &impl AsFd, end: Instant) -> bool {
+pub(super) fn is_ready(file: &impl AsFd, end: Instant) -> bool {
     let Ok(left) = Timespec::try_from(end.saturating_duration_since(Instant::now())) else { return false };
     poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&left)).is_ok_and(|ready| ready > 0)
 }

@@ -1,11 +1,10 @@
 //! What a process wrote to the systemd journal.
 
 use std::io::Read;
-use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use super::command::is_ready;
 
 /// Where journalctl is.
 const JOURNALCTL: &str = "/usr/bin/journalctl";
@@ -32,7 +31,7 @@ fn output(mut command: Command) -> Option<Vec<u8>> {
     let mut stdout = child.stdout.take()?;
     let (end, mut text) = (Instant::now() + PATIENCE, Vec::new());
     let mut part = [0; 4096];
-    while text.len() < LIMIT && is_readable(&stdout, end) {
+    while text.len() < LIMIT && is_ready(&stdout, end) {
         match stdout.read(&mut part) {
             Ok(0) | Err(_) => break,
             Ok(length) => text.extend_from_slice(&part[..length]),
@@ -41,12 +40,6 @@ fn output(mut command: Command) -> Option<Vec<u8>> {
     let _ = child.kill();
     let _ = child.wait();
     Some(text)
-}
-
-/// Whether there is something to read, or the end of it, before this moment.
-fn is_readable(pipe: &impl AsFd, end: Instant) -> bool {
-    let Ok(left) = Timespec::try_from(end.saturating_duration_since(Instant::now())) else { return false };
-    poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&left)).is_ok_and(|ready| ready > 0)
 }
 
 #[cfg(test)]

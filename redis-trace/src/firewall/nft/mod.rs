@@ -26,8 +26,12 @@ pub fn parse_nft(listing: &str) -> Result<Ruleset, String> {
             reader.take(&kind, object);
         }
     }
-    let ours = |table: &&mut Table| table.is_of_iptables();
-    reader.ruleset.tables.iter_mut().filter(ours).for_each(|table| table.backend = Backend::IptablesNft);
+    for table in &mut reader.ruleset.tables {
+        table.blur_growing();
+        if table.is_of_iptables() {
+            table.backend = Backend::IptablesNft;
+        }
+    }
     Ok(reader.ruleset)
 }
 
@@ -121,6 +125,7 @@ fn counter(object: &Map<String, Value>) -> Counter {
 /// Adds a rule to its chain.
 fn rule(table: &mut Table, mut object: Map<String, Value>) {
     let Some(Value::Array(expressions)) = object.remove("expr") else { return };
+    table.growing.extend(expressions.iter().filter_map(statement::grown).map(Box::from));
     table.foreign |= expressions.iter().any(|one| one.get("xt").is_some());
     let statements = expressions.iter().filter_map(|one| statement::read(one, table.family)).collect();
     let counter = statement::counter_before_verdict(&expressions, &table.counters);

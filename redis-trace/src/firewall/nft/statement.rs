@@ -92,6 +92,12 @@ fn comparison(op: &str, key: Key, right: &Value) -> Option<Condition> {
     })
 }
 
+/// The set or map that a statement adds to.
+pub(super) fn grown(statement: &Value) -> Option<&str> {
+    let named = statement.pointer("/set/set").or_else(|| statement.pointer("/map/map"));
+    named.and_then(Value::as_str).and_then(|name| name.strip_prefix('@'))
+}
+
 /// `{"key": …, "data": …}`.
 fn choice(of: &Value) -> Option<Statement> {
     let keys = keys(of.get("key")?);

@@ -208,12 +208,39 @@ fn a_new_destination_is_told_and_seen_by_later_chains() {
 
 #[test]
 fn a_set_that_changes_by_itself_is_a_maybe() {
+    for (flags, adder, many) in [("timeout", "", 2), ("dynamic", "add @seen { ip saddr }", 2), ("interval", "", 1)] {
+        let mut stage = Stage::with_nft(&format!(
+            "table inet filter {{
+            set seen {{ type ipv4_addr; flags {flags}; }}
+            chain input {{ type filter hook input priority 0;\n ip saddr @seen drop\n tcp dport 6379 drop\n {adder}\n }}\n}}",
+        ));
+        let suspects = stage.suspects(Hook::Input, &to_redis(), Wanted::Drop);
+        assert_eq!(suspects.candidates.len(), many, "{flags}");
+        assert_eq!(suspects.candidates.iter().any(|one| one.must), many == 1);
+    }
+}
+
+#[test]
+fn before_conntrack_has_seen_a_packet_its_state_is_invalid() {
     let mut stage = Stage::with_nft(
-        "table inet filter {
-        set seen { type ipv4_addr; flags timeout; }
-        chain input { type filter hook input priority 0;\n ip saddr @seen drop\n tcp dport 6379 drop\n }\n}",
+        "table inet early {
+        chain pre { type filter hook prerouting priority raw;\n ct state new drop\n ct status dnat drop\n ct state invalid drop\n }
+        chain out { type filter hook output priority raw;\n ct state new drop\n }
+        chain late { type filter hook output priority filter;\n ct state new drop\n }\n}",
     );
-    assert_eq!(stage.suspects(Hook::Input, &to_redis(), Wanted::Drop).candidates.len(), 2);
+    let remote = Packet { input: Interface::Named("eth0".to_owned()), ..to_redis() };
+    assert_eq!(stage.rule(Hook::Prerouting, &remote, Wanted::Drop), "ct state invalid drop");
+    assert_eq!(stage.rule(Hook::Prerouting, &to_redis(), Wanted::Drop), "ct state new drop", "known since output");
+    assert_eq!(stage.culprit(Hook::Output, &to_redis(), Wanted::Drop).site.chain.as_str(), "late");
+}
+
+#[test]
+fn states_with_the_same_verdict_need_not_be_told_apart() {
+    let mut stage = input("ct state vmap { new : drop, invalid : drop, established : accept }");
+    let packet = Packet { states: State::NEW.or(State::INVALID), ..to_redis() };
+    assert!(stage.culprit(Hook::Input, &packet, Wanted::Drop).must);
+    let packet = Packet { states: State::NEW.or(State::ESTABLISHED), ..to_redis() };
+    assert!(!stage.culprit(Hook::Input, &packet, Wanted::Drop).must);
 }
 
 #[test]
