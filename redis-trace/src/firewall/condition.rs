@@ -47,13 +47,20 @@ impl Condition {
 
     /// Whether a packet meets it.
     pub(super) fn judge(&self, view: &View<'_>, table: &Table) -> Answer {
-        let seen = look(&self.keys, view);
+        let (one, many);
+        let seen = if let [key] = self.keys[..] {
+            one = [view.look(key.field, key.mask)];
+            one.as_slice()
+        } else {
+            many = look(&self.keys, view);
+            many.as_slice()
+        };
         if seen.contains(&Seen::Absent) {
             return Answer::No;
         }
         let answer = match &self.among {
-            Among::Values(elements) => elements.meet(&seen),
-            Among::Set(name) => table.sets.get(name).map_or(Answer::Maybe, |elements| elements.meet(&seen)),
+            Among::Values(elements) => elements.meet(seen),
+            Among::Set(name) => table.sets.get(name).map_or(Answer::Maybe, |elements| elements.meet(seen)),
         };
         if self.negated { answer.not() } else { answer }
     }

@@ -165,8 +165,8 @@ pub(super) struct Rule {
 /// A rule as it was listed.
 #[derive(Clone, Debug)]
 pub(super) enum Listed {
-    /// nft's expressions.
-    Expressions(Vec<serde_json::Value>),
+    /// nft's expressions, as JSON.
+    Expressions(Box<str>),
     /// The arguments of iptables.
     Arguments(Box<str>),
 }
@@ -176,8 +176,9 @@ impl Rule {
     pub(super) fn text(&self, family: Family) -> Text {
         match &self.listed {
             Listed::Arguments(text) => Text::from(&**text),
-            Listed::Expressions(expressions) => {
-                Text::from(&*nft::text::rule(expressions, self.comment.as_deref(), family))
+            Listed::Expressions(listed) => {
+                let expressions = nft::expressions(listed).unwrap_or_default();
+                Text::from(&*nft::text::rule(&expressions, self.comment.as_deref(), family))
             }
         }
     }

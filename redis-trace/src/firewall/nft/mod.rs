@@ -4,7 +4,10 @@ mod expression;
 mod statement;
 pub(super) mod text;
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::elements::Elements;
@@ -12,19 +15,46 @@ use super::model::{Backend, Base, Counter, Family, Hook, Listed, Policy, Rule, R
 
 /// The whole listing.
 #[derive(Deserialize)]
-struct Listing {
-    nftables: Vec<Map<String, Value>>,
+struct Listing<'a> {
+    #[serde(borrow)]
+    nftables: Vec<Object<'a>>,
+}
+
+/// One object of it: the first of these that is there. What refuses no packet is left out.
+#[derive(Deserialize)]
+struct Object<'a> {
+    table: Option<Map<String, Value>>,
+    chain: Option<Map<String, Value>>,
+    #[serde(borrow)]
+    rule: Option<RuleObject<'a>>,
+    set: Option<Map<String, Value>>,
+    map: Option<Map<String, Value>>,
+    counter: Option<Map<String, Value>>,
+}
+
+/// A rule; its expressions stay as they were written: as values, 20,000 rules took 221 MB at the peak, and so 55 MB.
+#[derive(Deserialize)]
+struct RuleObject<'a> {
+    #[serde(borrow)]
+    family: Cow<'a, str>,
+    #[serde(borrow)]
+    table: Cow<'a, str>,
+    #[serde(borrow)]
+    chain: Cow<'a, str>,
+    handle: Option<u64>,
+    #[serde(borrow)]
+    comment: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    expr: &'a RawValue,
 }
 
 /// Reads `nft --json list ruleset`.
 pub fn parse_nft(listing: &str) -> Result<Ruleset, String> {
     let unreadable = |error| format!("The ruleset that nft listed could not be read: {error}.");
-    let listing: Listing = serde_json::from_str(listing).map_err(unreadable)?;
+    let listing: Listing<'_> = serde_json::from_str(listing).map_err(unreadable)?;
     let mut reader = Reader::default();
-    for (kind, object) in listing.nftables.into_iter().flatten() {
-        if let Value::Object(object) = object {
-            reader.take(&kind, object);
-        }
+    for object in listing.nftables {
+        reader.take(object).map_err(unreadable)?;
     }
     for table in &mut reader.ruleset.tables {
         table.blur_growing();
@@ -33,6 +63,11 @@ pub fn parse_nft(listing: &str) -> Result<Ruleset, String> {
         }
     }
     Ok(reader.ruleset)
+}
+
+/// The expressions of a rule.
+pub(super) fn expressions(listed: &str) -> serde_json::Result<Vec<Value>> {
+    serde_json::from_str(listed)
 }
 
 /// A listing being read.
@@ -45,36 +80,38 @@ struct Reader {
 
 impl Reader {
     /// Takes in one object.
-    fn take(&mut self, kind: &str, object: Map<String, Value>) {
-        if kind == "table" {
-            self.ruleset.tables.extend(table(&object));
-            return;
+    fn take(&mut self, object: Object<'_>) -> serde_json::Result<()> {
+        if let Some(rule) = object.rule {
+            return self.table(&rule.family, &rule.table).map_or(Ok(()), |table| add_rule(table, &rule));
         }
-        let Some(table) = self.table(&object) else { return };
-        let name = word(&object, "name").to_owned();
-        match kind {
-            "chain" => table.add(&name, base(&object)),
-            "rule" => rule(table, object),
-            "set" => {
-                let kinds = expression::kinds(object.get("type"));
-                let elements = elements(&object, |value| Some((value, ())), &kinds);
-                table.sets.insert(name.into(), elements);
-            }
-            "map" if object.get("map").and_then(Value::as_str) == Some("verdict") => {
-                let kinds = expression::kinds(object.get("type"));
-                table.maps.insert(name.into(), elements(&object, statement::branch, &kinds));
-            }
-            "counter" => {
-                table.counters.insert(name.into(), counter(&object));
-            }
-            _ => {}
+        self.ruleset.tables.extend(object.table.as_ref().and_then(table));
+        if let Some(chain) = object.chain
+            && let Some(table) = self.table(word(&chain, "family"), word(&chain, "table"))
+        {
+            table.add(word(&chain, "name"), base(&chain));
         }
+        if let Some(set) = object.set
+            && let Some(table) = self.table(word(&set, "family"), word(&set, "table"))
+        {
+            table.sets.insert(word(&set, "name").into(), elements(&set, |value| Some((value, ()))));
+        }
+        // A map to anything but verdicts only gives new addresses and marks, and which of them is not told.
+        if let Some(map) = object.map.filter(|map| word(map, "map") == "verdict")
+            && let Some(table) = self.table(word(&map, "family"), word(&map, "table"))
+        {
+            table.maps.insert(word(&map, "name").into(), elements(&map, statement::branch));
+        }
+        if let Some(named) = object.counter
+            && let Some(table) = self.table(word(&named, "family"), word(&named, "table"))
+        {
+            table.counters.insert(word(&named, "name").into(), counter(&named));
+        }
+        Ok(())
     }
 
     /// The table that an object belongs to.
-    fn table(&mut self, object: &Map<String, Value>) -> Option<&mut Table> {
-        let family = Family::named(word(object, "family"))?;
-        let name = word(object, "table");
+    fn table(&mut self, family: &str, name: &str) -> Option<&mut Table> {
+        let family = Family::named(family)?;
         let is = |table: &Table| table.family == family && &*table.name == name;
         let tables = &mut self.ruleset.tables;
         if !tables.get(self.last).is_some_and(is) {
@@ -123,33 +160,32 @@ fn counter(object: &Map<String, Value>) -> Counter {
 }
 
 /// Adds a rule to its chain.
-fn rule(table: &mut Table, mut object: Map<String, Value>) {
-    let Some(Value::Array(expressions)) = object.remove("expr") else { return };
+fn add_rule(table: &mut Table, object: &RuleObject<'_>) -> serde_json::Result<()> {
+    let expressions = expressions(object.expr.get())?;
     table.growing.extend(expressions.iter().filter_map(statement::grown).map(Box::from));
     table.foreign |= expressions.iter().any(|one| one.get("xt").is_some());
-    let statements = expressions.iter().filter_map(|one| statement::read(one, table.family)).collect();
-    let counter = statement::counter_before_verdict(&expressions, &table.counters);
     let rule = Rule {
-        handle: object.get("handle").and_then(Value::as_u64),
-        statements,
-        comment: object.get("comment").and_then(Value::as_str).map(Box::from),
-        counter,
-        listed: Listed::Expressions(expressions),
+        handle: object.handle,
+        statements: expressions.iter().filter_map(|one| statement::read(one, table.family)).collect(),
+        comment: object.comment.as_deref().map(Box::from),
+        counter: statement::counter_before_verdict(&expressions, &table.counters),
+        listed: Listed::Expressions(object.expr.get().into()),
     };
-    if let Some(chain) = table.chain(word(&object, "chain")) {
+    if let Some(chain) = table.chain(&object.chain) {
         chain.rules.push(rule);
     }
+    Ok(())
 }
 
 /// The elements of a named set or map.
 fn elements<D: Clone + PartialEq>(
     object: &Map<String, Value>,
     split: impl Fn(&Value) -> Option<(&Value, D)>,
-    kinds: &[expression::Kind],
 ) -> Elements<D> {
+    let kinds = expression::kinds(object.get("type"));
     let flags = words(object.get("flags"));
     let listed = object.get("elem").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let mut elements = expression::elements(listed, split, kinds);
+    let mut elements = expression::elements(listed, split, &kinds);
     // Rules add to these and time takes from them, and the generation of the ruleset stays the same.
     if flags.contains(&"timeout") || flags.contains(&"dynamic") || object.contains_key("timeout") {
         elements.blur();
