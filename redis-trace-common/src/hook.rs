@@ -91,6 +91,8 @@ roles! {
         essential: true,
         causes: [RT1001, RT1002, RT1003, RT1004, RT1005, RT1006, RT1018, RT4001],
     }
+    /// SYNs that the kernel drops on their way.
+    Drops { essential: false, causes: [RT3001, RT3002, RT3003, RT3004], }
     /// bind(2) that failed.
     Binds { essential: false, causes: [RT1011, RT1012, RT1013, RT1014], }
     /// listen(2) that failed, and unix sockets that listen.
@@ -128,6 +130,8 @@ hooks! {
     Resets: TypedTracepoint { arguments: 3 } "tcp_send_reset" by "reset";
     // include/trace/events/sock.h
     States: TypedTracepoint { arguments: 3 } "inet_sock_set_state" by "state";
+    // include/trace/events/skb.h: with the reason since Linux 5.17, where it is called from always.
+    Drops: RawTracepoint { arguments: 2 } "kfree_skb" by "dropped";
     // net/ipv4/af_inet.c, net/ipv6/af_inet6.c
     Binds: Fexit "inet_bind" by "bound_v4";
     Binds: Fexit "inet6_bind" by "bound_v6";
@@ -158,9 +162,22 @@ pub enum Called {
     Tracepoint(&'static str),
 }
 
+impl Called {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Function(name) | Self::Tracepoint(name) => name,
+        }
+    }
+}
+
 /// Kernel points whose arguments changed: how many the running kernel's have tells the probe which they are.
-pub const ARGUMENTS: &[Called] =
-    &[Called::Function("tcp_v4_send_reset"), Called::Function("tcp_v6_send_reset"), Called::Tracepoint("mark_victim")];
+pub const ARGUMENTS: &[Called] = &[
+    Called::Function("tcp_v4_send_reset"),
+    Called::Function("tcp_v6_send_reset"),
+    Called::Tracepoint("mark_victim"),
+    Called::Tracepoint("kfree_skb"),
+];
 
 /// Place in [`ARGUMENTS`] of `tcp_v4_send_reset(sk, skb[, reason])`; `reason` since Linux 6.10.
 pub const TCP_V4_SEND_RESET: usize = 0;
@@ -168,6 +185,14 @@ pub const TCP_V4_SEND_RESET: usize = 0;
 pub const TCP_V6_SEND_RESET: usize = 1;
 /// Place in [`ARGUMENTS`] of `mark_victim(pid)`, since Linux 6.8 `mark_victim(task, uid)`.
 pub const MARK_VICTIM: usize = 2;
+/// Place in [`ARGUMENTS`] of `kfree_skb(skb, location[, reason[, rx_sk]])`; `reason` since Linux 5.17.
+pub const KFREE_SKB: usize = 3;
+
+/// Why a SYN is dropped that is worth telling: names in `enum skb_drop_reason` without their prefix. What is not among them
+/// costs its packet next to nothing.
+pub const DROP_REASONS: &[&str] = &["NETFILTER_DROP"];
+/// Functions that drop for these reasons, for kernels that have no names for them.
+pub const DROP_PLACES: &[&str] = &["nf_hook_slow"];
 
 /// Names of server programs, as the kernel cuts them: what they are started with, and how they end, is worth knowing.
 pub const SERVERS: &[&str] = &[

@@ -160,6 +160,18 @@ members! {
     SKB_TRANSPORT_HEADER: u16 = "sk_buff.transport_header";
     /// The device.
     SKB_DEV: Pointer = "sk_buff.dev";
+    /// The socket it came from or is for.
+    SKB_SK: Pointer = "sk_buff.sk";
+    /// The interface it came in by.
+    SKB_IIF: u32 = "sk_buff.skb_iif";
+    /// Its mark.
+    SKB_MARK: u32 = "sk_buff.mark";
+    /// Conntrack's entry, with `enum ip_conntrack_info` in the lowest three bits.
+    SKB_NFCT: u64 = "sk_buff._nfct";
+    /// Its route, with a flag in the lowest bit.
+    SKB_DST: u64 = "sk_buff._skb_refdst";
+    /// The interface a route leads to: include/net/dst.h.
+    DST_DEV: Pointer = "dst_entry.dev";
     /// A device's network namespace.
     DEV_NET: Pointer = "net_device.nd_net.net";
     /// A device's number.
@@ -168,6 +180,8 @@ members! {
     NET_INUM: u32 = "net.ns.inum";
     /// Random number that a network namespace is born with; inodes are given out again at once.
     NET_MIX: u32 = "net.hash_mix";
+    /// Generation of its nftables rules; in `struct nftables_pernet` of a module from Linux 5.13 to 6.16.
+    NET_NFT_GENERATION: u32 = "net.nft.base_seq";
     /// BPF programs of a network namespace: flow dissector, `sk_lookup` (include/net/netns/bpf.h).
     NET_BPF: [Pointer; 2] = "net.bpf.run_array";
 

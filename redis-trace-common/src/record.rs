@@ -330,6 +330,37 @@ records! {
         /// `sun_path`.
         path: [u8; UNIX_PATH_LEN],
     }
+    /// The kernel dropped a SYN on its way, for a reason that is worth telling; of one that is sent again only the first.
+    Dropped = 14 {
+        /// Of the SYN, as it was when it was dropped; the interface it was at, 0 for one that is only leaving its socket.
+        flow: Flow,
+        /// Who dialled, where that is known; else all zero.
+        task: Task,
+        /// When it dialled, boottime nanoseconds; 0 where that is not known.
+        dialled: u64,
+        /// The code that dropped it.
+        location: u64,
+        /// Sequence number of the SYN: joins both ends, survives NAT.
+        isn: u32,
+        /// `enum skb_drop_reason`; `u32::MAX` where the kernel has none.
+        reason: u32,
+        /// Generation of the namespace's nftables rules (`net.nft.base_seq`); 0 where that is not told.
+        generation: u32,
+        /// The packet's mark.
+        mark: u32,
+        /// What conntrack made of it, `enum ip_conntrack_info`; `u32::MAX` when it has no entry.
+        tracking: u32,
+        /// Interface it came in by, 0 for one of this host's own.
+        input: u32,
+        /// Interface it was to go out by, 0 when it was not routed yet.
+        output: u32,
+        /// 1 when it came from a socket of this namespace.
+        outgoing: u32,
+        /// The flags of its TCP header.
+        flags: u32,
+        /// Time to live, or hop limit.
+        ttl: u32,
+    }
 }
 
 impl Record {
@@ -348,6 +379,7 @@ impl Record {
             Self::Bind(it) => Some(of_socket(&it.socket)),
             Self::UnixConnect(it) => Some(of_task(&it.task)),
             Self::UnixListen(it) => Some(of_task(&it.task)),
+            Self::Dropped(it) => Some(of_flow(&it.flow)),
             Self::Exec(it) => Some(of_task(&it.task)),
             Self::Exit(it) => Some(of_task(&it.task)),
             Self::Signal(_) | Self::OomVictim(_) | Self::Who(_) => None,

@@ -76,11 +76,13 @@ pub enum End {
     Unix = 2,
     /// bind(2) or listen(2) failed.
     Listen = 3,
+    /// A SYN was dropped on its way.
+    Dropped = 4,
 }
 
 impl End {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::Server, Self::Client, Self::Unix, Self::Listen];
+    pub const ALL: [Self; 5] = [Self::Server, Self::Client, Self::Unix, Self::Listen, Self::Dropped];
 }
 
 /// Keys from here on carry the budget of a server or a client alone, and count nothing.

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use crate::claim::{Place, claim, release};
 use crate::emit::now;
 use crate::kernel::current;
-use crate::maps::{DIALS, DIALS_TOO};
+use crate::maps::{DIALS, DIALS_TOO, LAST_DIAL};
 
 /// A connect(2) under way. All else is read from the task when it is needed, if it is still there.
 #[repr(C)]
@@ -50,6 +50,9 @@ fn holds(place: *mut Place<Dialled>, sk: u64) -> bool {
 /// Remembers who dials.
 #[inline(always)]
 pub(crate) fn remember(sk: u64) {
+    if let Some(last) = LAST_DIAL.get_ptr_mut(0) {
+        unsafe { *last = sk };
+    }
     let thread = bpf_get_current_pid_tgid();
     let dial = Dial { task: current(), time: now(), tid: thread as u32, pid: (thread >> 32) as u32 };
     if let Some(place) = place(sk) {
@@ -65,6 +68,17 @@ pub(crate) fn remember(sk: u64) {
         }
     }
     let _ = DIALS_TOO.insert(&sk, &dial, 0);
+}
+
+/// The sock that dialled last on this processor, and who did.
+#[inline(always)]
+pub(crate) fn last() -> Option<(u64, Dial)> {
+    let sk = unsafe { *LAST_DIAL.get_ptr(0)? };
+    let place = place(sk)?;
+    if holds(place, sk) {
+        return Some((sk, unsafe { (&raw const (*place).entry.dial).read() }));
+    }
+    Some((sk, unsafe { DIALS_TOO.get(&sk) }.copied()?))
 }
 
 /// Who dialled, which is then forgotten; nothing when the dial is older than the probes.

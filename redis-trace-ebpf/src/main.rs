@@ -12,10 +12,12 @@ mod dials;
 mod emit;
 mod kernel;
 mod maps;
+mod packet;
 mod tally;
 mod probes {
     pub(crate) mod bind;
     pub(crate) mod connect;
+    pub(crate) mod dropped;
     pub(crate) mod listen;
     pub(crate) mod process;
     pub(crate) mod reset;

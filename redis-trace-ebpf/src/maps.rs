@@ -56,6 +56,15 @@ pub(crate) static DIALS: Array<Place<Dialled>> = Array::with_max_entries(1 << PL
 #[map]
 pub(crate) static DIALS_TOO: LruHashMap<u64, Dial> = LruHashMap::with_max_entries(16_384, 0);
 
+/// The sock that dialled last on this processor.
+#[map]
+pub(crate) static LAST_DIAL: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// SYNs that were dropped, by their sequence number: whether that was told. They are sent again, and their client may fail
+/// minutes later.
+#[map]
+pub(crate) static DROPPED: LruHashMap<u32, u8> = LruHashMap::with_max_entries(8_192, 0);
+
 /// How many threads can have been refused a moment ago: a power of two.
 pub(crate) const REFUSED_PLACES: u32 = 1 << 12;
 

@@ -8,7 +8,7 @@ use redis_trace_common::tally::{
 };
 
 use crate::claim::{claim, release};
-use crate::maps::{COUNTS, DECIDED, DECIDED_TOO, SEEN, TOTAL, UNDERWAY, WHOLE};
+use crate::maps::{COUNTS, DECIDED, DECIDED_TOO, DROPPED, SEEN, TOTAL, UNDERWAY, WHOLE};
 use redis_trace_common::decision::Decision;
 
 /// Samples of one key that each processor sends in a window, from the program.
@@ -148,9 +148,27 @@ pub(crate) fn decide(isn: u32, is_sample: bool, now: u64) {
     let _ = DECIDED_TOO.insert(&isn, &decision.0, 0);
 }
 
-/// What was decided when the reset that a client now sees was counted; nothing when another host sent it.
+/// What was decided when the refusal that a client now sees was counted; nothing when another host refused it.
 #[inline(always)]
 pub(crate) fn decided(isn: u32) -> Option<bool> {
+    reset_decided(isn).or_else(|| drop_decided(isn))
+}
+
+/// What was decided when a SYN was first dropped.
+#[inline(always)]
+pub(crate) fn drop_decided(isn: u32) -> Option<bool> {
+    unsafe { DROPPED.get(&isn) }.map(|is_told| *is_told != 0)
+}
+
+/// Remembers, when a SYN is first dropped, whether that is told: nor its being sent again nor its client is counted again.
+#[inline(always)]
+pub(crate) fn decide_drop(isn: u32, is_told: bool) {
+    let _ = DROPPED.insert(&isn, &u8::from(is_told), 0);
+}
+
+/// What was decided when a reset was counted.
+#[inline(always)]
+fn reset_decided(isn: u32) -> Option<bool> {
     let place = DECIDED.get_ptr_mut(isn % UNDERWAY)?;
     let decision = Decision(unsafe { read_volatile(&raw const (*place).entry) });
     if decision.is_of(isn) {

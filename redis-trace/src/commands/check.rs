@@ -148,6 +148,7 @@ fn tells(role: Role) -> &'static str {
     match role {
         Role::Resets => "refused connections, the server's end",
         Role::States => "refused connections, the client's; listeners",
+        Role::Drops => "first packets that the kernel drops",
         Role::Binds => "bind that failed",
         Role::Listens => "listen that failed",
         Role::UnixConnects => "unix sockets that could not be dialled",

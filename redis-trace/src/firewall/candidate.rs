@@ -71,7 +71,8 @@ pub enum Effect {
 }
 
 /// What happened to the packet, as the kernel told it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Wanted {
     /// It was dropped; whether its sender was told is not known.
     Refusal,

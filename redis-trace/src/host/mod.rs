@@ -7,6 +7,7 @@ mod command;
 mod configuration;
 mod counters;
 mod eyes;
+mod firewall;
 mod journal;
 mod lastwords;
 mod netlink;
@@ -28,7 +29,6 @@ use std::path::Path;
 pub use clock::{boottime, wall};
 use netns::Place;
 use owners::Owners;
-pub use ruleset::Age;
 use ruleset::Rulesets;
 
 use crate::trace::fact::{BoundSocket, ProcessKey, Source, What};
@@ -71,6 +71,7 @@ impl Host {
             Question::LastWords { process, argv, cgroup, parent } => {
                 lastwords::of(*process, argv, cgroup.as_ref(), *parent)
             }
+            Question::Firewall { flow, isn, sight, wanted } => self.suspected(flow, *isn, sight, *wanted),
             Question::Oom(pid) => What::OomReport { pid: *pid, cgroup: oom::by_cgroup(*pid) },
         };
         vec![fact]

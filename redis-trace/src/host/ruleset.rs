@@ -25,9 +25,21 @@ const LIMIT: usize = 64 << 20;
 /// So often rules may change while they are read.
 const ATTEMPTS: usize = 3;
 
-/// The rulesets that were read, by namespace.
+/// The rulesets that were read, by namespace: the last, and those before it that packets may still have met.
 #[derive(Debug, Default)]
-pub(super) struct Rulesets(HashMap<Netns, Known>);
+pub(super) struct Rulesets(HashMap<Netns, Vec<Known>>);
+
+/// So many are kept of a namespace.
+const KEPT: usize = 2;
+
+/// The rules of a namespace at a moment.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    /// All of them.
+    pub(super) ruleset: Arc<Ruleset>,
+    /// Their generation; absent where some have none.
+    pub(super) generation: Option<u32>,
+}
 
 /// A ruleset that was read.
 #[derive(Clone, Debug)]
@@ -38,37 +50,35 @@ struct Known {
     nf_tables: Arc<Ruleset>,
 }
 
-/// How much may have been read before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Age {
-    /// The same rules; their counters may be old.
-    Rules,
-    /// The counters as they are now.
-    Counters,
-}
-
 impl Host {
-    /// The rules of a namespace.
-    pub fn ruleset(&mut self, netns: Netns, age: Age) -> Result<Arc<Ruleset>, String> {
-        let known = self.rulesets.0.get(&netns).filter(|_| age == Age::Rules).cloned();
-        let (known, whole) = self.inside(netns, |_| read(known)).flatten()?;
+    /// The rules of a namespace: those of this generation, if they were read before, else those of now.
+    pub(super) fn ruleset(&mut self, netns: Netns, generation: Option<u32>) -> Result<Rules, String> {
+        let known = self.rulesets.0.get(&netns).cloned().unwrap_or_default();
+        let wanted = known.iter().position(|known| generation.is_some() && known.generation == generation);
+        let (known, rules) = self.inside(netns, move || read(known, wanted)).flatten()?;
         self.rulesets.0.retain(|netns, _| self.places.contains_key(netns));
         self.rulesets.0.insert(netns, known);
-        Ok(whole)
+        Ok(rules)
     }
 }
 
-/// Reads the rules of the calling thread's namespace.
-fn read(known: Option<Known>) -> Result<(Known, Arc<Ruleset>), String> {
-    let known = kept_by_nf_tables(known)?;
-    let mut whole = known.nf_tables.clone();
+/// Reads the rules of the calling thread's namespace, unless the wanted ones are known; the last that were read come first.
+fn read(mut known: Vec<Known>, wanted: Option<usize>) -> Result<(Vec<Known>, Rules), String> {
+    if wanted.is_none() {
+        let last = kept_by_nf_tables(known.first().cloned())?;
+        known.retain(|known| known.generation != last.generation);
+        known.insert(0, last);
+        known.truncate(KEPT);
+    }
+    let Known { mut generation, nf_tables: mut ruleset } = known[wanted.unwrap_or(0)].clone();
     for ipv6 in [false, true] {
         // The kernel tells of no change here, so these are read each time.
         if has_legacy_tables(ipv6) {
-            Arc::make_mut(&mut whole).extend(legacy(ipv6)?);
+            Arc::make_mut(&mut ruleset).extend(legacy(ipv6)?);
+            generation = None;
         }
     }
-    Ok((known, whole))
+    Ok((known, Rules { ruleset, generation }))
 }
 
 /// Reads what nf_tables keeps, unless it is known already.

@@ -8,7 +8,9 @@ use std::thread;
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramError, RawTracePoint, TracePoint};
 use aya::{Ebpf, EbpfLoader, Endianness};
-use redis_trace_common::hook::{ARGUMENTS, Called, HOOKS, Hook, Kind, Role, SERVERS, Tier};
+use redis_trace_common::hook::{
+    ARGUMENTS, Called, DROP_PLACES, DROP_REASONS, HOOKS, Hook, KFREE_SKB, Kind, Role, SERVERS, Tier,
+};
 use redis_trace_common::member::{ABSENT, MEMBERS};
 use redis_trace_common::record::COMM_LEN;
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -18,7 +20,7 @@ use super::environment::Environment;
 use super::error::{Error, deepest, errno};
 use super::survey::lacks;
 use super::tallies::Tallies;
-use super::{HookState, Options, Probes, Source, State, TierWish, tracefs};
+use super::{HookState, Options, Probes, Source, State, TierWish, symbols, tracefs};
 use crate::trace::decode::Names;
 
 /// The probes, as committed.
@@ -77,13 +79,40 @@ fn load(btf: &Btf, options: Options) -> Result<Ebpf, aya::EbpfError> {
     let unlimited = Rlimit { current: None, maximum: None };
     let _ = setrlimit(Resource::Memlock, unlimited);
     let offsets: Vec<u32> = MEMBERS.iter().map(|m| btf.member(m.paths, m.shape).unwrap_or(ABSENT)).collect();
+    let (reasons, places) = drops(btf);
     let counts: Vec<u32> = ARGUMENTS.iter().map(|called| arguments(btf, *called).unwrap_or(ABSENT)).collect();
     EbpfLoader::new()
         .override_global("OFFSETS", offsets.as_slice(), true)
         .override_global("ARGUMENT_COUNTS", counts.as_slice(), true)
         .override_global("SAMPLES", &options.samples, true)
+        .override_global("DROP_REASONS_TOLD", reasons.as_slice(), true)
+        .override_global("DROP_PLACES_TOLD", places.as_slice(), true)
         .map_max_entries("EVENTS", options.ring_bytes.max(4096).next_power_of_two())
         .load(OBJECT)
+}
+
+/// Which drops are told: the numbers of their reasons, a bit each, or where the kernel has none, the functions that drop.
+fn drops(btf: &Btf) -> ([u64; 4], Vec<[u64; 2]>) {
+    let mut bits = [0; 4];
+    for (number, name) in drop_reasons(btf).iter().enumerate() {
+        if name.as_ref().is_some_and(|name| DROP_REASONS.contains(&name.as_str())) {
+            bits[number / 64] |= 1 << (number % 64);
+        }
+    }
+    let has_reason = btf.tracepoint_arguments(ARGUMENTS[KFREE_SKB].name()).is_some_and(|count| count > 2);
+    let places = if has_reason { vec![[0; 2]; DROP_PLACES.len()] } else { symbols::ranges(DROP_PLACES) };
+    (bits, places)
+}
+
+/// The names of `enum skb_drop_reason`, by number.
+fn drop_reasons(btf: &Btf) -> Vec<Option<String>> {
+    without_prefix(btf.enumerators("skb_drop_reason"), "SKB_DROP_REASON_")
+}
+
+/// Names without what all of them begin with.
+fn without_prefix(names: Vec<Option<String>>, prefix: &str) -> Vec<Option<String>> {
+    let short = |name: String| name.strip_prefix(prefix).map_or(name.clone(), str::to_owned);
+    names.into_iter().map(|name| name.map(short)).collect()
 }
 
 /// How many arguments the running kernel's function or tracepoint has.
@@ -96,9 +125,8 @@ fn arguments(btf: &Btf, called: Called) -> Option<u32> {
 
 /// The running kernel's names of its numbers.
 fn names(btf: &Btf) -> Names {
-    let reasons = btf.enumerators("sk_rst_reason").into_iter();
-    let short = |name: String| name.strip_prefix("SK_RST_REASON_").map_or(name.clone(), str::to_owned);
-    Names { reset_reasons: reasons.map(|name| name.map(short)).collect() }
+    let reset_reasons = without_prefix(btf.enumerators("sk_rst_reason"), "SK_RST_REASON_");
+    Names { reset_reasons, drop_reasons: drop_reasons(btf), ..Names::default() }
 }
 
 /// A name as the kernel keeps it: 15 bytes and a NUL.

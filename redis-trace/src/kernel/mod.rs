@@ -6,6 +6,7 @@ mod environment;
 mod error;
 mod ring;
 mod survey;
+mod symbols;
 mod tallies;
 mod tracefs;
 
@@ -21,6 +22,7 @@ pub use attach::attach;
 pub use error::{Error, Fault};
 use ring::Ring;
 pub use survey::survey;
+pub use symbols::Symbols;
 pub use tallies::{News, Tallies};
 
 use crate::trace::decode::Names;

@@ -1,9 +1,13 @@
 //! From records to facts: kernel numbers get their names, bytes become text, sentinels become absence.
 
+use std::collections::BTreeMap;
+
 use redis_trace_common::record::{self, Record};
 use redis_trace_common::tally::{End, Key};
 
-use super::fact::{Alike, Bind, ConnectFailed, Ending, Fact, Process, Reset, Socket, Task, UnixPath, What};
+use super::fact::{
+    Alike, Bind, ConnectFailed, Dropped, Ending, Fact, Passing, Process, Reset, Socket, Task, UnixPath, What,
+};
 use super::flow::{Endpoint, Flow, Netns};
 use super::text::Text;
 
@@ -12,6 +16,17 @@ use super::text::Text;
 pub struct Names {
     /// `enum sk_rst_reason` without its prefix, by number; empty on kernels without it.
     pub reset_reasons: Vec<Option<String>>,
+    /// `enum skb_drop_reason` without its prefix, by number; empty on kernels without it.
+    pub drop_reasons: Vec<Option<String>>,
+    /// Functions by addresses within them, as far as they were looked up.
+    pub functions: BTreeMap<u64, String>,
+}
+
+impl Names {
+    /// The name of a number, when there is one.
+    fn of(names: &[Option<String>], number: u32) -> Option<String> {
+        names.get(usize::try_from(number).ok()?).cloned().flatten()
+    }
 }
 
 /// What a record says.
@@ -28,6 +43,7 @@ pub fn decode(record: &Record, names: &Names) -> Fact {
                 isn: r.isn,
             }),
         ),
+        Record::Dropped(r) => (r.time, What::Dropped(dropped(r, names))),
         Record::Connected(r) => (r.time, What::Connected { flow: flow(&r.flow), task: task(&r.task) }),
         Record::ListenUp(r) => {
             (r.time, What::ListenUp { socket: socket(&r.socket), task: task(&r.task), backlog: r.backlog })
@@ -91,6 +107,7 @@ pub fn alike(key: &Key) -> Option<Alike> {
     Some(match end {
         End::Server => Alike::Server { netns, client, server },
         End::Client => Alike::Client { netns, client, server },
+        End::Dropped => Alike::Dropped { netns, client, server },
         End::Unix => Alike::Unix { pid, errno, tail: unix_path(&key.server, key.port).text().clone() },
         End::Listen => Alike::Listen { pid, errno, port },
     })
@@ -100,10 +117,31 @@ fn reset(r: &record::Reset, names: &Names) -> What {
     What::Reset(Reset {
         flow: flow(&r.flow),
         isn: r.isn,
-        reason: usize::try_from(r.reason).ok().and_then(|n| names.reset_reasons.get(n).cloned().flatten()),
+        reason: Names::of(&names.reset_reasons, r.reason),
         sk_lookup: r.sk_lookup != 0,
         ttl: r.ttl,
     })
+}
+
+fn dropped(r: &record::Dropped, names: &Names) -> Dropped {
+    let known = |number: u32| (number != u32::MAX).then_some(number);
+    Dropped {
+        flow: flow(&r.flow),
+        isn: r.isn,
+        caller: (r.task.pid != 0).then(|| (task(&r.task), r.dialled)),
+        reason: known(r.reason).and_then(|reason| Names::of(&names.drop_reasons, reason)),
+        function: names.functions.get(&r.location).cloned(),
+        ttl: r.ttl,
+        sight: Passing {
+            outgoing: r.outgoing != 0,
+            input: r.input,
+            output: r.output,
+            mark: r.mark,
+            tracking: known(r.tracking),
+            flags: u8::try_from(r.flags & 0xff).unwrap_or_default(),
+            generation: (r.generation != 0).then_some(r.generation),
+        },
+    }
 }
 
 fn flow(r: &record::Flow) -> Flow {

@@ -98,6 +98,7 @@ fn kind(refusal: &Refusal) -> Option<Alike> {
             let flow = connect.flow()?;
             let (netns, client, server) = (flow.netns, flow.client.ip, flow.server);
             Some(match connect.server {
+                _ if connect.dropped.is_some() => Alike::Dropped { netns, client, server },
                 Some(_) => Alike::Server { netns, client, server },
                 None => Alike::Client { netns, client, server },
             })

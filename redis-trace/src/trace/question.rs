@@ -1,8 +1,9 @@
 //! Questions: what must be looked up on the host because a refusal needs it.
 
-use super::fact::{ProcessKey, UnixPath, What};
-use super::flow::Netns;
+use super::fact::{Passing, ProcessKey, UnixPath, What};
+use super::flow::{Flow, Netns};
 use super::text::Text;
+use crate::firewall::Wanted;
 
 /// What must be looked up on the host because a refusal needs it. The answer is a fact.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +54,17 @@ pub enum Question {
         /// Where its standard error went, when a probe caught it.
         parent: u32,
     },
+    /// Which of the firewall's rules can have done this to that SYN? Answered by [`What::Suspected`].
+    Firewall {
+        /// Of the SYN, where it was done.
+        flow: Flow,
+        /// Its sequence number.
+        isn: u32,
+        /// What rules could see of it besides.
+        sight: Passing,
+        /// What was done.
+        wanted: Wanted,
+    },
     /// Was it the host's memory or a cgroup's limit? Answered by [`What::OomReport`].
     Oom(u32),
 }
@@ -66,6 +78,7 @@ impl Question {
             | Self::NetnsName(netns)
             | Self::UnixListeners(netns)
             | Self::Unix { netns, .. } => Some(*netns),
+            Self::Firewall { flow, .. } => Some(flow.netns),
             Self::Process(_) | Self::Alive(_) | Self::Holds { .. } | Self::LastWords { .. } | Self::Oom(_) => None,
         }
     }
@@ -89,6 +102,9 @@ impl Question {
             (Self::Unix { pid, path, .. }, What::UnixState(state)) => *pid == state.pid && *path == state.path,
             (Self::LastWords { process, .. }, What::LastWords { pid, start, .. }) => {
                 *process == ProcessKey::new(*pid, *start)
+            }
+            (Self::Firewall { flow, isn, wanted, .. }, What::Suspected(suspected)) => {
+                (flow.netns, *isn, *wanted) == (suspected.netns, suspected.isn, suspected.wanted)
             }
             (Self::Oom(pid), What::OomReport { pid: of, .. }) => pid == of,
             (question, What::Unreadable { netns, .. }) => question.netns() == Some(*netns),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fact::{Bind, ConnectFailed, ProcessKey, Reset, Task, UnixPath};
+use super::fact::{Bind, ConnectFailed, Dropped, ProcessKey, Reset, Task, UnixPath};
 use super::flow::{Flow, Netns};
 use super::report::Side;
 
@@ -17,10 +17,18 @@ pub struct Refusal {
     pub benign: bool,
 }
 
+impl Refusal {
+    /// The connect whose SYN, which had this sequence number, was dropped.
+    pub fn dropped_with(&mut self, isn: u32) -> Option<&mut Connect> {
+        let Attempt::Connect(connect) = &mut self.attempt else { return None };
+        connect.dropped.as_ref().is_some_and(|dropped| dropped.isn == isn).then_some(connect)
+    }
+}
+
 /// What was tried.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Attempt {
-    /// A TCP connect that was answered by a reset.
+    /// A TCP connect that was answered by a reset or an error, or not at all.
     Connect(Connect),
     /// A connect to a unix stream socket.
     Unix {
@@ -38,27 +46,38 @@ pub enum Attempt {
 }
 
 /// A TCP connect: at least one of its ends was seen.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Connect {
     /// The end that dialled.
     pub client: Option<ConnectFailed>,
     /// The end that was dialled.
     pub server: Option<Reset>,
+    /// Between the two: where the SYN was dropped.
+    pub dropped: Option<Box<Dropped>>,
 }
 
 impl Connect {
     /// Where it went, as the dialled end saw it when it was seen (after any address translation).
     pub fn flow(&self) -> Option<&Flow> {
         let dialled = self.server.as_ref().map(|server| &server.flow);
-        dialled.or(self.client.as_ref().map(|client| &client.flow))
+        let dropped = self.dropped.as_ref().map(|dropped| &dropped.flow);
+        dropped.or(dialled).or(self.client.as_ref().map(|client| &client.flow))
+    }
+
+    /// Who dialled, as far as this host knows.
+    pub fn caller(&self) -> Option<&Task> {
+        let client = self.client.as_ref().map(|client| &client.task);
+        client.or_else(|| self.dropped.as_ref()?.caller.as_ref().map(|(task, _)| task))
     }
 
     /// Which end was seen.
     pub fn side(&self) -> Side {
-        match (&self.client, &self.server) {
-            (Some(_), Some(_)) => Side::Both,
-            (Some(_), None) => Side::Client,
-            (None, _) => Side::Server,
+        let is_of_server = self.server.is_some() || self.dropped.as_ref().is_some_and(|it| !it.sight.outgoing);
+        let is_of_client = self.caller().is_some() || self.dropped.as_ref().is_some_and(|it| it.sight.outgoing);
+        match (is_of_client, is_of_server) {
+            (true, true) => Side::Both,
+            (true, false) => Side::Client,
+            (false, _) => Side::Server,
         }
     }
 }
@@ -93,7 +112,9 @@ struct Held {
 impl Held {
     /// It has waited long enough.
     fn is_ripe(&self, now: u64) -> bool {
-        let patience = if self.connect.side() == Side::Both { HOLD } else { HOLD_HALF };
+        let Connect { client, server, dropped } = &self.connect;
+        let is_whole = client.is_some() && (server.is_some() || dropped.is_some());
+        let patience = if is_whole { HOLD } else { HOLD_HALF };
         self.time.saturating_add(patience) <= now
     }
 }
@@ -103,7 +124,7 @@ impl Joining {
     pub fn server(&mut self, time: u64, reset: Reset) {
         match self.partner(reset.isn, reset.flow.netns, |connect| connect.server.is_none()) {
             Some(held) => held.connect.server = Some(reset),
-            None => self.hold(time, reset.isn, Connect { client: None, server: Some(reset) }),
+            None => self.hold(time, reset.isn, Connect { server: Some(reset), ..Connect::default() }),
         }
     }
 
@@ -111,7 +132,15 @@ impl Joining {
     pub fn client(&mut self, time: u64, failed: ConnectFailed) {
         match self.partner(failed.isn, failed.flow.netns, |connect| connect.client.is_none()) {
             Some(held) => held.connect.client = Some(failed),
-            None => self.hold(time, failed.isn, Connect { client: Some(failed), server: None }),
+            None => self.hold(time, failed.isn, Connect { client: Some(failed), ..Connect::default() }),
+        }
+    }
+
+    /// A SYN was dropped between the ends.
+    pub fn dropped(&mut self, time: u64, dropped: Dropped) {
+        match self.partner(dropped.isn, dropped.flow.netns, |connect| connect.dropped.is_none()) {
+            Some(held) => held.connect.dropped = Some(Box::new(dropped)),
+            None => self.hold(time, dropped.isn, Connect { dropped: Some(Box::new(dropped)), ..Connect::default() }),
         }
     }
 
@@ -212,7 +241,7 @@ mod tests {
         joining.client(3, failed(1));
         joining.client(4, failed(2));
         let netns = |refusal: &Refusal| match &refusal.attempt {
-            Attempt::Connect(Connect { client: Some(client), server: Some(server) }) => {
+            Attempt::Connect(Connect { client: Some(client), server: Some(server), .. }) => {
                 (client.flow.netns.0, server.flow.netns.0)
             }
             other => panic!("one end stayed alone: {other:?}"),

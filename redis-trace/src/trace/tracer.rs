@@ -7,14 +7,15 @@ use jiff::Timestamp;
 use super::attribute::{Judged, attribute};
 use super::cause::{Code, Confidence};
 use super::explain;
-use super::fact::{Fact, Socket, Task, UnixPath, What};
+use super::fact::{ConnectFailed, Dropped, Fact, Socket, Task, UnixPath, What};
 use super::flow::Flow;
 use super::folding::{Folding, More};
 use super::known::{Known, accepts};
 use super::question::Question;
-use super::refusal::{Attempt, Joining, Refusal, is_fallback};
+use super::refusal::{Attempt, Connect, Joining, Refusal, is_fallback};
 use super::remembered::{Bounds, Remembered};
 use super::report::{CauseReport, Report, Update, schema};
+use crate::firewall::Wanted;
 
 /// What is to be done about the facts so far.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +40,10 @@ const APPEARS_WITHIN: u64 = 60_000_000_000;
 const FALLS_BACK_WITHIN: u64 = 5_000_000_000;
 /// Refusals kept for correction.
 const KEPT: usize = 1024;
+/// How long after its SYN was dropped a connect may still fail, nanoseconds: with `tcp_syn_retries` 6 it takes two minutes.
+const FAILS_WITHIN: u64 = 600_000_000_000;
+/// As many dropped SYNs as the probes remember.
+const KEPT_DROPPED: usize = 8_192;
 
 /// A refusal that waits for the host's answers.
 #[derive(Debug)]
@@ -64,6 +69,9 @@ pub struct Tracer {
     waiting: VecDeque<Waiting>,
     asked: Remembered<Question, u64>,
     told: VecDeque<Told>,
+    /// Refusals whose SYN was dropped, by its sequence number: what they were told as, if they are. Their clients may fail
+    /// minutes later.
+    dropped: Remembered<u32, Option<u64>>,
     folding: Folding,
     retried: u64,
     judged: u64,
@@ -79,6 +87,7 @@ impl Tracer {
             waiting: VecDeque::new(),
             asked: Remembered::new(Bounds { number: KEPT, age: PATIENCE }),
             told: VecDeque::new(),
+            dropped: Remembered::new(Bounds { number: KEPT_DROPPED, age: FAILS_WITHIN }),
             folding: Folding::default(),
             retried: 0,
             judged: 0,
@@ -102,7 +111,17 @@ impl Tracer {
                 self.ask(Question::Sockets { netns, port: server.port }, &mut steps);
                 self.joining.server(time, reset.clone());
             }
+            What::ConnectFailed(failed) if self.dropped.get(&failed.isn).is_some() => {
+                steps.extend(self.failed(time, failed));
+            }
             What::ConnectFailed(failed) => self.joining.client(time, failed.clone()),
+            What::Dropped(dropped) => {
+                // Asked at once: the rules may soon be others.
+                if dropped.is_by_netfilter() {
+                    self.ask(firewall(dropped), &mut steps);
+                }
+                self.joining.dropped(time, dropped.clone());
+            }
             What::Connected { flow, task } => steps.extend(self.connected(time, flow, task)),
             What::UnixConnect { task, errno, path } => {
                 let attempt = Attempt::Unix { task: task.clone(), errno: *errno, path: path.clone() };
@@ -181,6 +200,9 @@ impl Tracer {
                 let report = explain::explain(&refusal, &verdict, &self.known, self.seq);
                 self.judged += u64::from(!matches!(refusal.attempt, Attempt::Start(_)));
                 let more = self.folding.judged(self.known.now, &refusal, &report);
+                if let Attempt::Connect(Connect { client: None, dropped: Some(dropped), .. }) = &refusal.attempt {
+                    self.dropped.insert(self.known.now, dropped.isn, Some(self.seq));
+                }
                 self.remember(Told { seq: self.seq, refusal, code: verdict.cause.code() });
                 steps.push(Step::Tell(report));
                 steps.extend(more.map(Step::More));
@@ -188,6 +210,9 @@ impl Tracer {
             Judged::Ask(questions) => {
                 for question in &questions {
                     self.ask(question.clone(), steps);
+                }
+                if let Attempt::Connect(Connect { client: None, dropped: Some(dropped), .. }) = &refusal.attempt {
+                    self.dropped.insert(self.known.now, dropped.isn, None);
                 }
                 self.waiting.push_back(Waiting { refusal, since: self.known.now, asked: questions });
             }
@@ -252,6 +277,27 @@ impl Tracer {
         }))
     }
 
+    /// A connect whose SYN was dropped failed at last: that was told, or is about to be.
+    fn failed(&mut self, time: u64, failed: &ConnectFailed) -> Option<Step> {
+        let Some(seq) = *self.dropped.get(&failed.isn)? else {
+            let mut waiting = self.waiting.iter_mut().map(|waiting| &mut waiting.refusal);
+            let connect = waiting.find_map(|refusal| refusal.dropped_with(failed.isn))?;
+            connect.client.get_or_insert_with(|| failed.clone());
+            return None;
+        };
+        let process = explain::named(&self.known.process_of(&failed.task));
+        let summary = explain::failed(&process, failed.errno, time.saturating_sub(failed.dialled));
+        let time = explain::wall(time, &self.known);
+        Some(Step::Correct(Update {
+            schema: schema::UPDATE.to_owned(),
+            time,
+            seq,
+            cause: None,
+            summary,
+            benign: false,
+        }))
+    }
+
     /// A listener appeared: whoever was refused there came too early.
     fn appeared(&mut self, time: u64, socket: &Socket, task: &Task) -> Vec<Step> {
         let process = explain::named(&self.known.process_of(task));
@@ -297,6 +343,12 @@ impl Tracer {
             self.told.pop_front();
         }
     }
+}
+
+/// Which rules can have dropped a SYN.
+pub(super) fn firewall(dropped: &Dropped) -> Question {
+    let Dropped { flow, isn, sight, .. } = dropped;
+    Question::Firewall { flow: *flow, isn: *isn, sight: *sight, wanted: Wanted::Refusal }
 }
 
 /// Sockets that the C library dials in every program, and does without: a name service cache need not run.

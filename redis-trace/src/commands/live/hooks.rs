@@ -19,6 +19,7 @@ pub fn sight(hooks: &[HookState], since: u64) -> Sight {
         since,
         resets: sees(Role::Resets),
         connects: sees(Role::States),
+        drops: sees(Role::Drops),
         binds: sees(Role::Binds),
         unix: sees(Role::UnixConnects),
         netns: own_netns(),

@@ -17,7 +17,7 @@ use namespaces::Namespaces;
 
 use crate::failure::Failure;
 use crate::host;
-use crate::kernel::{self, HookState, News, Options, Probes};
+use crate::kernel::{self, HookState, News, Options, Probes, Symbols};
 use crate::trace::decode::{Names, alike, decode};
 use crate::trace::fact::{Fact, Folded, Watched, What};
 use crate::trace::flow::Netns;
@@ -35,6 +35,7 @@ const STEP: u64 = 50_000_000;
 pub struct Live {
     probes: Probes,
     names: Names,
+    symbols: Symbols,
     namespaces: Namespaces,
     answers: Answers,
     ready: VecDeque<Fact>,
@@ -53,6 +54,7 @@ impl Live {
         let mut live = Self {
             ready: VecDeque::from(clock_and_sight(probes.hooks())),
             names: probes.names().clone(),
+            symbols: Symbols::default(),
             namespaces: Namespaces::default(),
             probes,
             answers: Answers::start(),
@@ -89,13 +91,14 @@ impl Live {
             if let Some(fact) = self.ready.pop_front() {
                 return Ok(fact);
             }
-            let Self { probes, names, namespaces, answers, ready, counts_at, .. } = self;
+            let Self { probes, names, symbols, namespaces, answers, ready, counts_at, .. } = self;
             let deadline = Instant::now() + patience.unwrap_or(Duration::from_hours(1));
             tokio::select! {
                 () = until(*counts_at) => self.read_counts()?,
                 read = probes.read(|bytes| {
                     // Ours alone write the ring: a record that is none was counted where it was made.
                     if let Ok(record) = Record::decode(bytes) {
+                        name_function(&record, symbols, names);
                         let fact = decode(&record, names);
                         ready.extend(namespaces.reborn(&record, fact.time));
                         if is_refusal(&fact.what) {
@@ -185,9 +188,21 @@ impl Live {
     }
 }
 
+/// Looks up the function that a record names by an address.
+fn name_function(record: &Record, symbols: &mut Symbols, names: &mut Names) {
+    if let Record::Dropped(dropped) = record
+        && let Some(function) = symbols.function(dropped.location)
+    {
+        names.functions.entry(dropped.location).or_insert_with(|| function.to_owned());
+    }
+}
+
 /// Whether a flood may begin with this.
 fn is_refusal(what: &What) -> bool {
-    matches!(what, What::Reset(_) | What::ConnectFailed(_) | What::UnixConnect { .. } | What::Bind(_))
+    matches!(
+        what,
+        What::Reset(_) | What::ConnectFailed(_) | What::Dropped(_) | What::UnixConnect { .. } | What::Bind(_)
+    )
 }
 
 /// Waits for the moment, for ever when there is none.

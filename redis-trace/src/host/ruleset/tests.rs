@@ -56,7 +56,8 @@ impl Stage {
 
     /// The ruleset as the host reads it.
     fn ruleset(&mut self) -> Arc<Ruleset> {
-        self.host.ruleset(self.stranger.netns, Age::Rules).expect("it can be read")
+        self.host.find(self.stranger.netns, crate::host::boottime());
+        self.host.ruleset(self.stranger.netns, None).expect("it can be read").ruleset
     }
 
     /// Who can have refused a packet.
@@ -78,8 +79,8 @@ impl Stage {
 
     /// Who can have refused a packet, with their counters as they are now.
     fn counted(&mut self, hook: Hook, packet: &Packet) -> Suspects {
-        let ruleset = self.host.ruleset(self.stranger.netns, Age::Counters).expect("it can be read");
-        ruleset.suspects(hook, packet, Wanted::Refusal)
+        self.host.rulesets.0.clear();
+        self.ruleset().suspects(hook, packet, Wanted::Refusal)
     }
 
     /// Dials a port there, and is refused.

@@ -1,6 +1,7 @@
 //! From a refusal and everything known to a verdict, or to the questions that a verdict needs. Total: most specific cause
 //! first, `Unknown` last.
 
+mod dropped;
 mod listen;
 mod no_listener;
 mod unix;
@@ -39,12 +40,13 @@ pub fn attribute(refusal: &Refusal, known: &Known) -> Judged {
 
 fn connect_refused(time: u64, connect: &Connect, known: &Known) -> Judged {
     match connect {
-        Connect { server: Some(reset), client } => no_listener::attribute(
+        Connect { dropped: Some(dropped), .. } => dropped::attribute(time, connect, dropped, known),
+        Connect { server: Some(reset), client, .. } => no_listener::attribute(
             &no_listener::Dial { flow: reset.flow, time, sk_lookup: reset.sk_lookup, client: client.as_ref() },
             known,
         ),
-        Connect { client: Some(client), server: None } => client_alone(time, client, known),
-        Connect { client: None, server: None } => {
+        Connect { client: Some(client), .. } => client_alone(time, client, known),
+        Connect { client: None, .. } => {
             Verdict::possible(Cause::Unknown { missing: "neither end of the connection was seen".to_owned() }).into()
         }
     }

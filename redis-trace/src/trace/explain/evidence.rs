@@ -1,7 +1,7 @@
 //! What a verdict rests on, each with where it was seen.
 
 use crate::trace::errno;
-use crate::trace::fact::Fault;
+use crate::trace::fact::{Dropped, Fault};
 use crate::trace::known::{EndedListener, FailedBind, Known, Listener, OomLimit, Sent};
 use crate::trace::refusal::{Attempt, Refusal};
 use crate::trace::report::Evidence;
@@ -29,6 +29,7 @@ fn of_the_attempt(refusal: &Refusal, known: &Known) -> Vec<Evidence> {
                 let text = format!("the kernel sent a reset: no socket matched {}{reason}", server.flow.server);
                 evidence.push(seen("tcp_send_reset", text));
             }
+            evidence.extend(connect.dropped.as_deref().map(drop));
             if let Some(client) = &connect.client {
                 let got = errno::name(client.errno);
                 evidence.push(seen("inet_sock_set_state", format!("connect to {} got {got}", client.flow.server)));
@@ -57,6 +58,13 @@ fn of_the_attempt(refusal: &Refusal, known: &Known) -> Vec<Evidence> {
         }
     }
     evidence
+}
+
+/// That a SYN was dropped, in the kernel's own words.
+fn drop(dropped: &Dropped) -> Evidence {
+    let reason = dropped.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+    let place = dropped.function.as_ref().map_or_else(String::new, |function| format!(" in {function}"));
+    seen("kfree_skb", format!("the kernel dropped the SYN to {}{place}{reason}", dropped.flow.server))
 }
 
 use super::words::span;

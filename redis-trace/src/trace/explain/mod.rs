@@ -12,7 +12,7 @@ use super::errno;
 use super::fact::Process;
 use super::flow::Protocol;
 use super::known::Known;
-use super::refusal::{Attempt, Connect, Refusal};
+use super::refusal::{Attempt, Refusal};
 use super::report::{
     CauseReport, ContainerReport, FlowReport, Outcome, ProcessReport, Report, Side, UnixReport, schema,
 };
@@ -62,6 +62,11 @@ pub fn appeared(refused: u64, appeared: u64, listener: &str) -> String {
     format!("{listener} began to listen there {} after the refusal", words::span(appeared.saturating_sub(refused)))
 }
 
+/// The sentence of an update.
+pub fn failed(client: &str, errno: u32, after: u64) -> String {
+    format!("{client} got {} after {}", errno::name(errno), words::span(after))
+}
+
 /// `redis-server (pid 991)`, for an update.
 pub fn named(process: &Process) -> String {
     words::process(process)
@@ -73,11 +78,17 @@ pub(super) fn cause(verdict: &Verdict) -> CauseReport {
 }
 
 fn outcome(refusal: &Refusal) -> (Outcome, Option<String>) {
+    const ETIMEDOUT: u32 = 110;
     const ECONNREFUSED: u32 = 111;
     match &refusal.attempt {
         Attempt::Connect(connect) => {
-            let errno = connect.client.as_ref().map_or(ECONNREFUSED, |client| client.errno);
-            (Outcome::Refused, Some(errno::name(errno)))
+            let errno = connect.client.as_ref().map(|client| client.errno);
+            match errno {
+                None if connect.dropped.is_some() => (Outcome::Timeout, None),
+                None | Some(ECONNREFUSED) => (Outcome::Refused, Some(errno::name(ECONNREFUSED))),
+                Some(ETIMEDOUT) => (Outcome::Timeout, Some(errno::name(ETIMEDOUT))),
+                Some(errno) => (Outcome::Denied, Some(errno::name(errno))),
+            }
         }
         Attempt::Unix { errno: ECONNREFUSED, .. } => (Outcome::Refused, Some(errno::name(ECONNREFUSED))),
         Attempt::Unix { errno, .. } => (Outcome::Denied, Some(errno::name(*errno))),
@@ -113,7 +124,7 @@ fn flow(attempt: &Attempt, known: &Known) -> Option<FlowReport> {
 
 fn client(attempt: &Attempt, known: &Known) -> Option<Process> {
     match attempt {
-        Attempt::Connect(Connect { client, .. }) => Some(known.process_of(&client.as_ref()?.task)),
+        Attempt::Connect(connect) => Some(known.process_of(connect.caller()?)),
         Attempt::Unix { task, .. } => Some(known.process_of(task)),
         Attempt::Listen(_) | Attempt::Start(_) => None,
     }

@@ -38,6 +38,15 @@ pub enum Alike {
         /// What.
         server: Endpoint,
     },
+    /// SYNs that were dropped on their way.
+    Dropped {
+        /// Where.
+        netns: Netns,
+        /// Who dialled.
+        client: IpAddr,
+        /// What.
+        server: Endpoint,
+    },
     /// Unix sockets that were dialled.
     Unix {
         /// By which process.

@@ -3,6 +3,7 @@
 //! A fact comes from a record of a probe, or from the host as the answer to a [`Question`](super::question::Question). Nothing else enters the pure
 //! core: no clock, no file, no socket. Times are `CLOCK_BOOTTIME` nanoseconds.
 mod counters;
+mod dropped;
 mod fault;
 mod folded;
 mod process;
@@ -14,6 +15,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub use counters::{Counters, Watched};
+pub use dropped::{Dropped, Passing, Suspected};
 pub use fault::{ConfigLine, Fault};
 pub use folded::{Alike, Folded};
 pub use process::{Ending, Process, ProcessKey, Task};
@@ -51,6 +53,8 @@ pub enum What {
     Reset(Reset),
     /// A client's connect failed.
     ConnectFailed(ConnectFailed),
+    /// A SYN was dropped on its way, for the first time.
+    Dropped(Dropped),
     /// A thread that was refused a moment ago dialled again and was connected.
     Connected {
         /// What was dialled this time.
@@ -221,6 +225,8 @@ pub enum What {
         /// The addresses it would have listened on; empty for all.
         addresses: Vec<IpAddr>,
     },
+    /// The firewall's rules that can have done something to a packet.
+    Suspected(Suspected),
     /// What the kernel's log says of an OOM kill.
     OomReport {
         /// The victim.
@@ -243,6 +249,9 @@ pub struct Sight {
     pub resets: bool,
     /// Clients' failed connects are seen.
     pub connects: bool,
+    /// SYNs that are dropped on their way are seen.
+    #[serde(default)]
+    pub drops: bool,
     /// bind and listen failures are seen.
     pub binds: bool,
     /// Failed unix connects are seen.

@@ -17,12 +17,13 @@ use listeners::Listeners;
 use servers::Servers;
 
 use super::fact::{
-    BoundSocket, Fact, Process, ProcessKey, Sight, Socket, Task, UnixListener, UnixPath, UnixState, What,
+    BoundSocket, Fact, Process, ProcessKey, Sight, Socket, Suspected, Task, UnixListener, UnixPath, UnixState, What,
 };
 use super::flow::Netns;
 use super::question::Question;
 use super::remembered::{Bounds, Remembered};
 use super::text::Text;
+use crate::firewall::Wanted;
 
 /// How long the answer to a question holds, nanoseconds.
 const FRESH: u64 = 1_000_000_000;
@@ -51,6 +52,7 @@ pub struct Known {
     held: Remembered<(ProcessKey, u64), bool>,
     answered: Remembered<Question, ()>,
     sockets: Remembered<(Netns, u16), Vec<BoundSocket>>,
+    suspected: Remembered<(Netns, u32, Wanted), Suspected>,
     unreadable: Remembered<Netns, String>,
     given_up: Remembered<Question, ()>,
 }
@@ -86,6 +88,7 @@ impl Known {
             held: Remembered::new(answers),
             answered: Remembered::new(answers),
             sockets: Remembered::new(answers),
+            suspected: Remembered::new(answers),
             unreadable: Remembered::new(answers),
             given_up: Remembered::new(answers),
         }
@@ -100,6 +103,11 @@ impl Known {
             What::Sight(sight) => self.sight = sight.clone(),
             What::Tick | What::Reset(_) | What::Connected { .. } | What::Folded(_) | What::Counted { .. } => {}
             What::ConnectFailed(failed) => self.meet(time, &failed.task),
+            What::Dropped(dropped) => dropped.caller.iter().for_each(|(task, _)| self.meet(time, task)),
+            What::Suspected(suspected) => {
+                let key = (suspected.netns, suspected.isn, suspected.wanted);
+                self.suspected.insert(time, key, suspected.clone());
+            }
             What::UnixConnect { task, path, .. } => {
                 self.meet(time, task);
                 self.unix_states.remove(&(task.pid, path.clone()));
@@ -229,6 +237,11 @@ impl Known {
         self.unix_states.get(&(pid, path.clone()))
     }
 
+    /// The firewall's rules that can have done this to that SYN, as far as the host said.
+    pub fn suspected(&self, netns: Netns, isn: u32, wanted: Wanted) -> Option<&Suspected> {
+        self.suspected.get(&(netns, isn, wanted))
+    }
+
     /// The unix sockets that servers listen on in a namespace.
     pub fn unix_listeners(&self, netns: Netns) -> &[UnixListener] {
         self.unix_listeners.get(&netns).map_or(&[], Vec::as_slice)
@@ -250,6 +263,7 @@ impl Known {
         let is_there = match question {
             // Asked anew for each dial and each start: `learn` forgets the state of the dial before.
             Question::Unix { pid, path, .. } => self.unix_state(*pid, path).is_some(),
+            Question::Firewall { flow, isn, wanted, .. } => self.suspected(flow.netns, *isn, *wanted).is_some(),
             Question::LastWords { process, .. } => {
                 self.servers.failed_start(*process).is_some_and(|failed| failed.heard)
             }

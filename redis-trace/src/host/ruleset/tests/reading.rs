@@ -131,6 +131,6 @@ fn a_namespace_that_is_gone_is_a_sentence() {
     let Stage { stranger, mut host } = Stage::new();
     let netns = stranger.netns;
     drop(stranger);
-    let error = host.ruleset(netns, Age::Rules).expect_err("nobody lives there");
+    let error = host.ruleset(netns, None).expect_err("nobody lives there");
     assert!(error.ends_with('.'), "{error}");
 }

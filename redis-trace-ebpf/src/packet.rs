@@ -1,0 +1,83 @@
+//! Headers of a packet, as they travel.
+
+use crate::kernel::{mapped, peek};
+
+/// SYN and ACK among the flags of a TCP header.
+const TH_SYN_ACK: u8 = 0x12;
+/// SYN alone.
+const TH_SYN: u8 = 0x02;
+/// `IPPROTO_TCP`, include/uapi/linux/in.h.
+const TCP: u8 = 6;
+/// Bytes of a `struct ipv6hdr`.
+const IPV6_HEADER: u64 = 40;
+
+/// The beginning of a TCP header: `struct tcphdr`, include/uapi/linux/tcp.h.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct TcpHeader {
+    /// Port it comes from, network byte order.
+    pub(crate) source: u16,
+    /// Port it goes to.
+    pub(crate) dest: u16,
+    /// Sequence number.
+    pub(crate) seq: u32,
+    ack_seq: u32,
+    offset: u8,
+    /// SYN, ACK and others.
+    pub(crate) flags: u8,
+    window: u16,
+}
+
+impl TcpHeader {
+    /// Whether it is the first packet of a connection.
+    #[inline(always)]
+    pub(crate) fn is_syn(&self) -> bool {
+        self.flags & TH_SYN_ACK == TH_SYN
+    }
+}
+
+/// A `struct ipv6hdr`, or a `struct iphdr` and what follows it.
+#[repr(transparent)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct IpHeader([u32; 10]);
+
+impl IpHeader {
+    /// Whether it is of version 4.
+    #[inline(always)]
+    pub(crate) fn is_v4(&self) -> bool {
+        self.0[0] as u8 >> 4 == 4
+    }
+
+    /// Time to live, or hop limit: the 9th byte of an IPv4 header, the 8th of an IPv6 header.
+    #[inline(always)]
+    pub(crate) fn ttl(&self) -> u32 {
+        u32::from(if self.is_v4() { self.0[2].to_ne_bytes()[0] } else { self.0[1].to_ne_bytes()[3] })
+    }
+
+    /// The TCP header behind it, when the IP header at this place has one right behind it.
+    #[inline(always)]
+    pub(crate) fn tcp(&self, at: u64) -> Option<TcpHeader> {
+        let (protocol, length) = if self.is_v4() {
+            (self.0[2].to_ne_bytes()[1], u64::from(self.0[0] as u8 & 0xf) * 4)
+        } else {
+            (self.0[1].to_ne_bytes()[2], IPV6_HEADER)
+        };
+        if protocol == TCP { Some(peek(at + length)) } else { None }
+    }
+
+    /// Takes the addresses: where it comes from, and where it goes to.
+    #[inline(always)]
+    pub(crate) fn fill_addresses(&self, source: *mut [u8; 16], destination: *mut [u8; 16]) {
+        if self.is_v4() {
+            mapped(source, self.0[3].to_ne_bytes());
+            mapped(destination, self.0[4].to_ne_bytes());
+            return;
+        }
+        for word in 0..4 {
+            unsafe {
+                source.cast::<u32>().add(word).write(self.0[2 + word]);
+                destination.cast::<u32>().add(word).write(self.0[6 + word]);
+            }
+        }
+    }
+}

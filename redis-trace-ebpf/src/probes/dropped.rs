@@ -1,0 +1,172 @@
+//! Between the ends: the kernel drops a SYN on its way.
+
+use core::ptr::read_volatile;
+
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use redis_trace_common::hook::{DROP_PLACES, KFREE_SKB};
+use redis_trace_common::member::{
+    DEV_IFINDEX, DEV_NET, DST_DEV, NET_INUM, NET_MIX, NET_NFT_GENERATION, SK_NET, SKB_DEV, SKB_DST, SKB_HEAD, SKB_IIF,
+    SKB_MARK, SKB_NETWORK_HEADER, SKB_NFCT, SKB_SK, TCP_SND_UNA,
+};
+use redis_trace_common::record::Dropped;
+use redis_trace_common::tally::{End, Key};
+
+use super::who;
+use crate::dials::{self, Dial};
+use crate::emit::{now, reserve};
+use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, caller, fill_caller, fill_task, peek, read};
+use crate::packet::{IpHeader, TcpHeader};
+use crate::tally;
+
+/// Reasons that are told, a bit each; from the program, which has the running kernel's numbers.
+#[unsafe(no_mangle)]
+static DROP_REASONS_TOLD: [u64; 4] = [0; 4];
+
+/// Where the functions begin and end that drop for such reasons, for kernels without numbers.
+#[unsafe(no_mangle)]
+static DROP_PLACES_TOLD: [[u64; 2]; DROP_PLACES.len()] = [[0; 2]; DROP_PLACES.len()];
+
+/// Said where the kernel has no reasons, or conntrack no entry.
+const NONE: u32 = u32::MAX;
+/// What is no part of the address in `_nfct` and `_skb_refdst`: NFCT_PTRMASK, SKB_DST_PTRMASK of include/linux/skbuff.h.
+const NFCT_INFO: u64 = 7;
+const DST_NOREF: u64 = 1;
+
+/// `kfree_skb(struct sk_buff *skb, void *location[, enum skb_drop_reason reason[, struct sock *rx_sk]])`,
+/// include/trace/events/skb.h; `reason` since Linux 5.17.
+#[raw_tracepoint(tracepoint = "kfree_skb")]
+pub(crate) fn dropped(ctx: RawTracePointContext) -> i32 {
+    let (location, count) = (ctx.arg::<u64>(1), arguments(KFREE_SKB));
+    let reason = if count == 3 || count == 4 { ctx.arg::<u32>(2) } else { NONE };
+    let is_told = if reason == NONE { is_place_told(location) } else { is_reason_told(reason) };
+    if is_told {
+        on_its_way(ctx.arg(0), location, reason);
+    }
+    0
+}
+
+#[inline(always)]
+fn is_reason_told(reason: u32) -> bool {
+    let words = (&raw const DROP_REASONS_TOLD).cast::<u64>();
+    reason < 256 && unsafe { read_volatile(words.add((reason / 64 & 3) as usize)) } >> (reason % 64) & 1 != 0
+}
+
+#[inline(always)]
+fn is_place_told(location: u64) -> bool {
+    let places = (&raw const DROP_PLACES_TOLD).cast::<[u64; 2]>();
+    let mut is_told = false;
+    for place in 0..DROP_PLACES.len() {
+        let [start, end] = unsafe { read_volatile(places.add(place)) };
+        is_told |= start <= location && location < end;
+    }
+    is_told
+}
+
+/// A packet where it was dropped.
+struct Packet {
+    skb: u64,
+    dev: u64,
+    ip: IpHeader,
+    tcp: TcpHeader,
+}
+
+/// Counts a SYN that is dropped for the first time, and tells of it if it is a sample.
+#[inline(always)]
+fn on_its_way(skb: u64, location: u64, reason: u32) {
+    let at = read(skb, SKB_HEAD) + u64::from(read(skb, SKB_NETWORK_HEADER));
+    let ip: IpHeader = peek(at);
+    let Some(tcp) = ip.tcp(at) else { return };
+    let isn = u32::from_be(tcp.seq);
+    if !tcp.is_syn() || tally::drop_decided(isn).is_some() {
+        return;
+    }
+    let dev = read(skb, SKB_DEV);
+    // One that is only leaving its socket has no device yet: __tcp_transmit_skb().
+    let net = if dev == 0 { read(read(skb, SKB_SK), SK_NET) } else { read(dev, DEV_NET) };
+    let mut key = Key {
+        end: End::Dropped as u32,
+        netns: read(net, NET_INUM),
+        netns_mix: read(net, NET_MIX),
+        port: u32::from(u16::from_be(tcp.dest)),
+        client: [0; 16],
+        server: [0; 16],
+    };
+    ip.fill_addresses(&raw mut key.client, &raw mut key.server);
+    let is_sample = tally::is_sample(End::Dropped, &key, now());
+    let packet = Packet { skb, dev, ip, tcp };
+    let is_told = is_sample && tell(&key, &packet, location, reason);
+    if is_sample && !is_told {
+        tally::lost(End::Dropped);
+    }
+    tally::decide_drop(isn, is_told);
+}
+
+/// Whether there was room to tell it.
+#[inline(always)]
+fn tell(key: &Key, packet: &Packet, location: u64, reason: u32) -> bool {
+    let Packet { skb, dev, ip, tcp } = packet;
+    let isn = u32::from_be(tcp.seq);
+    let dial = dial(isn);
+    if let Some(dial) = &dial {
+        who::introduce(caller(dial));
+    }
+    let Some(mut slot) = reserve::<Dropped>() else { return false };
+    let record = slot.record();
+    unsafe {
+        let flow = &raw mut (*record).flow;
+        (&raw mut (*flow).netns).write(key.netns);
+        (&raw mut (*flow).netns_mix).write(key.netns_mix);
+        (&raw mut (*flow).reserved).write(0);
+        (&raw mut (*flow).protocol).write(IPPROTO_TCP);
+        (&raw mut (*flow).family).write(if ip.is_v4() { AF_INET } else { AF_INET6 });
+        (&raw mut (*flow).client).write(key.client);
+        (&raw mut (*flow).server).write(key.server);
+        (&raw mut (*flow).client_port).write(u16::from_be(tcp.source));
+        (&raw mut (*flow).server_port).write(u16::from_be(tcp.dest));
+        (&raw mut (*flow).ifindex).write(read(*dev, DEV_IFINDEX));
+        (&raw mut (*record).location).write(location);
+        (&raw mut (*record).isn).write(isn);
+        (&raw mut (*record).reason).write(reason);
+        (&raw mut (*record).flags).write(u32::from(tcp.flags));
+        (&raw mut (*record).ttl).write(ip.ttl());
+        match &dial {
+            Some(dial) => {
+                fill_caller(&raw mut (*record).task, dial);
+                (&raw mut (*record).dialled).write(dial.time);
+            }
+            None => {
+                fill_task(&raw mut (*record).task, 0);
+                (&raw mut (*record).dialled).write(0);
+            }
+        }
+    }
+    fill_way(record, *skb, *dev);
+    slot.submit();
+    true
+}
+
+/// Adds where the packet came from, where it was to go, and what rules can see of it.
+#[inline(always)]
+fn fill_way(record: *mut Dropped, skb: u64, dev: u64) {
+    let sk = read(skb, SKB_SK);
+    let net = if dev == 0 { read(sk, SK_NET) } else { read(dev, DEV_NET) };
+    let (nfct, dst, input) = (read(skb, SKB_NFCT), read(skb, SKB_DST) & !DST_NOREF, read(skb, SKB_IIF));
+    unsafe {
+        (&raw mut (*record).generation).write(read(net, NET_NFT_GENERATION));
+        (&raw mut (*record).mark).write(read(skb, SKB_MARK));
+        (&raw mut (*record).tracking).write(if nfct == 0 { NONE } else { (nfct & NFCT_INFO) as u32 });
+        (&raw mut (*record).input).write(input);
+        (&raw mut (*record).output).write(if dst == 0 { 0 } else { read(read(dst, DST_DEV), DEV_IFINDEX) });
+        // One that came in has an interface it came in by: __netif_receive_skb_core().
+        (&raw mut (*record).outgoing).write(u32::from(dev == 0 || input == 0));
+    }
+}
+
+/// Who dialled: a SYN within a host mostly meets its end on the processor that dialled last. The sequence number, as good as
+/// random, tells whether it is that one.
+#[inline(always)]
+fn dial(isn: u32) -> Option<Dial> {
+    let (sk, dial) = dials::last()?;
+    if read(sk, TCP_SND_UNA) == isn { Some(dial) } else { None }
+}

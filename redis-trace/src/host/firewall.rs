@@ -1,0 +1,132 @@
+//! Which of the firewall's rules can have done something to a packet, by the rules of the namespace where it was done.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+
+use rustix::net::netdevice::index_to_name;
+use rustix::net::{AddressFamily, SocketType, socket};
+
+use super::{Host, addresses};
+use crate::firewall::{Hook, Interface, Packet, State, Suspects, Wanted};
+use crate::trace::fact::{Passing, Suspected, What};
+use crate::trace::flow::Flow;
+
+/// TCP among the protocols above IP.
+const TCP: u8 = 6;
+
+/// What is looked up in the namespace itself.
+struct Scene {
+    /// The interface that the packet came in by, when it has a number.
+    input: Interface,
+    /// The one that it was to go out by.
+    output: Interface,
+    /// Whether the packet's destination is an address of its own.
+    local: Option<bool>,
+    /// Connections that conntrack has, and the most that it takes.
+    conntrack: Option<(u32, u32)>,
+}
+
+impl Host {
+    /// The rules that can have done this to a SYN.
+    pub(super) fn suspected(&mut self, flow: &Flow, isn: u32, sight: &Passing, wanted: Wanted) -> What {
+        let mut suspected = Suspected {
+            netns: flow.netns,
+            isn,
+            wanted,
+            candidates: Vec::new(),
+            complete: true,
+            same: None,
+            conntrack: None,
+            unreadable: None,
+        };
+        suspected.unreadable = self.walk(flow, sight, &mut suspected).err();
+        What::Suspected(suspected)
+    }
+
+    /// Reads the rules and walks the packet through them, at each hook where it can have been.
+    fn walk(&mut self, flow: &Flow, sight: &Passing, found: &mut Suspected) -> Result<(), String> {
+        let rules = self.ruleset(flow.netns, sight.generation)?;
+        let scene = self.inside(flow.netns, || look_around(flow.server.ip, sight))?;
+        let packet = packet(flow, sight, &scene);
+        for hook in hooks(flow, sight, &packet) {
+            let Suspects { candidates, complete } = rules.ruleset.suspects(*hook, &packet, found.wanted);
+            found.candidates.extend(candidates);
+            found.complete &= complete;
+            if found.candidates.iter().any(|candidate| candidate.must) {
+                break;
+            }
+        }
+        found.same = sight.generation.zip(rules.generation).map(|(then, read)| then == read);
+        found.conntrack = scene.conntrack;
+        Ok(())
+    }
+}
+
+/// What matters of the calling thread's namespace.
+fn look_around(destination: IpAddr, sight: &Passing) -> Scene {
+    let own = addresses::of(Path::new("/proc/thread-self/net")).ok();
+    Scene {
+        input: if sight.outgoing { Interface::None } else { interface(sight.input) },
+        output: interface(sight.output),
+        local: own.map(|own| destination.is_loopback() || own.contains(&destination)),
+        conntrack: number("nf_conntrack_count").zip(number("nf_conntrack_max")),
+    }
+}
+
+/// A number that conntrack keeps for the calling thread's namespace.
+fn number(name: &str) -> Option<u32> {
+    fs::read_to_string(format!("/proc/sys/net/netfilter/{name}")).ok()?.trim().parse().ok()
+}
+
+/// The interface of a number in the calling thread's namespace.
+fn interface(number: u32) -> Interface {
+    let any = socket(AddressFamily::INET, SocketType::DGRAM, None);
+    any.and_then(|any| index_to_name(any, number)).map_or(Interface::Unknown, Interface::Named)
+}
+
+/// The packet, as rules see it.
+fn packet(flow: &Flow, sight: &Passing, scene: &Scene) -> Packet {
+    Packet {
+        ipv6: flow.server.ip.is_ipv6(),
+        transport: Some(TCP),
+        source: Some(flow.client),
+        destination: Some(flow.server),
+        tcp_flags: Some(sight.flags),
+        input: scene.input.clone(),
+        output: scene.output.clone(),
+        states: state(sight.tracking),
+        // A mark that rules gave it may have been another when it came.
+        mark: (sight.mark == 0).then_some(0),
+        local: scene.local,
+        ..Packet::default()
+    }
+}
+
+/// What conntrack says by `enum ip_conntrack_info`, include/uapi/linux/netfilter/nf_conntrack_common.h; without an entry a
+/// packet is invalid to it.
+fn state(tracking: Option<u32>) -> State {
+    match tracking {
+        None => State::INVALID,
+        Some(0 | 3) => State::ESTABLISHED,
+        Some(1 | 4) => State::RELATED,
+        Some(2) => State::NEW,
+        Some(7) => State::UNTRACKED,
+        Some(_) => State::default(),
+    }
+}
+
+/// Where the packet can have been when it was dropped, in the order of its way.
+fn hooks(flow: &Flow, sight: &Passing, packet: &Packet) -> &'static [Hook] {
+    let looped = packet.input == Interface::Named("lo".to_owned());
+    match (sight.outgoing, sight.output != 0, packet.local) {
+        (true, ..) if flow.ifindex == 0 => &[Hook::Output],
+        (false, false, _) => &[Hook::Ingress, Hook::Prerouting],
+        // What comes over loopback brings its route along.
+        (false, true, Some(true)) if looped => &[Hook::Ingress, Hook::Prerouting, Hook::Input],
+        (false, true, Some(true)) => &[Hook::Input],
+        (false, true, Some(false)) if flow.ifindex == sight.input => &[Hook::Forward],
+        (true, ..) | (false, true, Some(false)) => &[Hook::Postrouting, Hook::Egress],
+        (false, true, None) => &[Hook::Input, Hook::Forward, Hook::Postrouting, Hook::Egress],
+    }
+}

@@ -1,0 +1,74 @@
+//! Where the running kernel's functions are, as `/proc/kallsyms` shows it to the privileged.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+
+/// How many addresses are remembered; the kernel drops packets in some hundred places.
+const KEPT: usize = 1024;
+
+/// The functions of addresses that were asked for.
+#[derive(Debug, Default)]
+pub struct Symbols {
+    named: BTreeMap<u64, Option<String>>,
+}
+
+impl Symbols {
+    /// The function that has this address; reads the kernel's list once for each address.
+    pub fn function(&mut self, address: u64) -> Option<&str> {
+        if !self.named.contains_key(&address) {
+            if self.named.len() >= KEPT {
+                self.named.clear();
+            }
+            let below = functions().filter(|(start, _)| *start <= address);
+            let name = below.max_by_key(|(start, _)| *start).map(|(_, name)| name);
+            self.named.insert(address, name);
+        }
+        self.named.get(&address)?.as_deref()
+    }
+}
+
+/// Where these functions begin and end; zeros for those that the kernel does not have.
+pub(super) fn ranges(names: &[&str]) -> Vec<[u64; 2]> {
+    let mut starts: Vec<u64> = Vec::new();
+    let mut found = vec![[0; 2]; names.len()];
+    for (start, name) in functions() {
+        starts.push(start);
+        if let Some(place) = names.iter().position(|wanted| **wanted == name) {
+            found[place] = [start, start];
+        }
+    }
+    starts.sort_unstable();
+    for [start, end] in &mut found {
+        let next = starts.partition_point(|other| other <= start);
+        *end = starts.get(next).copied().unwrap_or(*start);
+    }
+    found
+}
+
+/// The kernel's functions: address and name. None where addresses are hidden.
+fn functions() -> impl Iterator<Item = (u64, String)> {
+    let lines = File::open("/proc/kallsyms").map(|file| BufReader::new(file).lines().map_while(Result::ok));
+    lines.into_iter().flatten().filter_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        let (address, kind, name) = (words.next()?, words.next()?, words.next()?);
+        let address = u64::from_str_radix(address, 16).ok().filter(|address| *address != 0)?;
+        matches!(kind, "t" | "T" | "w" | "W").then(|| (address, name.to_owned()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_is_known_by_an_address_within_it() {
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: only root sees where functions are");
+        }
+        let [[start, end]] = ranges(&["nf_hook_slow"])[..] else { panic!("one was asked for") };
+        assert!(start < end);
+        assert_eq!(Symbols::default().function(start + 1), Some("nf_hook_slow"));
+        assert_eq!(Symbols::default().function(end - 1), Some("nf_hook_slow"));
+    }
+}

@@ -1,0 +1,77 @@
+//! SYNs that the kernel dropped on their way, and the firewall's rules that can have done it.
+
+use serde::{Deserialize, Serialize};
+
+use super::Task;
+use crate::firewall::{Candidate, Wanted};
+use crate::trace::flow::{Flow, Netns};
+
+/// A SYN that the kernel dropped, for the first time; it may be sent again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// Of the SYN, as it was then.
+    pub flow: Flow,
+    /// The SYN's sequence number.
+    pub isn: u32,
+    /// Who dialled, and when, boottime nanoseconds; where that is known.
+    pub caller: Option<(Task, u64)>,
+    /// The kernel's own reason name (`NETFILTER_DROP`), where the kernel has reasons.
+    pub reason: Option<String>,
+    /// The kernel's function that dropped it, where it is known.
+    pub function: Option<String>,
+    /// Time to live of the SYN.
+    pub ttl: u32,
+    /// What rules could see of it besides.
+    pub sight: Passing,
+}
+
+impl Dropped {
+    /// Netfilter dropped it: a rule, a policy, or conntrack.
+    pub fn is_by_netfilter(&self) -> bool {
+        match &self.reason {
+            Some(reason) => reason == "NETFILTER_DROP",
+            None => self.function.as_deref() == Some("nf_hook_slow"),
+        }
+    }
+}
+
+/// A packet as it passes the firewall's rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Passing {
+    /// It came from a socket of this namespace.
+    pub outgoing: bool,
+    /// Number of the interface it came in by; 0 for one of this namespace's own.
+    pub input: u32,
+    /// Number of the interface it was to go out by; 0 when it was not routed yet.
+    pub output: u32,
+    /// Its mark.
+    pub mark: u32,
+    /// What conntrack made of it, as `enum ip_conntrack_info` has it; absent without an entry.
+    pub tracking: Option<u32>,
+    /// The flags of its TCP header.
+    pub flags: u8,
+    /// Generation of the namespace's nftables rules then, where the kernel tells it.
+    pub generation: Option<u32>,
+}
+
+/// The rules and policies that can have done something to a packet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Suspected {
+    /// In which namespace.
+    pub netns: Netns,
+    /// The packet's sequence number.
+    pub isn: u32,
+    /// What was done to it.
+    pub wanted: Wanted,
+    /// In the order in which it meets them.
+    pub candidates: Vec<Candidate>,
+    /// There can be no others.
+    pub complete: bool,
+    /// Whether the rules that were read are those that it met: no when they have changed since, absent when that is not
+    /// known.
+    pub same: Option<bool>,
+    /// Connections that conntrack has, and the most that it takes.
+    pub conntrack: Option<(u32, u32)>,
+    /// Why the rules could not be read: a full sentence.
+    pub unreadable: Option<String>,
+}
