@@ -223,7 +223,7 @@ async fn a_bind_is_told_with_its_errno(watch: &mut Watch) {
 }
 
 async fn a_unix_connect_that_fails_is_told_with_its_path(watch: &mut Watch) {
-    if !watch.serves(Role::UnixConnects) {
+    if !watch.serves(Role::Connects) {
         return;
     }
     let directory = tempfile::tempdir().expect("a directory");

@@ -94,11 +94,19 @@ roles! {
     /// SYNs that the kernel drops on their way.
     Drops { essential: false, causes: [RT3001, RT3002, RT3003, RT3004], }
     /// bind(2) that failed.
-    Binds { essential: false, causes: [RT1011, RT1012, RT1013, RT1014], }
+    Binds { essential: false, causes: [RT1011, RT1012, RT1013, RT1014, RT3010, RT3020, RT3021], }
     /// listen(2) that failed, and unix sockets that listen.
     Listens { essential: false, causes: [RT1011, RT1016, RT1020, RT1021], }
-    /// connect(2) on a unix socket that failed.
-    UnixConnects { essential: false, causes: [RT1015, RT1016, RT1017], }
+    /// connect(2) that failed at once: on a unix socket, or before any SYN was sent.
+    Connects { essential: false, causes: [RT1015, RT1016, RT1017, RT3012, RT3020, RT3021], }
+    /// socket(2) that failed.
+    Sockets { essential: false, causes: [RT3020, RT3021], }
+    /// What each security module and each cgroup's program denies, by its own functions; without it the same is deduced.
+    Modules { essential: false, causes: [], }
+    /// What SELinux denies.
+    Selinux { essential: false, causes: [RT3010, RT3012], }
+    /// Questions for capabilities that were answered by no.
+    Capabilities { essential: false, causes: [RT1013], }
     /// Servers that are started.
     Execs { essential: false, causes: [RT1020, RT1021], }
     /// Processes that servers fork, such as their daemon.
@@ -135,22 +143,73 @@ hooks! {
     // net/ipv4/af_inet.c, net/ipv6/af_inet6.c
     Binds: Fexit "inet_bind" by "bound_v4";
     Binds: Fexit "inet6_bind" by "bound_v6";
+    Binds: Fexit "security_socket_bind" by "denied_bind";
     Binds: Syscall "sys_enter_bind" by "enter_bind";
     Binds: Syscall "sys_exit_bind" by "exit_bind";
     Listens: Fexit "inet_listen" by "listened";
     Listens: Fexit "unix_listen" by "unix_listened";
+    Listens: Fexit "security_socket_listen" by "denied_listen";
     Listens: Syscall "sys_enter_listen" by "enter_listen";
     Listens: Syscall "sys_exit_listen" by "exit_listen";
     // net/unix/af_unix.c
-    UnixConnects: Fexit "unix_stream_connect" by "unix_connected";
-    UnixConnects: Syscall "sys_enter_connect" by "enter_connect";
-    UnixConnects: Syscall "sys_exit_connect" by "exit_connect";
+    Connects: Fexit "unix_stream_connect" by "unix_connected";
+    // net/ipv4/af_inet.c; security/security.c: modules are asked before the protocol family is.
+    Connects: Fexit "inet_stream_connect" by "stream_connected";
+    Connects: Fexit "security_socket_connect" by "denied_connect";
+    Connects: Syscall "sys_enter_connect" by "enter_connect";
+    Connects: Syscall "sys_exit_connect" by "exit_connect";
+    // security/landlock/net.c, security/apparmor/lsm.c, security/selinux/hooks.c, security/tomoyo/tomoyo.c, kernel/bpf/cgroup.c.
+    Modules: Fexit "hook_socket_bind" by "landlock_bind";
+    Modules: Fexit "hook_socket_connect" by "landlock_connect";
+    Modules: Fexit "apparmor_socket_create" by "apparmor_create";
+    Modules: Fexit "apparmor_socket_bind" by "apparmor_bind";
+    Modules: Fexit "apparmor_socket_listen" by "apparmor_listen";
+    Modules: Fexit "apparmor_socket_connect" by "apparmor_connect";
+    Modules: Fexit "apparmor_capable" by "apparmor_capability";
+    Modules: Fexit "selinux_socket_create" by "selinux_create";
+    Modules: Fexit "selinux_socket_bind" by "selinux_bind";
+    Modules: Fexit "selinux_socket_listen" by "selinux_listen";
+    Modules: Fexit "selinux_socket_connect" by "selinux_connect";
+    Modules: Fexit "selinux_capable" by "selinux_capability";
+    Modules: Fexit "tomoyo_socket_bind" by "tomoyo_bind";
+    Modules: Fexit "tomoyo_socket_listen" by "tomoyo_listen";
+    Modules: Fexit "tomoyo_socket_connect" by "tomoyo_connect";
+    Modules: Fexit "bpf_lsm_socket_create" by "bpf_lsm_create";
+    Modules: Fexit "bpf_lsm_socket_bind" by "bpf_lsm_bind";
+    Modules: Fexit "bpf_lsm_socket_listen" by "bpf_lsm_listen";
+    Modules: Fexit "bpf_lsm_socket_connect" by "bpf_lsm_connect";
+    Modules: Fexit "__cgroup_bpf_run_filter_sock_addr" by "program_on_address";
+    Modules: Fexit "__cgroup_bpf_run_filter_sk" by "program_on_sock";
+    // include/trace/events/avc.h; include/trace/events/capability.h since Linux 6.16.
+    Selinux: RawTracepoint { arguments: 4 } "selinux_audited" by "selinux_audited";
+    Capabilities: Fexit "cap_capable" by "capability_checked";
+    Capabilities: RawTracepoint { arguments: 5 } "cap_capable" by "capable";
+    // net/socket.c
+    Sockets: Fexit "__sys_socket" by "socket_made";
+    Sockets: Syscall "sys_enter_socket" by "enter_socket";
+    Sockets: Syscall "sys_exit_socket" by "exit_socket";
     // include/trace/events/sched.h, signal.h, oom.h
     Execs: RawTracepoint { arguments: 3 } "sched_process_exec" by "exec";
     Forks: RawTracepoint { arguments: 2 } "sched_process_fork" by "fork";
     Exits: RawTracepoint { arguments: 1 } "sched_process_exit" by "exit";
     Signals: RawTracepoint { arguments: 5 } "signal_generate" by "signal";
     OomVictims: RawTracepoint { arguments: 1 } "mark_victim" by "oom_victim";
+}
+
+impl Hook {
+    /// The security module whose function it is on, as the kernel lists it; such a hook is of use where that is at work.
+    pub fn module(&self) -> Option<&'static str> {
+        const PREFIXES: &[(&str, &str)] = &[
+            ("hook_socket_", "landlock"),
+            ("apparmor_", "apparmor"),
+            ("selinux_socket_", "selinux"),
+            ("selinux_capable", "selinux"),
+            ("selinux_audited", "selinux"),
+            ("tomoyo_", "tomoyo"),
+            ("bpf_lsm_", "bpf"),
+        ];
+        PREFIXES.iter().find(|(prefix, _)| self.target.starts_with(prefix)).map(|(_, module)| *module)
+    }
 }
 
 /// Whose arguments are counted.
@@ -177,6 +236,8 @@ pub const ARGUMENTS: &[Called] = &[
     Called::Function("tcp_v6_send_reset"),
     Called::Tracepoint("mark_victim"),
     Called::Tracepoint("kfree_skb"),
+    Called::Function("bpf_task_pt_regs"),
+    Called::Function("__cgroup_bpf_run_filter_sock_addr"),
 ];
 
 /// Place in [`ARGUMENTS`] of `tcp_v4_send_reset(sk, skb[, reason])`; `reason` since Linux 6.10.
@@ -193,6 +254,11 @@ pub const KFREE_SKB: usize = 3;
 pub const DROP_REASONS: &[&str] = &["NETFILTER_DROP"];
 /// Functions that drop for these reasons, for kernels that have no names for them.
 pub const DROP_PLACES: &[&str] = &["nf_hook_slow"];
+/// Place in [`ARGUMENTS`] of a helper that not every kernel has, since Linux 5.15: absent where it is.
+pub const TASK_PT_REGS: usize = 4;
+/// Place in [`ARGUMENTS`] of `__cgroup_bpf_run_filter_sock_addr(sk, uaddr[, uaddrlen], atype, t_ctx[, flags])`: 4 on Linux
+/// 5.10, 5 with `flags`, 6 with `uaddrlen` since 6.7.
+pub const RUN_FILTER_SOCK_ADDR: usize = 5;
 
 /// Names of server programs, as the kernel cuts them: what they are started with, and how they end, is worth knowing.
 pub const SERVERS: &[&str] = &[

@@ -2,6 +2,7 @@
 #![no_std]
 
 pub mod decision;
+pub mod denial;
 pub mod hook;
 pub mod layout;
 pub mod member;

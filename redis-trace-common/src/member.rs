@@ -272,4 +272,38 @@ members! {
     DENTRY_PARENT: Pointer = "dentry.d_parent";
     /// The name.
     DENTRY_NAME: Pointer = "dentry.d_name.name";
+
+    // Who may say no to a call: include/linux/cred.h, security/landlock/*.h, include/linux/bpf*.h, include/linux/seccomp*.h.
+    /// What security modules keep beside a task's credentials.
+    CRED_SECURITY: Pointer = "cred.security";
+    /// A task's Landlock domain.
+    LANDLOCK_DOMAIN: Pointer = "landlock_cred_security.domain";
+    /// Where a domain stands among others.
+    LANDLOCK_HIERARCHY: Pointer = "landlock_ruleset.hierarchy";
+    /// Its number; since Linux 6.15.
+    LANDLOCK_ID: u64 = "landlock_hierarchy.id";
+    /// The programs of a cgroup and of those above it, by what they have a say in.
+    CGROUP_EFFECTIVE: Place = "cgroup.bpf.effective";
+    /// The programs of one array, until an empty place.
+    BPF_PROGRAMS: Place = "bpf_prog_array.items";
+    /// What else is kept of a program.
+    PROGRAM_AUX: Pointer = "bpf_prog.aux";
+    /// Its number.
+    PROGRAM_ID: u32 = "bpf_prog_aux.id";
+    /// Its name.
+    PROGRAM_NAME: [u8; 16] = "bpf_prog_aux.name";
+    /// How seccomp treats a task.
+    TASK_SECCOMP: u32 = "task_struct.seccomp.mode";
+    /// The first port that needs no capability: include/net/netns/ipv4.h.
+    NET_UNPRIVILEGED: u32 = "net.ipv4.sysctl_ip_prot_sock";
+    /// A task's registers when it entered the kernel: arch/x86/include/asm/ptrace.h.
+    REGS_FIRST: u64 = "pt_regs.di";
+    /// The second argument of a call.
+    REGS_SECOND: u64 = "pt_regs.si";
+    /// The third.
+    REGS_THIRD: u64 = "pt_regs.dx";
+    /// SELinux's verdict, 0 when it lets it pass: security/selinux/include/avc.h.
+    AVC_RESULT: i32 = "selinux_audit_data.result";
+    /// What was asked for, a bit each.
+    AVC_REQUESTED: u32 = "selinux_audit_data.requested";
 }

@@ -11,6 +11,8 @@ pub const COMM_LEN: usize = 16;
 pub const UNIX_PATH_LEN: usize = 108;
 /// Bytes kept of a command line.
 pub const ARGV_LEN: usize = 512;
+/// Bytes kept of a security module's context or profile.
+pub const CONTEXT_LEN: usize = 128;
 /// Bytes kept of a path that a probe walked, its components last first, each ended by a NUL.
 ///
 /// A whole path ends with the root's empty name, so `sh\0bin\0usr\0\0` is `/usr/bin/sh`; one that had no room lacks it, and
@@ -194,7 +196,7 @@ records! {
         /// Time to live, or hop limit, of the SYN.
         ttl: u32,
     }
-    /// A client's TCP socket left SYN_SENT for CLOSE with an error.
+    /// A client's TCP socket left SYN_SENT for CLOSE with an error, or never came to it.
     ConnectFailed = 2 {
         /// From the socket.
         flow: Flow,
@@ -202,9 +204,9 @@ records! {
         task: Task,
         /// When it dialled, boottime nanoseconds.
         dialled: u64,
-        /// `sk_err`: the errno the client gets.
+        /// The errno the client gets: `sk_err`, or what connect(2) returned.
         errno: u32,
-        /// Sequence number of its SYN (`snd_una`).
+        /// Sequence number of its SYN (`snd_una`); 0 when connect(2) failed before one was sent.
         isn: u32,
     }
     /// A thread that was refused a moment ago dialled again and was connected.
@@ -248,8 +250,8 @@ records! {
         listen: u32,
         /// The caller's effective capabilities, the low 32.
         capabilities: u32,
-        /// Zero.
-        reserved: u32,
+        /// The first port of the socket's namespace that needs no capability.
+        unprivileged: u32,
     }
     /// connect(2) on a unix stream socket failed.
     UnixConnect = 7 {
@@ -361,6 +363,46 @@ records! {
         /// Time to live, or hop limit.
         ttl: u32,
     }
+    /// What may have said no to a call on a socket: sent right before the record of the call itself, by the same thread.
+    Denial = 15 {
+        /// The thread that called.
+        tid: u32,
+        /// Who was seen to say no, [`Said`](crate::denial::Said).
+        said: u32,
+        /// What became of a question for `CAP_NET_BIND_SERVICE`, [`Asked`](crate::denial::Asked).
+        capability: u32,
+        /// 1 when the call was left and never entered, by a thread that has a seccomp filter.
+        seccomp: u32,
+        /// 0 when the caller is in no Landlock domain, 1 when it is in one, 2 when that cannot be told.
+        landlock: u32,
+        /// How many cgroup BPF programs have a say in this call in the caller's cgroup.
+        programs: u32,
+        /// The number of the first of them.
+        program: u32,
+        /// Bytes of `subject` that count.
+        subject_length: u32,
+        /// Bytes of `object` that count.
+        object_length: u32,
+        /// Zero.
+        reserved: u32,
+        /// The number of the Landlock domain, 0 before Linux 6.15.
+        domain: u64,
+        /// The name of the first program.
+        program_name: [u8; COMM_LEN],
+        /// The caller's context or profile.
+        subject: [u8; CONTEXT_LEN],
+        /// The context of what it wanted.
+        object: [u8; CONTEXT_LEN],
+    }
+    /// socket(2) for TCP failed.
+    SocketDenied = 16 {
+        /// Who called.
+        task: Task,
+        /// `AF_INET` or `AF_INET6`.
+        family: u32,
+        /// The errno as a positive number.
+        errno: u32,
+    }
 }
 
 impl Record {
@@ -380,9 +422,10 @@ impl Record {
             Self::UnixConnect(it) => Some(of_task(&it.task)),
             Self::UnixListen(it) => Some(of_task(&it.task)),
             Self::Dropped(it) => Some(of_flow(&it.flow)),
+            Self::SocketDenied(it) => Some(of_task(&it.task)),
             Self::Exec(it) => Some(of_task(&it.task)),
             Self::Exit(it) => Some(of_task(&it.task)),
-            Self::Signal(_) | Self::OomVictim(_) | Self::Who(_) => None,
+            Self::Signal(_) | Self::OomVictim(_) | Self::Who(_) | Self::Denial(_) => None,
         }
     }
 }

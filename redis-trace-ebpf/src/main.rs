@@ -8,6 +8,7 @@
 #![expect(unsafe_code, reason = "reading kernel memory and filling records in place is what probes do")]
 
 mod claim;
+mod denial;
 mod dials;
 mod emit;
 mod kernel;
@@ -17,10 +18,12 @@ mod tally;
 mod probes {
     pub(crate) mod bind;
     pub(crate) mod connect;
+    pub(crate) mod denied;
     pub(crate) mod dropped;
     pub(crate) mod listen;
     pub(crate) mod process;
     pub(crate) mod reset;
+    pub(crate) mod security;
     pub(crate) mod signal;
     pub(crate) mod state;
     pub(crate) mod syscall;

@@ -6,6 +6,7 @@ use redis_trace_common::record::{COMM_LEN, NUMBERS};
 use redis_trace_common::tally::{Count, End, Key, TOTALS, Watched};
 
 use crate::claim::Place;
+use crate::denial::Hint;
 use crate::dials::{Dial, Dialled, PLACES_SHIFT};
 
 /// Records on their way to the program, which sets the size.
@@ -99,3 +100,11 @@ pub(crate) struct Call {
 /// Calls by thread, between `sys_enter` and `sys_exit`.
 #[map]
 pub(crate) static CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(8_192, 0);
+
+/// What was seen of a thread's call under way.
+#[map]
+pub(crate) static HINTS: LruHashMap<u64, Hint> = LruHashMap::with_max_entries(1_024, 0);
+
+/// Room to put one together.
+#[map]
+pub(crate) static HINT: PerCpuArray<Hint> = PerCpuArray::with_max_entries(1, 0);

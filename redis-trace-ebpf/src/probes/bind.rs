@@ -2,17 +2,20 @@
 
 use aya_ebpf::macros::{fexit, tracepoint};
 use aya_ebpf::programs::{FExitContext, TracePointContext};
+use redis_trace_common::denial::{BIND, LISTEN};
 use redis_trace_common::member::{
-    CRED_CAPABILITIES, NET_INUM, NET_MIX, SK_NET, SK_PROTOCOL, SK_TYPE, SOCKET_SK, TASK_CRED, TASK_TGID,
+    CRED_CAPABILITIES, NET_INUM, NET_MIX, NET_UNPRIVILEGED, SK_NET, SK_PROTOCOL, SK_TYPE, SOCKET_SK, TASK_CRED,
+    TASK_TGID,
 };
 use redis_trace_common::record::Bind;
 use redis_trace_common::tally::{End, Key};
 
 use super::{syscall, unix, who};
+use crate::denial::{self, is_denial};
 use crate::emit::{now, reserve};
 use crate::kernel::{
     AF_INET, AF_INET6, IPPROTO_TCP, copy, copy_user, current, fill_local, fill_socket, fill_task, local_port, mapped,
-    read,
+    read, read_into,
 };
 use crate::maps::Call;
 use crate::tally;
@@ -20,16 +23,16 @@ use crate::tally;
 /// `IPPROTO_MPTCP`, include/uapi/linux/in.h.
 const IPPROTO_MPTCP: u16 = 262;
 /// `SOCK_STREAM`, include/linux/net.h.
-const SOCK_STREAM: u16 = 1;
+pub(super) const SOCK_STREAM: u16 = 1;
 
 /// `struct sockaddr_in` and the beginning of `struct sockaddr_in6`, include/uapi/linux/in.h, in6.h.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-struct Asked {
-    family: u16,
-    port: u16,
-    v4: [u8; 4],
-    v6: [u8; 16],
+pub(super) struct Asked {
+    pub(super) family: u16,
+    pub(super) port: u16,
+    pub(super) v4: [u8; 4],
+    pub(super) v6: [u8; 16],
 }
 
 /// `int inet_bind(struct socket *sock, struct sockaddr *uaddr, int addr_len)`, net/ipv4/af_inet.c.
@@ -46,11 +49,28 @@ pub(crate) fn bound_v6(ctx: FExitContext) -> u32 {
     0
 }
 
+/// `int security_socket_bind(struct socket *sock, struct sockaddr *address, int addrlen)`, security/security.c: what it denies
+/// never comes to the protocol family.
+#[fexit(function = "security_socket_bind")]
+pub(crate) fn denied_bind(ctx: FExitContext) -> u32 {
+    if ctx.arg::<i32>(3) != 0 {
+        bound(&ctx);
+    }
+    0
+}
+
+/// `int security_socket_listen(struct socket *sock, int backlog)`, security/security.c.
+#[fexit(function = "security_socket_listen")]
+pub(crate) fn denied_listen(ctx: FExitContext) -> u32 {
+    tell_listen(read(ctx.arg(0), SOCKET_SK), ctx.arg(2), true);
+    0
+}
+
 /// `int inet_listen(struct socket *sock, int backlog)`, net/ipv4/af_inet.c.
 #[fexit(function = "inet_listen")]
 pub(crate) fn listened(ctx: FExitContext) -> u32 {
     // The return value stands behind the arguments; bpf_get_func_ret() is only there since Linux 5.17.
-    tell_listen(read(ctx.arg(0), SOCKET_SK), ctx.arg(2));
+    tell_listen(read(ctx.arg(0), SOCKET_SK), ctx.arg(2), true);
     0
 }
 
@@ -65,10 +85,10 @@ pub(crate) fn enter_bind(ctx: TracePointContext) -> u32 {
 /// Leaves bind(2).
 #[tracepoint(category = "syscalls", name = "sys_exit_bind")]
 pub(crate) fn exit_bind(ctx: TracePointContext) -> u32 {
-    if let Some((call, sk, result)) = syscall::exit(&ctx) {
+    if let Some(left) = syscall::exit(&ctx) {
         let mut asked = Asked::default();
-        syscall_address(&raw mut asked, call.address);
-        tell_bind(sk, &asked, result);
+        syscall_address(&raw mut asked, left.call.address);
+        tell_bind(left.sk, &asked, left.result, left.is_entered);
     }
     0
 }
@@ -83,9 +103,9 @@ pub(crate) fn enter_listen(ctx: TracePointContext) -> u32 {
 /// Leaves listen(2).
 #[tracepoint(category = "syscalls", name = "sys_exit_listen")]
 pub(crate) fn exit_listen(ctx: TracePointContext) -> u32 {
-    if let Some((_, sk, result)) = syscall::exit(&ctx) {
-        tell_listen(sk, result);
-        unix::tell_listen(sk, result);
+    if let Some(left) = syscall::exit(&ctx) {
+        tell_listen(left.sk, left.result, left.is_entered);
+        unix::tell_listen(left.sk, left.result);
     }
     0
 }
@@ -95,12 +115,12 @@ pub(crate) fn exit_listen(ctx: TracePointContext) -> u32 {
 fn bound(ctx: &FExitContext) {
     let mut asked = Asked::default();
     copy(&raw mut asked, ctx.arg(1));
-    tell_bind(read(ctx.arg(0), SOCKET_SK), &asked, ctx.arg(3));
+    tell_bind(read(ctx.arg(0), SOCKET_SK), &asked, ctx.arg(3), true);
 }
 
 /// Reads an address from the caller's memory, which the call itself has just read.
 #[inline(always)]
-fn syscall_address(into: *mut Asked, address: u64) {
+pub(super) fn syscall_address(into: *mut Asked, address: u64) {
     unsafe {
         // An IPv4 address ends where its memory may: it is read no further.
         copy_user(into.cast::<u64>(), address);
@@ -112,17 +132,22 @@ fn syscall_address(into: *mut Asked, address: u64) {
 
 /// Whether a sock is of TCP, or of MPTCP, which falls back to it.
 #[inline(always)]
-fn is_tcp(sk: u64) -> bool {
-    let protocol = read(sk, SK_PROTOCOL);
-    read(sk, SK_TYPE) == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP)
+pub(super) fn is_tcp(sk: u64) -> bool {
+    read(sk, SK_TYPE) == SOCK_STREAM && is_tcp_protocol(read(sk, SK_PROTOCOL))
+}
+
+/// Whether a protocol is TCP or MPTCP.
+#[inline(always)]
+pub(super) fn is_tcp_protocol(protocol: u16) -> bool {
+    protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP
 }
 
 /// What the caller was allowed: a privileged port wants `CAP_NET_BIND_SERVICE`.
 #[inline(always)]
-unsafe fn fill_capabilities(record: *mut Bind, task: u64) {
+unsafe fn fill_capabilities(record: *mut Bind, task: u64, sk: u64) {
     unsafe {
         (&raw mut (*record).capabilities).write(read(read(task, TASK_CRED), CRED_CAPABILITIES) as u32);
-        (&raw mut (*record).reserved).write(0);
+        read_into(&raw mut (*record).unprivileged, read(sk, SK_NET), NET_UNPRIVILEGED);
     }
 }
 
@@ -146,13 +171,18 @@ fn key(sk: u64, task: u64, port: u16, result: i32) -> Key {
     key
 }
 
-/// Tells of a bind that failed, or took a port that was asked for.
+/// A bind is over: tells of one that failed, or took a port that was asked for.
 #[inline(always)]
-fn tell_bind(sk: u64, asked: &Asked, result: i32) {
+pub(super) fn tell_bind(sk: u64, asked: &Asked, result: i32, is_entered: bool) {
     let inet = asked.family == AF_INET || asked.family == AF_INET6;
-    if !inet || !is_tcp(sk) || (result == 0 && asked.port == 0) {
-        return;
+    if inet && is_tcp(sk) && (result != 0 || asked.port != 0) {
+        tell_tcp_bind(sk, asked, result, is_entered);
     }
+    denial::forget();
+}
+
+#[inline(always)]
+fn tell_tcp_bind(sk: u64, asked: &Asked, result: i32, is_entered: bool) {
     let task = current();
     let port = u16::from_be(asked.port);
     let key = key(sk, task, port, result);
@@ -160,6 +190,9 @@ fn tell_bind(sk: u64, asked: &Asked, result: i32) {
         who::watch(task);
         if !tally::is_sample(End::Listen, &key, now()) {
             return;
+        }
+        if is_denial(result.unsigned_abs()) || !is_entered {
+            denial::tell(task, BIND + usize::from(asked.family == AF_INET6), is_entered);
         }
     }
     let Some(mut slot) = reserve::<Bind>() else {
@@ -181,22 +214,30 @@ fn tell_bind(sk: u64, asked: &Asked, result: i32) {
         fill_task(&raw mut (*record).task, task);
         (&raw mut (*record).errno).write(result.unsigned_abs());
         (&raw mut (*record).listen).write(0);
-        fill_capabilities(record, task);
+        fill_capabilities(record, task, sk);
     }
     slot.submit();
 }
 
 /// Tells of a listen that failed; one that did not is told where the socket's state changes.
 #[inline(always)]
-fn tell_listen(sk: u64, result: i32) {
-    if result == 0 || !is_tcp(sk) {
-        return;
+pub(super) fn tell_listen(sk: u64, result: i32, is_entered: bool) {
+    if result != 0 && is_tcp(sk) {
+        tell_tcp_listen(sk, result, is_entered);
+        denial::forget();
     }
+}
+
+#[inline(always)]
+fn tell_tcp_listen(sk: u64, result: i32, is_entered: bool) {
     let task = current();
     who::watch(task);
     let key = key(sk, task, local_port(sk), result);
     if !tally::is_sample(End::Listen, &key, now()) {
         return;
+    }
+    if is_denial(result.unsigned_abs()) || !is_entered {
+        denial::tell(task, LISTEN, is_entered);
     }
     let Some(mut slot) = reserve::<Bind>() else { return tally::lost(End::Listen) };
     let record = slot.record();
@@ -206,7 +247,7 @@ fn tell_listen(sk: u64, result: i32) {
         fill_task(&raw mut (*record).task, task);
         (&raw mut (*record).errno).write(result.unsigned_abs());
         (&raw mut (*record).listen).write(1);
-        fill_capabilities(record, task);
+        fill_capabilities(record, task, sk);
     }
     slot.submit();
 }

@@ -11,9 +11,10 @@ use redis_trace_common::member::{
 use redis_trace_common::record::{UNIX_PATH_LEN, UnixConnect, UnixListen};
 use redis_trace_common::tally::{End, Key};
 
-use super::{syscall, who};
+use super::{denied, syscall, who};
+use crate::denial;
 use crate::emit::{now, reserve};
-use crate::kernel::{at_most, copy_user, current, fill_task, place, read};
+use crate::kernel::{AF_INET, AF_INET6, at_most, copy_user, current, fill_task, place, read};
 use crate::maps::Call;
 use crate::tally;
 
@@ -57,9 +58,11 @@ pub(crate) fn enter_connect(ctx: TracePointContext) -> u32 {
     let address = syscall::argument(&ctx, 1);
     let mut family = 0_u16;
     copy_user(&raw mut family, address);
-    if family == AF_UNIX {
-        let length = syscall::argument(&ctx, 2);
-        syscall::remember(&Call { fd: syscall::argument(&ctx, 0), address, length });
+    let call = Call { fd: syscall::argument(&ctx, 0), address, length: syscall::argument(&ctx, 2) };
+    match family {
+        AF_UNIX => syscall::remember(&call),
+        AF_INET | AF_INET6 => denied::dials(&call),
+        _ => {}
     }
     0
 }
@@ -67,8 +70,10 @@ pub(crate) fn enter_connect(ctx: TracePointContext) -> u32 {
 /// Leaves connect(2).
 #[tracepoint(category = "syscalls", name = "sys_exit_connect")]
 pub(crate) fn exit_connect(ctx: TracePointContext) -> u32 {
-    if let Some((call, sk, result)) = syscall::exit(&ctx) {
-        tell(sk, call.address, call.length, result, Memory::User);
+    if let Some(left) = syscall::exit(&ctx) {
+        tell(left.sk, left.call.address, left.call.length, left.result, Memory::User);
+        denied::dialled(&left);
+        denial::forget();
     }
     0
 }

@@ -113,6 +113,11 @@ impl<'a> HookReport<'a> {
 
 /// What is seen of one thing, by which hooks; and what stands in the way of the others.
 fn role_text(role: Role, hooks: &[&HookState], color: bool) -> String {
+    let hooks: Vec<&HookState> = hooks.iter().copied().filter(|hook| !hook.is_idle()).collect();
+    if hooks.is_empty() {
+        return format!("– {:<44} nobody who could is at work\n", tells(role));
+    }
+    let hooks = hooks.as_slice();
     let up: Vec<&&HookState> = hooks.iter().filter(|hook| hook.state == State::Up).collect();
     let tier = up.first().map(|hook| hook.tier());
     let is_whole = tier.is_some_and(|tier| hooks.iter().filter(|hook| hook.tier() == tier).count() == up.len());
@@ -124,7 +129,11 @@ fn role_text(role: Role, hooks: &[&HookState], color: bool) -> String {
     let mark = if color { format!("\x1b[{paint}m{mark}\x1b[0m") } else { mark.to_owned() };
     let names: Vec<&str> = up.iter().map(|hook| hook.name()).collect();
     let by = tier.map_or_else(String::new, |tier| format!("{}  (tier {})", names.join(" "), number(tier)));
-    let hidden = if is_whole { String::new() } else { format!("    hides {}\n", role.causes().join(" ")) };
+    let hidden = if is_whole || role.causes().is_empty() {
+        String::new()
+    } else {
+        format!("    hides {}\n", role.causes().join(" "))
+    };
     let headline = format!("{mark} {:<44} {by}", tells(role));
     format!("{}\n{}{hidden}", headline.trim_end(), obstacles(hooks))
 }
@@ -151,7 +160,11 @@ fn tells(role: Role) -> &'static str {
         Role::Drops => "first packets that the kernel drops",
         Role::Binds => "bind that failed",
         Role::Listens => "listen that failed",
-        Role::UnixConnects => "unix sockets that could not be dialled",
+        Role::Connects => "what could not be dialled at once",
+        Role::Sockets => "sockets that could not be made",
+        Role::Modules => "what each security module denies",
+        Role::Selinux => "what SELinux denies",
+        Role::Capabilities => "capabilities that were missing",
         Role::Execs => "servers that are started",
         Role::Forks => "daemons that servers become",
         Role::Exits => "how servers end",

@@ -50,6 +50,10 @@ pub fn page(code: Code) -> &'static str {
         Code::RT1019 => include_str!("../pages/RT1019.md"),
         Code::RT1020 => include_str!("../pages/RT1020.md"),
         Code::RT1021 => include_str!("../pages/RT1021.md"),
+        Code::RT3010 => include_str!("../pages/RT3010.md"),
+        Code::RT3012 => include_str!("../pages/RT3012.md"),
+        Code::RT3020 => include_str!("../pages/RT3020.md"),
+        Code::RT3021 => include_str!("../pages/RT3021.md"),
         Code::RT4001 => include_str!("../pages/RT4001.md"),
     }
 }

@@ -16,6 +16,7 @@ mod nf_tables;
 mod oom;
 mod owners;
 mod process;
+mod route;
 mod ruleset;
 mod scene;
 mod snapshot;
@@ -32,7 +33,7 @@ use owners::Owners;
 use ruleset::Rulesets;
 
 use crate::trace::fact::{BoundSocket, ProcessKey, Source, What};
-use crate::trace::flow::Netns;
+use crate::trace::flow::{Endpoint, Netns};
 use crate::trace::question::Question;
 
 /// The host, and what was learnt while asking it.
@@ -72,6 +73,9 @@ impl Host {
                 lastwords::of(*process, argv, cgroup.as_ref(), *parent)
             }
             Question::Firewall { flow, isn, sight, wanted } => self.suspected(flow, *isn, sight, *wanted),
+            // Who knows the kernel's programs answers that.
+            Question::LsmPrograms => return Vec::new(),
+            Question::Route { netns, to } => self.route(*netns, *to),
             Question::Oom(pid) => What::OomReport { pid: *pid, cgroup: oom::by_cgroup(*pid) },
         };
         vec![fact]
@@ -99,6 +103,17 @@ impl Host {
         });
         match seen {
             Ok(addresses) => What::Addresses { netns, addresses },
+            Err(why) => What::Unreadable { netns, why },
+        }
+    }
+
+    /// Whether a route of a namespace leads there.
+    fn route(&self, netns: Netns, to: Endpoint) -> What {
+        match self.inside(netns, || route::to(to)) {
+            Ok(Some(errno)) => What::Route { netns, to, errno },
+            Ok(None) => {
+                What::Unreadable { netns, why: "No datagram socket could be made to ask for a route.".to_owned() }
+            }
             Err(why) => What::Unreadable { netns, why },
         }
     }

@@ -8,6 +8,7 @@ use std::thread;
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramError, RawTracePoint, TracePoint};
 use aya::{Ebpf, EbpfLoader, Endianness};
+use redis_trace_common::denial::ATTACH_POINTS;
 use redis_trace_common::hook::{
     ARGUMENTS, Called, DROP_PLACES, DROP_REASONS, HOOKS, Hook, KFREE_SKB, Kind, Role, SERVERS, Tier,
 };
@@ -18,6 +19,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use super::btf::Btf;
 use super::environment::Environment;
 use super::error::{Error, deepest, errno};
+use super::modules::{modules, part_of};
 use super::survey::lacks;
 use super::tallies::Tallies;
 use super::{HookState, Options, Probes, Source, State, TierWish, symbols, tracefs};
@@ -37,7 +39,8 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
     for server in SERVERS {
         servers.insert(comm(server), 1, 0).map_err(|e| Error::map("SERVERS", &e))?;
     }
-    let attacher = Attacher { options: *options, btf: &btf, types: &types, refused: Mutex::new(None) };
+    let attacher =
+        Attacher { options: *options, btf: &btf, modules: modules(), types: &types, refused: Mutex::new(None) };
     let hooks = tracefs::within(|| attacher.all(&mut object));
     if !hooks.iter().any(|hook| hook.essential() && hook.state == State::Up) {
         let refused = attacher.refused.into_inner().ok().flatten();
@@ -81,12 +84,18 @@ fn load(btf: &Btf, options: Options) -> Result<Ebpf, aya::EbpfError> {
     let offsets: Vec<u32> = MEMBERS.iter().map(|m| btf.member(m.paths, m.shape).unwrap_or(ABSENT)).collect();
     let (reasons, places) = drops(btf);
     let counts: Vec<u32> = ARGUMENTS.iter().map(|called| arguments(btf, *called).unwrap_or(ABSENT)).collect();
+    let landlock = modules().map_or(ABSENT, |modules| part_of("landlock", &modules, btf));
+    let stride = btf.structure_size("bpf_prog_array_item").unwrap_or_default();
+    let attach_places: Vec<u32> = attach_places(btf);
     EbpfLoader::new()
         .override_global("OFFSETS", offsets.as_slice(), true)
         .override_global("ARGUMENT_COUNTS", counts.as_slice(), true)
         .override_global("SAMPLES", &options.samples, true)
         .override_global("DROP_REASONS_TOLD", reasons.as_slice(), true)
         .override_global("DROP_PLACES_TOLD", places.as_slice(), true)
+        .override_global("LANDLOCK_AT", &landlock, true)
+        .override_global("PROGRAM_STRIDE", &stride, true)
+        .override_global("ATTACH_PLACES", attach_places.as_slice(), true)
         .map_max_entries("EVENTS", options.ring_bytes.max(4096).next_power_of_two())
         .load(OBJECT)
 }
@@ -113,6 +122,18 @@ fn drop_reasons(btf: &Btf) -> Vec<Option<String>> {
 fn without_prefix(names: Vec<Option<String>>, prefix: &str) -> Vec<Option<String>> {
     let short = |name: String| name.strip_prefix(prefix).map_or(name.clone(), str::to_owned);
     names.into_iter().map(|name| name.map(short)).collect()
+}
+
+/// Places in the running kernel's table of a cgroup's programs; its own numbers since Linux 5.15.
+fn attach_places(btf: &Btf) -> Vec<u32> {
+    let own = btf.enumerators("cgroup_bpf_attach_type");
+    let (is_own, names) = if own.is_empty() { (false, btf.enumerators("bpf_attach_type")) } else { (true, own) };
+    let place = |(name, before): &(&str, &str)| {
+        let wanted = if is_own { *name } else { *before };
+        let at = names.iter().position(|name| name.as_deref() == Some(wanted));
+        at.and_then(|at| u32::try_from(at).ok()).unwrap_or(ABSENT)
+    };
+    ATTACH_POINTS.iter().map(place).collect()
 }
 
 /// How many arguments the running kernel's function or tracepoint has.
@@ -151,6 +172,8 @@ type Pair<'a> = (&'static Hook, Option<&'a mut Program>);
 struct Attacher<'a> {
     options: Options,
     btf: &'a Btf,
+    /// The security modules that are at work, where that is known.
+    modules: Option<Vec<String>>,
     /// The types of what is hooked, as aya wants them.
     types: &'a aya::Btf,
     /// What the kernel said last when it refused an essential hook.
@@ -182,7 +205,7 @@ impl Attacher<'_> {
         let (mut first, second): (Vec<_>, Vec<_>) =
             pairs.into_iter().partition(|(hook, _)| hook.kind.tier() == Tier::T1);
         let mut states: Vec<HookState> = first.iter_mut().map(|pair| self.hook(pair)).collect();
-        let whole = !states.is_empty() && states.iter().all(|hook| hook.state == State::Up);
+        let whole = !states.is_empty() && states.iter().all(|hook| !matches!(hook.state, State::Down(_)));
         let spare = |pair: &Pair<'_>| HookState { hook: pair.0, state: State::Spare };
         let second: Vec<HookState> =
             second.into_iter().map(|mut pair| if whole { spare(&pair) } else { self.hook(&mut pair) }).collect();
@@ -200,6 +223,9 @@ impl Attacher<'_> {
 
     /// Tries one hook.
     fn hook(&self, (hook, program): &mut Pair<'_>) -> HookState {
+        if self.is_idle(hook) {
+            return HookState { hook, state: State::Spare };
+        }
         let state = match self.forbidden(hook) {
             Some(why) => State::Down(why),
             None => match self.put(hook, program.as_deref_mut()) {
@@ -216,6 +242,13 @@ impl Attacher<'_> {
             },
         };
         HookState { hook, state }
+    }
+
+    /// Whether it is on a function of a security module that is not at work, or has no say in this.
+    fn is_idle(&self, hook: &Hook) -> bool {
+        let Some(module) = hook.module() else { return false };
+        let is_at_work = self.modules.as_ref().is_none_or(|modules| modules.iter().any(|listed| listed == module));
+        !is_at_work || lacks(self.btf, hook).is_some()
     }
 
     /// Why a hook is not even tried.

@@ -310,6 +310,13 @@ impl Btf {
         self.plain(id).filter(|ty| matches!(ty.kind(), STRUCT | UNION))
     }
 
+    /// How many bytes a structure takes; absent when there are several of the name, of other sizes.
+    pub(super) fn structure_size(&self, name: &str) -> Option<u32> {
+        let mut sizes = self.named(name, &[STRUCT]).map(|ty| ty.size);
+        let size = sizes.next()?;
+        sizes.all(|other| other == size).then_some(size)
+    }
+
     /// How many bytes a type takes.
     fn size(&self, id: u32, depth: u32) -> Option<u32> {
         let depth = depth.checked_sub(1)?;

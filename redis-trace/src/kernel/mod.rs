@@ -4,6 +4,7 @@ mod attach;
 mod btf;
 mod environment;
 mod error;
+mod modules;
 mod ring;
 mod survey;
 mod symbols;
@@ -20,6 +21,7 @@ use redis_trace_common::tally;
 
 pub use attach::attach;
 pub use error::{Error, Fault};
+pub use modules::{lsm_programs, modules};
 use ring::Ring;
 pub use survey::survey;
 pub use symbols::Symbols;
@@ -69,7 +71,7 @@ pub struct HookState {
 pub enum State {
     /// It is attached.
     Up,
-    /// The other tier tells the same.
+    /// The other tier tells the same, or nobody at work here could tell anything by it.
     Spare,
     /// It is not attached: a phrase that says why.
     Down(String),
@@ -79,6 +81,11 @@ impl HookState {
     /// The kernel's name of it.
     pub fn name(&self) -> &'static str {
         self.hook.target
+    }
+
+    /// Nobody at work on this host could tell anything by it.
+    pub fn is_idle(&self) -> bool {
+        self.hook.module().is_some() && self.state == State::Spare
     }
 
     /// The tier it belongs to.

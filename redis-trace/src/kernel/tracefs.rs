@@ -19,18 +19,18 @@ pub(super) fn within<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let apart = scope.spawn(|| {
             // Only system call hooks need it, and each says for itself what it lacks.
-            let _ = mount_apart();
+            let _ = mount_apart("tracefs", PLACES[0]);
             work()
         });
         apart.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
-/// Mounts it for this thread alone.
-fn mount_apart() -> io::Result<()> {
+/// Mounts one of the kernel's file systems for this thread alone.
+pub(super) fn mount_apart(kind: &str, place: &str) -> io::Result<()> {
     #[expect(deprecated, reason = "the newer name is unsafe for UnshareFlags::FILES alone")]
     rustix::thread::unshare(UnshareFlags::NEWNS)?;
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    Ok(mount("tracefs", PLACES[0], "tracefs", flags, None)?)
+    Ok(mount(kind, place, kind, flags, None)?)
 }

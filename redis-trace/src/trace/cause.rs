@@ -128,6 +128,14 @@ codes! {
     RT1020 = "start-failed", NoListener;
     /// The server runs but lacks this address or family.
     RT1021 = "partial-listen", NoListener;
+    /// A security module denied bind.
+    RT3010 = "lsm-denied-bind", LsmDenial;
+    /// A security module denied connect in the client.
+    RT3012 = "lsm-denied-connect", LsmDenial;
+    /// A cgroup's BPF program denied it.
+    RT3020 = "cgroup-bpf-denied", Policy;
+    /// A seccomp filter denied it.
+    RT3021 = "seccomp-denied", Policy;
     /// A reset to our SYN came from another host.
     RT4001 = "remote-refused", Remote;
 }

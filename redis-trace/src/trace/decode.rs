@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use redis_trace_common::denial;
 use redis_trace_common::record::{self, Record};
 use redis_trace_common::tally::{End, Key};
 
 use super::fact::{
-    Alike, Bind, ConnectFailed, Dropped, Ending, Fact, Passing, Process, Reset, Socket, Task, UnixPath, What,
+    Alike, Asked, Bind, BpfProgram, ConnectFailed, Denial, Dropped, Ending, Fact, Module, Passing, Process, Reset,
+    Said, Socket, Task, UnixPath, What,
 };
 use super::flow::{Endpoint, Flow, Netns};
 use super::text::Text;
@@ -64,8 +66,13 @@ pub fn decode(record: &Record, names: &Names) -> Fact {
                 errno: r.errno,
                 listen: r.listen != 0,
                 net_bind_service: r.capabilities & (1 << CAP_NET_BIND_SERVICE) != 0,
+                unprivileged: r.unprivileged,
             }),
         ),
+        Record::Denial(r) => (r.time, What::Denial(denial(r))),
+        Record::SocketDenied(r) => {
+            (r.time, What::SocketDenied { task: task(&r.task), ipv6: r.family == u32::from(AF_INET6), errno: r.errno })
+        }
         Record::UnixConnect(r) => {
             (r.time, What::UnixConnect { task: task(&r.task), errno: r.errno, path: unix_path(&r.path, r.length) })
         }
@@ -142,6 +149,40 @@ fn dropped(r: &record::Dropped, names: &Names) -> Dropped {
             generation: (r.generation != 0).then_some(r.generation),
         },
     }
+}
+
+fn denial(r: &record::Denial) -> Denial {
+    let context = |bytes: &[u8], length: u32| (length > 0).then(|| Text::new(taken(bytes, length)));
+    Denial {
+        tid: r.tid,
+        said: said(r.said),
+        capability: match r.capability {
+            lacked if lacked == denial::Asked::Lacked as u32 => Some(Asked::Lacked),
+            denied if denied == denial::Asked::Denied as u32 => Some(Asked::Denied),
+            _ => None,
+        },
+        seccomp: r.seccomp != 0,
+        landlock: r.landlock == 1,
+        domain: (r.domain != 0).then_some(r.domain),
+        programs: r.programs,
+        program: (r.programs > 0).then(|| BpfProgram { id: r.program, name: Text::until_nul(&r.program_name) }),
+        subject: context(&r.subject, r.subject_length),
+        object: context(&r.object, r.object_length),
+    }
+}
+
+/// Who said no, by its number.
+fn said(number: u32) -> Option<Said> {
+    let said = denial::Said::ALL.into_iter().find(|said| *said as u32 == number)?;
+    Some(Said::Module(match said {
+        denial::Said::Nobody => return None,
+        denial::Said::CgroupBpf => return Some(Said::CgroupBpf),
+        denial::Said::Landlock => Module::Landlock,
+        denial::Said::Selinux => Module::Selinux,
+        denial::Said::AppArmor => Module::Apparmor,
+        denial::Said::Tomoyo => Module::Tomoyo,
+        denial::Said::BpfLsm => Module::Bpf,
+    }))
 }
 
 fn flow(r: &record::Flow) -> Flow {

@@ -109,6 +109,7 @@ fn kind(refusal: &Refusal) -> Option<Alike> {
         Attempt::Listen(bind) => {
             Some(Alike::Listen { pid: bind.task.pid, errno: bind.errno, port: bind.socket.local.port })
         }
+        Attempt::Socket { task, errno, .. } => Some(Alike::Listen { pid: task.pid, errno: *errno, port: 0 }),
         // An exit is no call that can be repeated by the thousand.
         Attempt::Start(_) => None,
     }

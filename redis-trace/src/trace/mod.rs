@@ -6,6 +6,7 @@ pub mod cause;
 pub mod container;
 pub mod coverage;
 pub mod decode;
+pub mod denied;
 pub mod errno;
 pub mod explain;
 pub mod fact;

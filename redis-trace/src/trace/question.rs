@@ -1,7 +1,7 @@
 //! Questions: what must be looked up on the host because a refusal needs it.
 
 use super::fact::{Passing, ProcessKey, UnixPath, What};
-use super::flow::{Flow, Netns};
+use super::flow::{Endpoint, Flow, Netns};
 use super::text::Text;
 use crate::firewall::Wanted;
 
@@ -43,6 +43,15 @@ pub enum Question {
     },
     /// Where do server programs listen on unix sockets? Answered by [`What::UnixListeners`].
     UnixListeners(Netns),
+    /// Which BPF programs on hooks of security modules are there? Answered by [`What::LsmPrograms`].
+    LsmPrograms,
+    /// Does a route lead there? Answered by [`What::Route`].
+    Route {
+        /// From where.
+        netns: Netns,
+        /// Where to.
+        to: Endpoint,
+    },
     /// What did this server say before it ended? Answered by [`What::LastWords`].
     LastWords {
         /// Which process.
@@ -77,9 +86,15 @@ impl Question {
             | Self::Addresses(netns)
             | Self::NetnsName(netns)
             | Self::UnixListeners(netns)
+            | Self::Route { netns, .. }
             | Self::Unix { netns, .. } => Some(*netns),
             Self::Firewall { flow, .. } => Some(flow.netns),
-            Self::Process(_) | Self::Alive(_) | Self::Holds { .. } | Self::LastWords { .. } | Self::Oom(_) => None,
+            Self::Process(_)
+            | Self::Alive(_)
+            | Self::Holds { .. }
+            | Self::LastWords { .. }
+            | Self::Oom(_)
+            | Self::LsmPrograms => None,
         }
     }
 
@@ -106,6 +121,8 @@ impl Question {
             (Self::Firewall { flow, isn, wanted, .. }, What::Suspected(suspected)) => {
                 (flow.netns, *isn, *wanted) == (suspected.netns, suspected.isn, suspected.wanted)
             }
+            (Self::LsmPrograms, What::LsmPrograms { .. }) => true,
+            (Self::Route { netns, to }, What::Route { netns: of, to: leads, .. }) => netns == of && to == leads,
             (Self::Oom(pid), What::OomReport { pid: of, .. }) => pid == of,
             (question, What::Unreadable { netns, .. }) => question.netns() == Some(*netns),
             _ => false,

@@ -28,7 +28,7 @@ impl Refusal {
 /// What was tried.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Attempt {
-    /// A TCP connect that was answered by a reset or an error, or not at all.
+    /// A TCP connect that was answered by a reset or an error, or not at all, or failed before it began.
     Connect(Connect),
     /// A connect to a unix stream socket.
     Unix {
@@ -41,6 +41,15 @@ pub enum Attempt {
     },
     /// bind(2) or listen(2).
     Listen(Bind),
+    /// socket(2) for TCP.
+    Socket {
+        /// Who called.
+        task: Task,
+        /// For IPv6.
+        ipv6: bool,
+        /// What it got.
+        errno: u32,
+    },
     /// A server that was started and ended before it listened.
     Start(ProcessKey),
 }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::cause::{Class, Code, Confidence};
+use super::fact::Module;
 use super::flow::{Endpoint, Netns, Protocol};
 use super::text::Text;
 
@@ -110,7 +111,7 @@ pub struct Report {
     /// The netfilter rule, when one did it.
     pub firewall: Option<serde_json::Value>,
     /// The security module, when one did it.
-    pub lsm: Option<serde_json::Value>,
+    pub lsm: Option<LsmReport>,
     /// The queue, when it was full.
     pub queue: Option<serde_json::Value>,
     /// The unix socket that was dialled.
@@ -213,6 +214,19 @@ pub struct Fix {
     /// What it may break or expose.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub risk: Option<String>,
+}
+
+/// What a security module denied, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LsmReport {
+    /// Which.
+    pub module: Module,
+    /// What it denied: `bind`, `listen`, `connect`, `create`, `capable`.
+    pub operation: String,
+    /// The context, profile or domain that it denied it to; absent when not known.
+    pub subject: Option<Text>,
+    /// What was wanted: the context of a port where the module has one, else the address.
+    pub object: Text,
 }
 
 /// A unix socket.

@@ -111,6 +111,11 @@ impl Tracer {
                 self.ask(Question::Sockets { netns, port: server.port }, &mut steps);
                 self.joining.server(time, reset.clone());
             }
+            What::ConnectFailed(failed) if failed.isn == 0 => {
+                // No SYN was sent: there is no other end.
+                let connect = Connect { client: Some(failed.clone()), server: None, dropped: None };
+                self.refused(Refusal { time, attempt: Attempt::Connect(connect), benign: false }, &mut steps);
+            }
             What::ConnectFailed(failed) if self.dropped.get(&failed.isn).is_some() => {
                 steps.extend(self.failed(time, failed));
             }
@@ -121,6 +126,10 @@ impl Tracer {
                     self.ask(firewall(dropped), &mut steps);
                 }
                 self.joining.dropped(time, dropped.clone());
+            }
+            What::SocketDenied { task, ipv6, errno } => {
+                let attempt = Attempt::Socket { task: task.clone(), ipv6: *ipv6, errno: *errno };
+                self.refused(Refusal { time, attempt, benign: false }, &mut steps);
             }
             What::Connected { flow, task } => steps.extend(self.connected(time, flow, task)),
             What::UnixConnect { task, errno, path } => {
@@ -359,7 +368,7 @@ fn is_asked_by_habit(path: &UnixPath) -> bool {
 fn flow_of(refusal: &Refusal) -> Option<&Flow> {
     match &refusal.attempt {
         Attempt::Connect(connect) => connect.flow(),
-        Attempt::Unix { .. } | Attempt::Listen(_) | Attempt::Start(_) => None,
+        Attempt::Unix { .. } | Attempt::Listen(_) | Attempt::Socket { .. } | Attempt::Start(_) => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A verdict: the cause of a refusal with all that its sentence needs, and how sure it is.
 
 use super::cause::{Code, Confidence};
+use super::denied::Denied;
 use super::fact::{BoundSocket, Forbidden, Process, Socket, UnixListener, UnixPath};
 use super::known::{EndedListener, FailedBind, FailedStart, Listener, OomLimit, Sent};
 
@@ -159,6 +160,17 @@ pub enum Cause {
         /// The listener.
         listener: Listener,
     },
+    /// A call was denied.
+    Denied(Box<Denied>),
+    /// What a server needed to listen was denied, and so nothing listens there.
+    StartDenied(Box<Denied>),
+    /// The server runs but lacks this address: its bind was denied and it went on.
+    PartlyDenied {
+        /// What was denied.
+        denied: Box<Denied>,
+        /// Where it does listen.
+        listeners: Vec<Listener>,
+    },
     /// A server was started and ended before it listened.
     StartFailed {
         /// The start.
@@ -203,8 +215,9 @@ impl Cause {
             Self::UnixSocketMissing { .. } => Code::RT1016,
             Self::UnixSocketPermission { .. } => Code::RT1017,
             Self::SkLookupRefused { .. } => Code::RT1019,
-            Self::StartFailed { .. } => Code::RT1020,
-            Self::PartialListen { .. } | Self::UnixSocketOnly { .. } => Code::RT1021,
+            Self::StartFailed { .. } | Self::StartDenied(_) => Code::RT1020,
+            Self::Denied(denied) => denied.code(),
+            Self::PartialListen { .. } | Self::PartlyDenied { .. } | Self::UnixSocketOnly { .. } => Code::RT1021,
             Self::RemoteRefused => Code::RT4001,
         }
     }

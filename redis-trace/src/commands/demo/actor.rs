@@ -18,7 +18,7 @@ use rustix::process::{Gid, Uid};
 use rustix::thread::{UnshareFlags, gettid, set_name};
 use serde::{Deserialize, Serialize};
 
-use super::{healthy, wire};
+use super::{confine, healthy, wire};
 
 /// One attempt to connect, as the one who tried saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,9 @@ pub(crate) fn play(arguments: &[String]) -> Result<()> {
         ["listen", address] => serve(address.parse()?),
         ["healthy", address, connections] => healthy::play(address.parse()?, connections.parse()?),
         ["answer-with-reset", server] => wire::answer_with_reset(server.parse()?),
+        ["landlock", what, rest @ ..] => confine::landlock(what, rest),
+        ["seccomp", rest @ ..] => confine::seccomp(rest),
+        ["cgroup", door, rest @ ..] => confine::cgroup(door, rest),
         unknown => bail!("there is no part {unknown:?} to play"),
     }
 }

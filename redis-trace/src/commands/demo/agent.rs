@@ -12,7 +12,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::confine::has_landlock;
 use super::expect::Scope;
+use super::scenarios::{Needs, Scenario};
 use crate::host::clock::boottime;
 use crate::trace::report::schema;
 
@@ -74,6 +76,15 @@ impl Agent {
             ensure!(agent.take(deadline)?, "the agent did not attach in time: {}", agent.aside.join("\n"));
         }
         Ok(agent)
+    }
+
+    /// Whether this kernel can stage a scenario and this agent see it.
+    pub(super) fn can_see(&self, scenario: &Scenario) -> bool {
+        match scenario.needs {
+            Needs::Nothing => true,
+            Needs::Landlock => has_landlock(),
+            Needs::SyscallHooks => self.aside.iter().any(|line| line.starts_with("system call tracepoints are on")),
+        }
     }
 
     /// Waits until what was told is enough, at most until the deadline.

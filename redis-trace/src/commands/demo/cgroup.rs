@@ -1,9 +1,13 @@
-//! A memory cgroup whose limit a server runs into.
+//! Cgroups: one whose memory limit a server runs into, and one whose program says no.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use aya::Ebpf;
+use aya::programs::{CgroupAttachMode, CgroupSockAddr};
+
+use super::bytecode::{PROGRAM, object};
 
 /// A cgroup with a limit, removed when this value ends.
 pub(crate) struct MemoryCgroup {
@@ -59,4 +63,53 @@ fn hierarchy() -> Result<(PathBuf, &'static str)> {
         }
     }
     anyhow::bail!("no cgroup hierarchy with the memory controller is mounted")
+}
+
+/// A cgroup in which a program denies a call to everybody; removed, and the program with it, when this value is.
+pub(crate) struct DenyingCgroup {
+    directory: PathBuf,
+    #[expect(dead_code, reason = "held for its Drop")]
+    ebpf: Ebpf,
+}
+
+impl DenyingCgroup {
+    /// Makes one in the unified hierarchy, with a program of this section: `cgroup/bind4`, `cgroup/connect4`.
+    pub(crate) fn new(name: &str, section: &str) -> Result<Self> {
+        let directory = unified()?.join(name);
+        let mut ebpf = Ebpf::load(&object(section)).context("cannot read the cgroup program")?;
+        fs::create_dir(&directory).with_context(|| format!("cannot make the cgroup {}", directory.display()))?;
+        let attached = attach(&mut ebpf, &directory);
+        let cgroup = Self { directory, ebpf };
+        attached.map(|()| cgroup)
+    }
+
+    /// The file that takes a process in.
+    pub(crate) fn door(&self) -> String {
+        self.directory.join("cgroup.procs").display().to_string()
+    }
+}
+
+fn attach(ebpf: &mut Ebpf, directory: &Path) -> Result<()> {
+    let program: &mut CgroupSockAddr = ebpf.program_mut(PROGRAM).context("the program is missing")?.try_into()?;
+    program.load().context("cannot load the cgroup program: CAP_BPF and CAP_NET_ADMIN are needed")?;
+    program.attach(File::open(directory)?, CgroupAttachMode::Single).context("cannot attach the cgroup program")?;
+    Ok(())
+}
+
+impl Drop for DenyingCgroup {
+    /// Its processes have ended: they are killed before the cgroup is removed.
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir(&self.directory) {
+            eprintln!("redis-trace: cannot remove the cgroup {}: {error}", self.directory.display());
+        }
+    }
+}
+
+/// The root of the unified hierarchy.
+fn unified() -> Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
+    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let root =
+        fields.filter(|fields| fields.get(2) == Some(&"cgroup2")).find_map(|fields| fields.get(1).map(PathBuf::from));
+    root.context("the unified hierarchy of cgroups is not mounted")
 }

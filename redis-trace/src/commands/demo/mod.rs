@@ -19,7 +19,9 @@ use crate::failure::{Exit, Failure};
 
 mod actor;
 mod agent;
+mod bytecode;
 mod cgroup;
+mod confine;
 pub mod expect;
 mod healthy;
 mod interrupt;
@@ -100,6 +102,7 @@ impl Theatre<'_> {
     fn perform(&self, scenarios: &[&'static Scenario]) -> Result<bool> {
         let mut programme = Programme::new(self.args.output, self.tier());
         let mut shared = self.agent(&["watch", "--no-aggregate"])?;
+        let scenarios: Vec<_> = scenarios.iter().copied().filter(|scenario| shared.can_see(scenario)).collect();
         for _ in 0..self.args.repeat {
             for (place, scenario) in scenarios.iter().enumerate() {
                 let start = Instant::now();

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::actor::Dialled;
-use super::cgroup::MemoryCgroup;
+use super::cgroup::{DenyingCgroup, MemoryCgroup};
 use super::expect::{Expected, SENTINEL_PORT, Scope};
 use super::netns::Netns;
 use super::process::{NOBODY, Process, Recipe};
@@ -33,6 +33,7 @@ pub(crate) struct Stage {
     processes: BTreeMap<u32, Process>,
     refuser: Option<Refuser>,
     cgroup: Option<MemoryCgroup>,
+    denying: Option<DenyingCgroup>,
     /// A second namespace, once one was asked for.
     other: Option<Netns>,
     netns: Netns,
@@ -77,6 +78,7 @@ impl Stage {
             processes: BTreeMap::new(),
             refuser: None,
             cgroup: None,
+            denying: None,
             other: None,
             netns,
             home,
@@ -134,10 +136,14 @@ impl Stage {
 
     /// How to start a real redis-server: nothing is saved, the log goes to its standard output.
     fn redis_recipe(&self, options: &str) -> Recipe {
+        Process::program("redis-server", &self.redis_arguments(options))
+    }
+
+    fn redis_arguments(&self, options: &str) -> Vec<String> {
         let mut arguments: Vec<String> = ["--save", "", "--dir"].map(Into::into).to_vec();
         arguments.push(self.path(""));
         arguments.extend(options.split(' ').map(|word| word.replace('+', " ")));
-        Process::program("redis-server", &arguments)
+        arguments
     }
 
     /// A redis-server that is ready; a `+` in an option stands for a blank within an argument.
@@ -160,6 +166,27 @@ impl Stage {
         let recipe = if nobody { recipe.with_nobodys_rights() } else { recipe };
         let server = recipe.spawn(Some(&self.netns))?;
         self.failing(server, code)
+    }
+
+    /// A redis-server that confines itself as this part does, and ends before it is ready.
+    pub(crate) fn confined_redis(&mut self, how: &str, options: &str) -> Result<u32> {
+        let mut arguments = words(&format!("{how} exec redis-server"));
+        arguments.extend(self.redis_arguments(options));
+        let server = Process::actor(&arguments).spawn(Some(&self.netns))?;
+        self.failing(server, 1)
+    }
+
+    /// A client that confines itself as this part does, and must then get this errno.
+    pub(crate) fn confined_dial(&mut self, how: &str, address: SocketAddr, errno: i32) -> Result<Dialled> {
+        let dialled = self.client(&format!("{how} part dial 0 1 {address}"))?.remove(0);
+        ensure!(dialled.errno == errno, "a dial of {address} ended with errno {}, not {errno}", dialled.errno);
+        Ok(dialled)
+    }
+
+    /// A cgroup in which nobody may make a call, and the part that enters it: `cgroup/bind4`, `cgroup/connect4`.
+    pub(crate) fn deny_by_cgroup(&mut self, section: &str) -> Result<String> {
+        let cgroup = DenyingCgroup::new(&format!("redis-trace-demo-{}", std::process::id()), section)?;
+        Ok(format!("cgroup {}", self.denying.insert(cgroup).door()))
     }
 
     /// A redis-server that ends over this configuration file.

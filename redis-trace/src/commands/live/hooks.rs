@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use redis_trace_common::hook::{Role, Tier};
 
-use crate::kernel::{HookState, State};
+use crate::kernel::{self, HookState, State};
 use crate::trace::cause::Code;
 use crate::trace::fact::Sight;
 use crate::trace::flow::Netns;
@@ -21,7 +21,10 @@ pub fn sight(hooks: &[HookState], since: u64) -> Sight {
         connects: sees(Role::States),
         drops: sees(Role::Drops),
         binds: sees(Role::Binds),
-        unix: sees(Role::UnixConnects),
+        unix: sees(Role::Connects),
+        module_hooks: is_whole(hooks, Role::Modules),
+        capabilities: sees(Role::Capabilities),
+        modules: kernel::modules(),
         netns: own_netns(),
     }
 }
@@ -33,7 +36,7 @@ pub fn report(hooks: &[HookState]) -> HooksReport {
     for role in Role::ALL {
         let of_role: Vec<_> = hooks.iter().filter(|state| state.hook.role == *role).collect();
         let tier = of_role.iter().find(|state| state.state == State::Up).map_or(Tier::T2, |state| state.tier());
-        let wanted = of_role.iter().filter(|state| state.tier() == tier);
+        let wanted = of_role.iter().filter(|state| state.tier() == tier && !state.is_idle());
         let (up, all) = wanted.fold((0, 0), |(up, all), state| (up + u32::from(state.state == State::Up), all + 1));
         report.up += up;
         report.expected += all;
@@ -67,6 +70,12 @@ pub fn banner(hooks: &[HookState], listeners: usize, namespaces: usize) -> Strin
     let plural = if namespaces == 1 { "" } else { "s" };
     lines.push(format!("watching {listeners} listeners in {namespaces} network namespace{plural}; Ctrl-C ends"));
     lines.join("\n")
+}
+
+/// Whether nothing that a role's first tier could tell is missing.
+fn is_whole(hooks: &[HookState], role: Role) -> bool {
+    let mut of_role = hooks.iter().filter(|state| state.hook.role == role && state.tier() == Tier::T1);
+    of_role.all(|state| !matches!(state.state, State::Down(_)))
 }
 
 fn serves(hooks: &[HookState], role: Role) -> bool {

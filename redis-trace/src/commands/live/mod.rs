@@ -130,8 +130,13 @@ impl Live {
     }
 
     /// Asks the host; the answer is a fact.
-    pub fn ask(&self, question: Question) {
-        self.answers.ask(question);
+    pub fn ask(&mut self, question: Question) {
+        if question == Question::LsmPrograms {
+            let what = What::LsmPrograms { programs: kernel::lsm_programs() };
+            self.ready.push_back(Fact { time: host::boottime(), what });
+        } else {
+            self.answers.ask(question);
+        }
     }
 
     /// What `start` starts, and all that descends from it, is told apart.

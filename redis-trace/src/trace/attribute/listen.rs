@@ -5,21 +5,23 @@ use crate::trace::known::{FailedBind, Known, Listener};
 use crate::trace::question::Question;
 use crate::trace::verdict::{Cause, Verdict};
 
-use super::no_listener::{EACCES, EADDRINUSE, EADDRNOTAVAIL};
-use super::{Judged, unanswered};
-
-/// The first port that needs no capability, net.ipv4.ip_unprivileged_port_start's default.
-const UNPRIVILEGED: u16 = 1024;
+use super::no_listener::{EADDRINUSE, EADDRNOTAVAIL};
+use super::{Judged, denial, unanswered};
 
 pub(super) fn bind_failed(time: u64, bind: &Bind, known: &Known) -> Judged {
-    let failed =
-        FailedBind { socket: bind.socket.clone(), process: known.process_of(&bind.task), errno: bind.errno, time };
+    let failed = known.failed(time, bind);
+    if failed.privileged {
+        return Verdict::certain(Cause::PrivilegedPort { failed }).into();
+    }
+    if let Some(question) = denial::question(failed.errno, failed.denial.as_ref(), time, known) {
+        return Judged::Ask(vec![question]);
+    }
+    if let Some((denied, confidence)) = denial::of_bind(&failed, known) {
+        return Verdict { cause: Cause::Denied(Box::new(denied)), confidence }.into();
+    }
     match bind.errno {
         EADDRINUSE => address_in_use(failed, known),
         EADDRNOTAVAIL => Verdict::certain(Cause::AddressNotAvailable { failed }).into(),
-        EACCES if bind.socket.local.port < UNPRIVILEGED && !bind.net_bind_service => {
-            Verdict::certain(Cause::PrivilegedPort { failed }).into()
-        }
         errno => {
             let call = if bind.listen { "listen" } else { "bind" };
             let missing = format!(

@@ -1,6 +1,7 @@
 //! From a refusal and everything known to a verdict, or to the questions that a verdict needs. Total: most specific cause
 //! first, `Unknown` last.
 
+mod denial;
 mod dropped;
 mod listen;
 mod no_listener;
@@ -34,6 +35,7 @@ pub fn attribute(refusal: &Refusal, known: &Known) -> Judged {
         Attempt::Connect(connect) => connect_refused(refusal.time, connect, known),
         Attempt::Unix { task, errno, path } => unix::attribute(task, *errno, path, known),
         Attempt::Listen(bind) => listen::bind_failed(refusal.time, bind, known),
+        Attempt::Socket { task, errno, .. } => denial::of_socket(refusal.time, task, *errno, known),
         Attempt::Start(process) => listen::start_failed(*process, known),
     }
 }
@@ -45,6 +47,7 @@ fn connect_refused(time: u64, connect: &Connect, known: &Known) -> Judged {
             &no_listener::Dial { flow: reset.flow, time, sk_lookup: reset.sk_lookup, client: client.as_ref() },
             known,
         ),
+        Connect { client: Some(client), server: None, .. } if client.isn == 0 => denial::of_dial(time, client, known),
         Connect { client: Some(client), .. } => client_alone(time, client, known),
         Connect { client: None, .. } => {
             Verdict::possible(Cause::Unknown { missing: "neither end of the connection was seen".to_owned() }).into()

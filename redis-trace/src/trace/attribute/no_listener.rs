@@ -8,7 +8,7 @@ use crate::trace::known::{BoundPort, EndedListener, FailedBind, FailedStart, Kno
 use crate::trace::question::Question;
 use crate::trace::verdict::{Cause, Verdict};
 
-use super::{Judged, unanswered};
+use super::{Judged, denial, unanswered};
 
 /// A dial that met no socket.
 pub(super) struct Dial<'a> {
@@ -102,7 +102,7 @@ fn past(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
     match newest {
         Past::Ended(ended) => Some(how_it_ended(dial.time, ended, known)),
         Past::Start(failed) => Some(Verdict::certain(Cause::StartFailed { failed: failed.clone() }).into()),
-        Past::Bind(failed) => bind_that_failed(failed, &near),
+        Past::Bind(failed) => bind_that_failed(failed, &near, known),
     }
 }
 
@@ -114,17 +114,26 @@ fn newest_past<'a>(dial: &Dial<'_>, known: &'a Known) -> Option<Past<'a>> {
     [ended, bind, start].into_iter().flatten().filter(|past| past.time() <= dial.time).max_by_key(Past::time)
 }
 
-fn bind_that_failed(failed: &FailedBind, near: &[Listener]) -> Option<Judged> {
+fn bind_that_failed(failed: &FailedBind, near: &[Listener], known: &Known) -> Option<Judged> {
     let lives_on: Vec<Listener> = near
         .iter()
         .filter(|listener| listener.owner.as_ref().is_some_and(|owner| owner.key() == failed.process.key()))
         .cloned()
         .collect();
+    if let Some((denied, confidence)) = denial::of_bind(failed, known).filter(|_| !failed.privileged) {
+        let denied = Box::new(denied);
+        let cause = if lives_on.is_empty() {
+            Cause::StartDenied(denied)
+        } else {
+            Cause::PartlyDenied { denied, listeners: lives_on }
+        };
+        return Some(Verdict { cause, confidence }.into());
+    }
     let failed = failed.clone();
     let cause = match failed.errno {
         EADDRNOTAVAIL | EAFNOSUPPORT if !lives_on.is_empty() => Cause::PartialListen { failed, listeners: lives_on },
         EADDRNOTAVAIL => Cause::AddressNotAvailable { failed },
-        EACCES => Cause::PrivilegedPort { failed },
+        _ if failed.privileged => Cause::PrivilegedPort { failed },
         _ => return None,
     };
     Some(Verdict::certain(cause).into())
@@ -212,7 +221,7 @@ fn bind_beside(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
     let failed = known.servers.failed_binds_for(&dial.flow).find(gave_up)?.clone();
     let cause = match failed.errno {
         EADDRNOTAVAIL => Cause::AddressNotAvailable { failed },
-        EACCES => Cause::PrivilegedPort { failed },
+        _ if failed.privileged => Cause::PrivilegedPort { failed },
         _ => return None,
     };
     Some(Verdict::likely(cause).into())

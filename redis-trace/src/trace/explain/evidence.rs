@@ -8,7 +8,7 @@ use crate::trace::report::Evidence;
 use crate::trace::verdict::{Cause, Verdict};
 
 use super::summary::{ended_how, target};
-use super::words;
+use super::{denial, words};
 
 pub(super) fn evidence(refusal: &Refusal, verdict: &Verdict, known: &Known) -> Vec<Evidence> {
     let mut evidence = of_the_attempt(refusal, known);
@@ -32,7 +32,8 @@ fn of_the_attempt(refusal: &Refusal, known: &Known) -> Vec<Evidence> {
             evidence.extend(connect.dropped.as_deref().map(drop));
             if let Some(client) = &connect.client {
                 let got = errno::name(client.errno);
-                evidence.push(seen("inet_sock_set_state", format!("connect to {} got {got}", client.flow.server)));
+                let source = if client.isn == 0 { "connect" } else { "inet_sock_set_state" };
+                evidence.push(seen(source, format!("connect to {} got {got}", client.flow.server)));
                 if connect.server.as_ref().is_some_and(|server| server.flow.server != client.flow.server) {
                     let text = format!("the SYN arrived as one for {}", target(&refusal.attempt));
                     evidence.push(seen("address translation", text));
@@ -47,6 +48,10 @@ fn of_the_attempt(refusal: &Refusal, known: &Known) -> Vec<Evidence> {
             let call = if bind.listen { "listen" } else { "bind" };
             let text = format!("{call} on {} got {}", bind.socket.local, errno::name(bind.errno));
             evidence.push(seen(call, text));
+        }
+        Attempt::Socket { ipv6, errno, .. } => {
+            let family = if *ipv6 { "AF_INET6" } else { "AF_INET" };
+            evidence.push(seen("socket", format!("a socket of {family} got {}", errno::name(*errno))));
         }
         Attempt::Start(process) => {
             if let Some(failed) = known.servers.failed_start(*process) {
@@ -129,6 +134,12 @@ fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence
         Cause::SkLookupRefused { listener: there } => {
             vec![listener(there), seen("net.bpf.run_array", "an sk_lookup program is attached to the namespace")]
         }
+        Cause::Denied(denied) => denial::evidence(denied),
+        Cause::StartDenied(denied) | Cause::PartlyDenied { denied, .. } => {
+            let mut evidence: Vec<Evidence> = denied.failed.iter().flat_map(|failed| bind(refusal, failed)).collect();
+            evidence.extend(denial::evidence(denied));
+            evidence
+        }
         Cause::StartFailed { failed } => failed.fault.iter().map(last_words).collect(),
         Cause::UnixSocketOnly { listener } => {
             let path = words::unix_path(&listener.path);
@@ -185,7 +196,7 @@ fn bind(refusal: &Refusal, failed: &FailedBind) -> Vec<Evidence> {
     let ago = words::ago(failed.time, refusal.time);
     let got = errno::name(failed.errno);
     vec![seen(
-        "bind",
+        if failed.listen { "listen" } else { "bind" },
         format!("{} asked for {} and got {got} {ago}", words::process(&failed.process), failed.socket.local),
     )]
 }

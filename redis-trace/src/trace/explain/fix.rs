@@ -10,6 +10,7 @@ use crate::trace::report::Fix;
 use crate::trace::text::Text;
 use crate::trace::verdict::Cause;
 
+use super::denial;
 use super::summary::target;
 use super::words;
 
@@ -90,6 +91,10 @@ pub(super) fn fix(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Fix> {
             command: Some("bpftool net list; bpftool link list".to_owned()),
             ..advice("find the sk_lookup program and its owner")
         }],
+        Cause::Denied(denied) | Cause::StartDenied(denied) | Cause::PartlyDenied { denied, .. } => {
+            let process = denied.failed.as_ref().map(|failed| &failed.process);
+            denial::fix(denied, process.map(|process| known.process(process.key()).unwrap_or(process)))
+        }
         Cause::StartFailed { failed } => vec![correct_start(failed, known)],
         Cause::PartialListen { failed, .. } => vec![Fix {
             command: unit_command("restart", &failed.process),
@@ -110,7 +115,7 @@ pub(super) fn fix(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Fix> {
     }
 }
 
-fn advice(text: &str) -> Fix {
+pub(super) fn advice(text: &str) -> Fix {
     Fix { text: text.to_owned(), command: None, file: None, line: None, risk: None }
 }
 

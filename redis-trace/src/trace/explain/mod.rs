@@ -1,5 +1,6 @@
 //! From a verdict to words: the summary, the evidence and the fix.
 
+mod denial;
 mod evidence;
 mod fix;
 mod summary;
@@ -7,9 +8,11 @@ mod words;
 
 use jiff::Timestamp;
 
+use crate::redis::kin;
+
 use super::container;
 use super::errno;
-use super::fact::Process;
+use super::fact::{Process, Task};
 use super::flow::Protocol;
 use super::known::Known;
 use super::refusal::{Attempt, Refusal};
@@ -38,11 +41,16 @@ pub fn explain(refusal: &Refusal, verdict: &Verdict, known: &Known, seq: u64) ->
         fix: fix::fix(refusal, &verdict.cause, known),
         errno,
         firewall: None,
-        lsm: None,
+        lsm: match &verdict.cause {
+            Cause::Denied(denied) | Cause::StartDenied(denied) | Cause::PartlyDenied { denied, .. } => {
+                denial::lsm(refusal, denied)
+            }
+            _ => None,
+        },
         queue: None,
         unix: match &refusal.attempt {
             Attempt::Unix { path, .. } => Some(UnixReport { path: words::unix_path(path) }),
-            Attempt::Connect(_) | Attempt::Listen(_) | Attempt::Start(_) => None,
+            Attempt::Connect(_) | Attempt::Listen(_) | Attempt::Socket { .. } | Attempt::Start(_) => None,
         },
         benign: refusal.benign,
         count: 1,
@@ -93,6 +101,10 @@ fn outcome(refusal: &Refusal) -> (Outcome, Option<String>) {
         Attempt::Unix { errno: ECONNREFUSED, .. } => (Outcome::Refused, Some(errno::name(ECONNREFUSED))),
         Attempt::Unix { errno, .. } => (Outcome::Denied, Some(errno::name(*errno))),
         Attempt::Listen(bind) => (Outcome::ListenFailed, Some(errno::name(bind.errno))),
+        Attempt::Socket { task, errno, .. } => {
+            let outcome = if is_server(task) { Outcome::ListenFailed } else { Outcome::Denied };
+            (outcome, Some(errno::name(*errno)))
+        }
         Attempt::Start(_) => (Outcome::ListenFailed, None),
     }
 }
@@ -101,6 +113,8 @@ fn side(attempt: &Attempt) -> Side {
     match attempt {
         Attempt::Connect(connect) => connect.side(),
         Attempt::Unix { .. } => Side::Both,
+        Attempt::Socket { task, .. } if is_server(task) => Side::Server,
+        Attempt::Socket { .. } => Side::Client,
         Attempt::Listen(_) | Attempt::Start(_) => Side::Server,
     }
 }
@@ -116,17 +130,24 @@ fn flow(attempt: &Attempt, known: &Known) -> Option<FlowReport> {
             let failed = known.servers.failed_start(*process)?;
             (failed.netns, None, None)
         }
+        Attempt::Socket { task, .. } => (task.netns, None, None),
         Attempt::Unix { .. } => return None,
     };
     let netns_name = known.namespace(netns).and_then(|namespace| namespace.name.clone());
     Some(FlowReport { protocol: Protocol::Tcp, client, server, netns, netns_name })
 }
 
+/// Whether a socket was to listen: by the program that wanted it.
+fn is_server(task: &Task) -> bool {
+    kin::is_server(task.comm.as_str(), None)
+}
+
 fn client(attempt: &Attempt, known: &Known) -> Option<Process> {
     match attempt {
         Attempt::Connect(connect) => Some(known.process_of(connect.caller()?)),
         Attempt::Unix { task, .. } => Some(known.process_of(task)),
-        Attempt::Listen(_) | Attempt::Start(_) => None,
+        Attempt::Socket { task, .. } if !is_server(task) => Some(known.process_of(task)),
+        Attempt::Socket { .. } | Attempt::Listen(_) | Attempt::Start(_) => None,
     }
 }
 
@@ -149,17 +170,22 @@ fn server(attempt: &Attempt, cause: &Cause, known: &Known) -> Option<Process> {
         | Cause::AddressNotAvailable { failed }
         | Cause::PrivilegedPort { failed } => Some(failed.process.clone()),
         Cause::StartFailed { failed } => Some(failed.process.clone()),
+        Cause::StartDenied(denied) | Cause::PartlyDenied { denied, .. } => {
+            denied.failed.as_ref().map(|failed| failed.process.clone())
+        }
         Cause::BoundNotListening { owner, .. } => owner.clone(),
         Cause::SkLookupRefused { listener } => listener.owner.as_deref().cloned(),
         Cause::UnixSocketOnly { listener } => Some(listener.owner.clone()),
         Cause::UnixSocketMissing { real, .. } => real.first().map(|listener| listener.owner.clone()),
         Cause::Unknown { .. }
+        | Cause::Denied(_)
         | Cause::NoListener
         | Cause::UnixSocketStale { .. }
         | Cause::UnixSocketPermission { .. }
         | Cause::RemoteRefused => match attempt {
             Attempt::Listen(bind) => Some(known.process_of(&bind.task)),
-            Attempt::Start(_) | Attempt::Connect(_) | Attempt::Unix { .. } => None,
+            Attempt::Socket { task, .. } if is_server(task) => Some(known.process_of(task)),
+            Attempt::Socket { .. } | Attempt::Start(_) | Attempt::Connect(_) | Attempt::Unix { .. } => None,
         },
     }?;
     // The process may have been described after the verdict's fact was learnt.

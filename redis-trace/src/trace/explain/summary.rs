@@ -5,7 +5,7 @@ use crate::trace::known::{EndedListener, FailedBind, FailedStart, Known, Listene
 use crate::trace::refusal::{Attempt, Refusal};
 use crate::trace::verdict::{Cause, Verdict};
 
-use super::words;
+use super::{denial, words};
 
 pub(super) fn summary(refusal: &Refusal, verdict: &Verdict, known: &Known) -> String {
     let now = refusal.time;
@@ -66,10 +66,7 @@ pub(super) fn summary(refusal: &Refusal, verdict: &Verdict, known: &Known) -> St
             let why = format!("{} is on no interface here (EADDRNOTAVAIL)", failed.socket.local.ip);
             after_bind(refusal, failed, &why)
         }
-        Cause::PrivilegedPort { failed } => {
-            let why = format!("port {} needs CAP_NET_BIND_SERVICE (EACCES)", failed.socket.local.port);
-            after_bind(refusal, failed, &why)
-        }
+        Cause::PrivilegedPort { failed } => privileged(refusal, failed),
         Cause::BoundNotListening { socket, owner } => {
             format!("{} is bound to {} and has not called listen", words::owner(owner.as_ref()), socket.local)
         }
@@ -91,6 +88,8 @@ pub(super) fn summary(refusal: &Refusal, verdict: &Verdict, known: &Known) -> St
             words::place(listener)
         ),
         Cause::StartFailed { failed } => start_failed(refusal, failed),
+        Cause::Denied(denied) | Cause::StartDenied(denied) => denial::summary(refusal, denied, &[]),
+        Cause::PartlyDenied { denied, listeners } => denial::summary(refusal, denied, listeners),
         Cause::PartialListen { failed, listeners } => format!(
             "nothing listens on {target}; {} could not bind {} ({}) when it started and listens on {} only",
             words::process(&failed.process),
@@ -115,6 +114,7 @@ pub(super) fn target(attempt: &Attempt) -> String {
         Attempt::Connect(connect) => connect.flow().map_or_else(String::new, |flow| flow.server.to_string()),
         Attempt::Unix { path, .. } => words::unix_path(path).to_string(),
         Attempt::Listen(bind) => bind.socket.local.to_string(),
+        Attempt::Socket { task, .. } => format!("pid {}", task.pid),
         Attempt::Start(process) => format!("pid {}", process.pid),
     }
 }
@@ -166,12 +166,17 @@ fn after_bind(refusal: &Refusal, failed: &FailedBind, why: &str) -> String {
     let wanted = failed.socket.local;
     match &refusal.attempt {
         Attempt::Listen(_) => format!("{process} could not listen on {wanted}: {why}"),
-        Attempt::Connect(_) | Attempt::Unix { .. } | Attempt::Start(_) => format!(
+        Attempt::Connect(_) | Attempt::Unix { .. } | Attempt::Socket { .. } | Attempt::Start(_) => format!(
             "nothing listens on {}; {process} could not bind {wanted} {}: {why}",
             target(&refusal.attempt),
             words::ago(failed.time, refusal.time)
         ),
     }
+}
+
+fn privileged(refusal: &Refusal, failed: &FailedBind) -> String {
+    let why = format!("port {} needs CAP_NET_BIND_SERVICE (EACCES)", failed.socket.local.port);
+    after_bind(refusal, failed, &why)
 }
 
 fn start_failed(refusal: &Refusal, failed: &FailedStart) -> String {
@@ -185,7 +190,7 @@ fn start_failed(refusal: &Refusal, failed: &FailedStart) -> String {
     let process: &Process = &failed.process;
     match &refusal.attempt {
         Attempt::Start(_) => format!("{} did not start: {why}", words::process(process)),
-        Attempt::Connect(_) | Attempt::Unix { .. } | Attempt::Listen(_) => format!(
+        Attempt::Connect(_) | Attempt::Unix { .. } | Attempt::Listen(_) | Attempt::Socket { .. } => format!(
             "nothing listens on {}; {} did not start {}: {why}",
             target(&refusal.attempt),
             words::process(process),

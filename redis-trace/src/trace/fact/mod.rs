@@ -3,6 +3,7 @@
 //! A fact comes from a record of a probe, or from the host as the answer to a [`Question`](super::question::Question). Nothing else enters the pure
 //! core: no clock, no file, no socket. Times are `CLOCK_BOOTTIME` nanoseconds.
 mod counters;
+mod denial;
 mod dropped;
 mod fault;
 mod folded;
@@ -15,6 +16,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub use counters::{Counters, Watched};
+pub use denial::{Asked, BpfProgram, Denial, Module, Said};
 pub use dropped::{Dropped, Passing, Suspected};
 pub use fault::{ConfigLine, Fault};
 pub use folded::{Alike, Folded};
@@ -22,7 +24,7 @@ pub use process::{Ending, Process, ProcessKey, Task};
 pub use socket::{Bind, BoundSocket, Socket, Source};
 pub use unix::{Forbidden, UnixListener, UnixPath, UnixState};
 
-use super::flow::{Flow, Netns};
+use super::flow::{Endpoint, Flow, Netns};
 use super::text::Text;
 
 /// One observation and when it was made.
@@ -82,6 +84,17 @@ pub enum What {
     },
     /// bind(2) or listen(2) on a TCP socket returned.
     Bind(Bind),
+    /// What may have said no to the call whose fact comes next of that thread.
+    Denial(Denial),
+    /// socket(2) for TCP failed.
+    SocketDenied {
+        /// Who called.
+        task: Task,
+        /// For IPv6.
+        ipv6: bool,
+        /// The errno.
+        errno: u32,
+    },
     /// connect(2) on a unix stream socket failed.
     UnixConnect {
         /// Who called.
@@ -227,6 +240,20 @@ pub enum What {
     },
     /// The firewall's rules that can have done something to a packet.
     Suspected(Suspected),
+    /// The BPF programs on hooks of security modules.
+    LsmPrograms {
+        /// All of them.
+        programs: Vec<BpfProgram>,
+    },
+    /// Whether a route leads somewhere: 0, or the errno that a dial gets for want of one.
+    Route {
+        /// The namespace.
+        netns: Netns,
+        /// Where to.
+        to: Endpoint,
+        /// The errno.
+        errno: u32,
+    },
     /// What the kernel's log says of an OOM kill.
     OomReport {
         /// The victim.
@@ -256,6 +283,15 @@ pub struct Sight {
     pub binds: bool,
     /// Failed unix connects are seen.
     pub unix: bool,
+    /// Every security module is heard when it says no.
+    #[serde(default)]
+    pub module_hooks: bool,
+    /// Questions for capabilities that are answered by no are seen.
+    #[serde(default)]
+    pub capabilities: bool,
+    /// The security modules that are at work; absent where that cannot be read.
+    #[serde(default)]
+    pub modules: Option<Vec<String>>,
     /// The inode of the namespace the tool runs in.
     pub netns: Netns,
 }
@@ -275,7 +311,7 @@ pub struct Reset {
     pub ttl: u32,
 }
 
-/// A connect(2) that failed after the SYN was sent.
+/// A connect(2) that failed after the SYN was sent, or before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConnectFailed {
     /// From the client's socket.
@@ -286,6 +322,6 @@ pub struct ConnectFailed {
     pub dialled: u64,
     /// The errno the client gets.
     pub errno: u32,
-    /// Its SYN's sequence number.
+    /// Its SYN's sequence number; 0 when none was sent.
     pub isn: u32,
 }

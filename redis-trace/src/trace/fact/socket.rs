@@ -53,6 +53,14 @@ pub struct Bind {
     pub listen: bool,
     /// The caller had CAP_NET_BIND_SERVICE.
     pub net_bind_service: bool,
+    /// The first port of the namespace that needs no capability.
+    #[serde(default = "unprivileged")]
+    pub unprivileged: u32,
+}
+
+/// Where ports begin that need no capability, unless the namespace is set otherwise: net.ipv4.ip_unprivileged_port_start.
+fn unprivileged() -> u32 {
+    1024
 }
 
 /// How sockets were read.

@@ -1,5 +1,6 @@
 //! Everything known at a moment: who listens, who listened, who tried to, and what each process is.
 
+mod denials;
 mod endings;
 mod listeners;
 mod servers;
@@ -12,14 +13,16 @@ pub use endings::{Dead, EndedListener, OomLimit, Sent};
 pub use listeners::{Listener, Miss, accepts};
 pub use servers::{BoundPort, FailedBind, FailedStart, is_redis_like};
 
+use denials::Denials;
 use endings::Endings;
 use listeners::Listeners;
 use servers::Servers;
 
 use super::fact::{
-    BoundSocket, Fact, Process, ProcessKey, Sight, Socket, Suspected, Task, UnixListener, UnixPath, UnixState, What,
+    BoundSocket, BpfProgram, Fact, Process, ProcessKey, Sight, Socket, Suspected, Task, UnixListener, UnixPath,
+    UnixState, What,
 };
-use super::flow::Netns;
+use super::flow::{Endpoint, Netns};
 use super::question::Question;
 use super::remembered::{Bounds, Remembered};
 use super::text::Text;
@@ -43,6 +46,8 @@ pub struct Known {
     pub endings: Endings,
     /// Servers that tried to listen, and what became of it.
     pub servers: Servers,
+    /// Who may have said no to calls.
+    pub denials: Denials,
     processes: Remembered<u32, Process>,
     family: Remembered<u32, ()>,
     namespaces: HashMap<Netns, Namespace>,
@@ -53,6 +58,8 @@ pub struct Known {
     answered: Remembered<Question, ()>,
     sockets: Remembered<(Netns, u16), Vec<BoundSocket>>,
     suspected: Remembered<(Netns, u32, Wanted), Suspected>,
+    routes: Remembered<(Netns, Endpoint), u32>,
+    lsm_programs: Option<Vec<BpfProgram>>,
     unreadable: Remembered<Netns, String>,
     given_up: Remembered<Question, ()>,
 }
@@ -79,6 +86,7 @@ impl Known {
             listeners: Listeners::default(),
             endings: Endings::new(bounds),
             servers: Servers::new(bounds),
+            denials: Denials::default(),
             processes: Remembered::new(bounds),
             family: Remembered::new(bounds),
             namespaces: HashMap::new(),
@@ -89,6 +97,8 @@ impl Known {
             answered: Remembered::new(answers),
             sockets: Remembered::new(answers),
             suspected: Remembered::new(answers),
+            routes: Remembered::new(answers),
+            lsm_programs: None,
             unreadable: Remembered::new(answers),
             given_up: Remembered::new(answers),
         }
@@ -130,8 +140,13 @@ impl Known {
                     // The kernel enters the state before it knows that it may not: what began and ended never listened.
                     self.endings.never_listened(&bind.socket);
                 }
-                self.servers.bound(time, bind, self.process_of(&bind.task));
+                let failed = (bind.errno != 0).then(|| self.failed(time, bind));
+                self.servers.bound(time, bind, self.process_of(&bind.task), failed);
             }
+            What::Denial(denial) => self.denials.told(time, denial),
+            What::SocketDenied { task, .. } => self.socket_denied(time, task),
+            What::LsmPrograms { programs } => self.lsm_programs_read(time, programs),
+            What::Route { netns, to, errno } => self.route_asked(time, *netns, *to, *errno),
             What::UnixListen { task, path } => {
                 self.meet(time, task);
                 self.servers.listened(task.key());

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use crate::redis::kin;
-use crate::trace::fact::{Bind, Ending, Fault, Process, ProcessKey, Socket, Task};
+use crate::trace::fact::{Bind, Denial, Ending, Fault, Process, ProcessKey, Socket, Task};
 use crate::trace::flow::{Flow, Netns};
 use crate::trace::remembered::{Bounds, Remembered};
 use crate::trace::text::Text;
@@ -27,6 +27,12 @@ pub struct FailedBind {
     pub errno: u32,
     /// When, boottime nanoseconds.
     pub time: u64,
+    /// It was listen(2).
+    pub listen: bool,
+    /// It failed for want of CAP_NET_BIND_SERVICE.
+    pub privileged: bool,
+    /// Who may have said no.
+    pub denial: Option<Denial>,
 }
 
 /// A socket that was bound to a port.
@@ -105,17 +111,21 @@ impl Servers {
     }
 
     /// bind or listen returned.
-    pub fn bound(&mut self, time: u64, bind: &Bind, process: Process) {
+    pub fn bound(&mut self, time: u64, bind: &Bind, process: Process, failed: Option<FailedBind>) {
         let key = (bind.socket.netns, bind.socket.local.port);
-        if bind.errno == 0 {
+        let Some(failed) = failed else {
             push(&mut self.bound, time, key, BoundPort { socket: bind.socket.clone(), process });
             return;
-        }
-        if let Some(start) = self.starts.get_mut(&process.key()) {
+        };
+        self.was_denied(process.key());
+        push(&mut self.binds, time, key, failed);
+    }
+
+    /// What a process needed to listen failed, and is told by itself.
+    pub fn was_denied(&mut self, process: ProcessKey) {
+        if let Some(start) = self.starts.get_mut(&process) {
             start.bind_failed = true;
         }
-        let failed = FailedBind { socket: bind.socket.clone(), process, errno: bind.errno, time };
-        push(&mut self.binds, time, key, failed);
     }
 
     /// A process ended: it failed to start when it was a server that had not listened.

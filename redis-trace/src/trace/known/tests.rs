@@ -1,7 +1,7 @@
 //! What is remembered, and what must not be.
 
 use super::*;
-use crate::trace::fact::Ending;
+use crate::trace::fact::{Bind, Ending};
 use crate::trace::flow::{Endpoint, Flow};
 
 const NETNS: Netns = Netns(7);
@@ -49,7 +49,7 @@ fn a_new_namespace_under_an_old_number_has_no_history() {
 fn a_listen_that_failed_leaves_no_listener_behind() {
     let mut known = listener_that_ended();
     let bind =
-        crate::trace::fact::Bind { socket: socket(5), task: task(), errno: 98, listen: true, net_bind_service: true };
+        Bind { socket: socket(5), task: task(), errno: 98, listen: true, net_bind_service: true, unprivileged: 1024 };
     known.learn(&Fact { time: 3, what: What::Bind(bind) });
     assert_eq!(known.endings.last_listener(&dialled(), 4), None);
 }

@@ -7,6 +7,7 @@ use crate::trace::cause::Code;
 
 mod address;
 mod client;
+mod denial;
 mod history;
 mod quiet;
 mod start;
@@ -25,8 +26,21 @@ pub(crate) struct Scenario {
     pub(crate) agent: Agent,
     /// What happened before anybody watched.
     pub(crate) before: Option<Step>,
+    /// What it takes.
+    pub(crate) needs: Needs,
     /// What happens then; what each step expects is told before the next begins.
     pub(crate) steps: &'static [Step],
+}
+
+/// What a scenario takes that not every kernel has; without it there is nothing to stage, or nothing to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Nothing.
+    Nothing,
+    /// Landlock with a say in TCP ports.
+    Landlock,
+    /// Hooks on system calls.
+    SyscallHooks,
 }
 
 /// Who watches a scenario.
@@ -41,7 +55,12 @@ pub(crate) enum Agent {
 impl Scenario {
     /// A scenario for the shared agent.
     const fn new(name: &'static str, code: Code, steps: &'static [Step]) -> Self {
-        Self { name, code: Some(code), agent: Agent::Shared, before: None, steps }
+        Self { name, code: Some(code), agent: Agent::Shared, before: None, needs: Needs::Nothing, steps }
+    }
+
+    /// The same, for kernels that have what it takes.
+    const fn needing(self, needs: Needs) -> Self {
+        Self { needs, ..self }
     }
 
     /// The name of its recording.
@@ -62,9 +81,17 @@ impl Scenario {
 
 /// All scenarios, in the order of their causes.
 pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
-    [history::SCENARIOS, address::SCENARIOS, start::SCENARIOS, unix::SCENARIOS, client::SCENARIOS, quiet::SCENARIOS]
-        .into_iter()
-        .flatten()
+    [
+        history::SCENARIOS,
+        address::SCENARIOS,
+        start::SCENARIOS,
+        unix::SCENARIOS,
+        client::SCENARIOS,
+        denial::SCENARIOS,
+        quiet::SCENARIOS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Agent, Scenario};
+use super::{Agent, Needs, Scenario};
 use crate::commands::demo::stage::Stage;
 
 pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
@@ -10,6 +10,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     code: None,
     agent: Agent::Shared,
     before: None,
+    needs: Needs::Nothing,
     steps: &[healthy],
 }];
 

@@ -1,0 +1,191 @@
+//! Who may have said no to a call on a socket: what was seen of them during the call, and how they stand at its end.
+
+use core::ffi::c_void;
+use core::ptr::read_volatile;
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
+use redis_trace_common::denial::{ATTACH_POINTS, Asked, Said};
+use redis_trace_common::member::{
+    ABSENT, BPF_PROGRAMS, CGROUP_EFFECTIVE, CRED_SECURITY, CSS_SET_CGROUP, LANDLOCK_DOMAIN, LANDLOCK_HIERARCHY,
+    LANDLOCK_ID, PROGRAM_AUX, PROGRAM_ID, PROGRAM_NAME, TASK_CGROUPS, TASK_CRED, TASK_PID, TASK_SECCOMP,
+};
+use redis_trace_common::record::{CONTEXT_LEN, Denial};
+
+use crate::emit::{now, reserve};
+use crate::kernel::{copy, peek, place, read, read_into};
+use crate::maps::{HINT, HINTS};
+
+/// Where Landlock keeps its part beside a task's credentials, from the program; absent where that is not known.
+#[unsafe(no_mangle)]
+static LANDLOCK_AT: u32 = ABSENT;
+
+/// Places in the running kernel's table of a cgroup's programs, in the order of [`ATTACH_POINTS`].
+#[unsafe(no_mangle)]
+static ATTACH_PLACES: [u32; ATTACH_POINTS.len()] = [ABSENT; ATTACH_POINTS.len()];
+
+/// Bytes from one program of an array to the next, from the program.
+#[unsafe(no_mangle)]
+static PROGRAM_STRIDE: u32 = 0;
+
+/// `SECCOMP_MODE_FILTER`, include/uapi/linux/seccomp.h.
+const SECCOMP_MODE_FILTER: u32 = 2;
+/// Programs that are counted at most.
+const MANY: u64 = 4;
+/// What was seen longer ago is of another call, nanoseconds.
+const CALL: u64 = 1_000_000_000;
+
+/// What was seen of a call under way.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Hint {
+    /// When.
+    time: u64,
+    /// Who said no, [`Said`].
+    said: u32,
+    /// What became of a question for a capability, [`Asked`].
+    capability: u32,
+    /// Bytes of `subject` that count.
+    subject_length: u32,
+    /// Bytes of `object` that count.
+    object_length: u32,
+    /// The caller's context or profile.
+    subject: [u8; CONTEXT_LEN],
+    /// The context of what it wanted.
+    object: [u8; CONTEXT_LEN],
+}
+
+/// Remembers until the end of the call who said no, and to whom: `subject` and `object` are the kernel's strings, or 0.
+#[inline(always)]
+pub(crate) fn saw(said: Said, capability: Asked, subject: u64, object: u64) {
+    let Some(hint) = HINT.get_ptr_mut(0) else { return };
+    unsafe {
+        (*hint).time = now();
+        (*hint).said = said as u32;
+        (*hint).capability = capability as u32;
+        (*hint).subject_length = string(&raw mut (*hint).subject, subject);
+        (*hint).object_length = string(&raw mut (*hint).object, object);
+        let _ = HINTS.insert(&bpf_get_current_pid_tgid(), &*hint, 0);
+    }
+}
+
+/// The same of a module that may have been seen to say it before, and then to whom.
+#[inline(always)]
+pub(crate) fn saw_unless_known(said: Said, capability: Asked) {
+    let known = unsafe { HINTS.get(&bpf_get_current_pid_tgid()) };
+    if !known.is_some_and(|hint| hint.said == said as u32 && now() - hint.time < CALL) {
+        saw(said, capability, 0, 0);
+    }
+}
+
+/// Copies a string; its length without the NUL.
+#[inline(always)]
+unsafe fn string(into: *mut [u8; CONTEXT_LEN], from: u64) -> u32 {
+    if from == 0 {
+        return 0;
+    }
+    let into = into.cast::<c_void>();
+    let written = unsafe { bpf_probe_read_kernel_str(into, CONTEXT_LEN as u32, from as *const c_void) };
+    if written > 0 { written as u32 - 1 } else { 0 }
+}
+
+/// The call is over: what was seen of it does not concern the next.
+#[inline(always)]
+pub(crate) fn forget() {
+    let _ = HINTS.remove(&bpf_get_current_pid_tgid());
+}
+
+/// Whether a security module, a program or a capability gives such an errno: EPERM and EACCES.
+#[inline(always)]
+pub(crate) fn is_denial(errno: u32) -> bool {
+    matches!(errno, 1 | 13)
+}
+
+/// Whether system calls of a task go through a seccomp filter.
+#[inline(always)]
+pub(crate) fn has_filter(task: u64) -> bool {
+    read(task, TASK_SECCOMP) == SECCOMP_MODE_FILTER
+}
+
+/// Tells who may have said no to the call that its caller now gets an error for. `point` is its place in [`ATTACH_POINTS`],
+/// and a call that was not entered never came past the filter.
+#[inline(always)]
+pub(crate) fn tell(task: u64, point: usize, is_entered: bool) {
+    let Some(mut slot) = reserve::<Denial>() else { return };
+    let record = slot.record();
+    unsafe {
+        read_into(&raw mut (*record).tid, task, TASK_PID);
+        (&raw mut (*record).seccomp).write(u32::from(!is_entered));
+        (&raw mut (*record).reserved).write(0);
+        fill_hint(record);
+        fill_domain(record, task);
+        fill_programs(record, task, point);
+    }
+    slot.submit();
+}
+
+/// What was seen during the call.
+#[inline(always)]
+unsafe fn fill_hint(record: *mut Denial) {
+    let hint = unsafe { HINTS.get(&bpf_get_current_pid_tgid()) }.filter(|hint| now() - hint.time < CALL);
+    let (said, capability, lengths) = match hint {
+        Some(hint) => (hint.said, hint.capability, (hint.subject_length, hint.object_length)),
+        None => (Said::Nobody as u32, Asked::Unseen as u32, (0, 0)),
+    };
+    // What lies at address 0 reads as zero.
+    let (subject, object) = hint.map_or((0, 0), |hint| (&raw const hint.subject as u64, &raw const hint.object as u64));
+    unsafe {
+        (&raw mut (*record).said).write(said);
+        (&raw mut (*record).capability).write(capability);
+        (&raw mut (*record).subject_length).write(lengths.0);
+        (&raw mut (*record).object_length).write(lengths.1);
+        copy(&raw mut (*record).subject, subject);
+        copy(&raw mut (*record).object, object);
+    }
+}
+
+/// The caller's Landlock domain: landlock_cred(), security/landlock/cred.h.
+#[inline(always)]
+unsafe fn fill_domain(record: *mut Denial, task: u64) {
+    let at = unsafe { read_volatile(&raw const LANDLOCK_AT) };
+    let (state, domain) = if at == ABSENT {
+        (2, 0)
+    } else {
+        let own = read(read(task, TASK_CRED), CRED_SECURITY) + u64::from(at);
+        let domain = read(own, LANDLOCK_DOMAIN);
+        (u32::from(domain != 0), if domain == 0 { 0 } else { read(read(domain, LANDLOCK_HIERARCHY), LANDLOCK_ID) })
+    };
+    unsafe {
+        (&raw mut (*record).landlock).write(state);
+        (&raw mut (*record).domain).write(domain);
+    }
+}
+
+/// The programs that have a say in such calls in the caller's cgroup: `struct cgroup_bpf`, include/linux/bpf-cgroup-defs.h.
+#[inline(always)]
+unsafe fn fill_programs(record: *mut Denial, task: u64, point: usize) {
+    let places = (&raw const ATTACH_PLACES).cast::<u32>();
+    let at = unsafe { read_volatile(places.add(point)) };
+    let stride = u64::from(unsafe { read_volatile(&raw const PROGRAM_STRIDE) });
+    let (mut count, mut first) = (0, 0);
+    if at != ABSENT && stride != 0 {
+        let cgroup = read(read(task, TASK_CGROUPS), CSS_SET_CGROUP);
+        let array = peek::<u64>(place(cgroup, CGROUP_EFFECTIVE) + 8 * u64::from(at));
+        let programs = place(array, BPF_PROGRAMS);
+        first = if array == 0 { 0 } else { peek(programs) };
+        let mut next = first;
+        for nth in 1..=MANY {
+            if next == 0 {
+                break;
+            }
+            count += 1;
+            next = peek(programs + nth * stride);
+        }
+    }
+    let aux = if first == 0 { 0 } else { read(first, PROGRAM_AUX) };
+    unsafe {
+        (&raw mut (*record).programs).write(count);
+        read_into(&raw mut (*record).program, aux, PROGRAM_ID);
+        read_into(&raw mut (*record).program_name, aux, PROGRAM_NAME);
+    }
+}

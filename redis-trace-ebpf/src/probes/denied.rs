@@ -1,0 +1,192 @@
+//! connect(2) and socket(2) for TCP that this host itself refused: before anything was sent.
+
+use aya_ebpf::macros::{fexit, tracepoint};
+use aya_ebpf::programs::{FExitContext, TracePointContext};
+use redis_trace_common::denial::{CONNECT, CREATE};
+use redis_trace_common::member::{NET_INUM, NET_MIX, NSPROXY_NET, SOCKET_SK, TASK_NSPROXY, TASK_TGID};
+use redis_trace_common::record::{ConnectFailed, Flow, SocketDenied};
+use redis_trace_common::tally::{End, Key};
+
+use super::bind::{Asked, SOCK_STREAM, is_tcp, is_tcp_protocol, syscall_address};
+use super::syscall::{self, Left};
+use super::who;
+use crate::denial::{self, has_filter, is_denial};
+use crate::emit::{now, reserve};
+use crate::kernel::{AF_INET, AF_INET6, copy, current, fill_flow, fill_task, mapped, read};
+use crate::maps::Call;
+use crate::tally;
+
+/// Kinds of sockets without their flags: `SOCK_TYPE_MASK`, include/linux/net.h.
+const SOCK_TYPE_MASK: u64 = 0xf;
+
+/// Enters connect(2) with an IPv4 or IPv6 address: only where a filter may keep it from being entered is that worth knowing.
+#[inline(always)]
+pub(crate) fn dials(call: &Call) {
+    if has_filter(current()) {
+        syscall::remember(call);
+    }
+}
+
+/// Leaves connect(2).
+#[inline(always)]
+pub(crate) fn dialled(left: &Left) {
+    let errno = left.result.unsigned_abs();
+    if !is_denial(errno) && left.is_entered {
+        return;
+    }
+    let mut asked = Asked::default();
+    syscall_address(&raw mut asked, left.call.address);
+    tell_dial(left.sk, &asked, errno, left.is_entered);
+}
+
+/// Tells of a connect that failed before a SYN was sent.
+#[inline(always)]
+pub(super) fn tell_dial(sk: u64, asked: &Asked, errno: u32, is_entered: bool) {
+    let is_v6 = asked.family == AF_INET6;
+    if !(is_v6 || asked.family == AF_INET) || !is_tcp(sk) {
+        return;
+    }
+    let task = current();
+    let mut flow = Flow {
+        netns: 0,
+        family: 0,
+        protocol: 0,
+        client: [0; 16],
+        server: [0; 16],
+        client_port: 0,
+        server_port: 0,
+        ifindex: 0,
+        netns_mix: 0,
+        reserved: 0,
+    };
+    fill_flow(&raw mut flow, sk);
+    flow.family = asked.family;
+    flow.server_port = u16::from_be(asked.port);
+    if is_v6 {
+        flow.server = asked.v6;
+    } else {
+        mapped(&raw mut flow.server, asked.v4);
+    }
+    let key = Key {
+        end: End::Client as u32,
+        netns: flow.netns,
+        netns_mix: flow.netns_mix,
+        port: u32::from(flow.server_port),
+        client: flow.client,
+        server: flow.server,
+    };
+    if !tally::is_sample(End::Client, &key, now()) {
+        return;
+    }
+    who::introduce(task);
+    denial::tell(task, CONNECT + usize::from(is_v6), is_entered);
+    let Some(mut slot) = reserve::<ConnectFailed>() else { return tally::lost(End::Client) };
+    let record = slot.record();
+    unsafe {
+        (&raw mut (*record).flow).write(flow);
+        fill_task(&raw mut (*record).task, task);
+        (&raw mut (*record).dialled).write(now());
+        (&raw mut (*record).errno).write(errno);
+        (&raw mut (*record).isn).write(0);
+    }
+    slot.submit();
+}
+
+/// `int inet_stream_connect(struct socket *sock, struct sockaddr *uaddr, int addr_len, int flags)`, net/ipv4/af_inet.c.
+#[fexit(function = "inet_stream_connect")]
+pub(crate) fn stream_connected(ctx: FExitContext) -> u32 {
+    called(&ctx, ctx.arg(4));
+    0
+}
+
+/// `int security_socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)`, security/security.c.
+#[fexit(function = "security_socket_connect")]
+pub(crate) fn denied_connect(ctx: FExitContext) -> u32 {
+    called(&ctx, ctx.arg(3));
+    0
+}
+
+/// A connect that came to a function whose first arguments are a socket and an address.
+#[inline(always)]
+fn called(ctx: &FExitContext, result: i32) {
+    let errno = result.unsigned_abs();
+    if result < 0 && is_denial(errno) {
+        let mut asked = Asked::default();
+        copy(&raw mut asked, ctx.arg(1));
+        tell_dial(read(ctx.arg(0), SOCKET_SK), &asked, errno, true);
+        denial::forget();
+    }
+}
+
+/// `int __sys_socket(int family, int type, int protocol)`, net/socket.c.
+#[fexit(function = "__sys_socket")]
+pub(crate) fn socket_made(ctx: FExitContext) -> u32 {
+    let result: i32 = ctx.arg(3);
+    if result < 0 && is_denial(result.unsigned_abs()) {
+        let call = Call { fd: ctx.arg(0), address: ctx.arg(1), length: ctx.arg(2) };
+        tell_socket(&call, result.unsigned_abs(), true);
+        denial::forget();
+    }
+    0
+}
+
+/// Enters socket(2): `{ int family; int type; int protocol }`.
+#[tracepoint(category = "syscalls", name = "sys_enter_socket")]
+pub(crate) fn enter_socket(ctx: TracePointContext) -> u32 {
+    if has_filter(current()) {
+        let [fd, address, length] = [0, 1, 2].map(|which| syscall::argument(&ctx, which));
+        syscall::remember(&Call { fd, address, length });
+    }
+    0
+}
+
+/// Leaves socket(2).
+#[tracepoint(category = "syscalls", name = "sys_exit_socket")]
+pub(crate) fn exit_socket(ctx: TracePointContext) -> u32 {
+    if let Some((call, result, is_entered)) = syscall::leave(&ctx) {
+        let errno = result.unsigned_abs();
+        if result < 0 && (is_denial(errno) || !is_entered) {
+            tell_socket(&call, errno, is_entered);
+            denial::forget();
+        }
+    }
+    0
+}
+
+/// Tells of a socket that could not be made.
+#[inline(always)]
+fn tell_socket(call: &Call, errno: u32, is_entered: bool) {
+    let (family, kind, protocol) = (call.fd as u16, call.address & SOCK_TYPE_MASK, call.length as u16);
+    let is_stream = kind == u64::from(SOCK_STREAM) && (protocol == 0 || is_tcp_protocol(protocol));
+    if !(family == AF_INET || family == AF_INET6) || !is_stream {
+        return;
+    }
+    let task = current();
+    let net = read(read(task, TASK_NSPROXY), NSPROXY_NET);
+    let mut key = Key {
+        end: End::Listen as u32,
+        netns: read(net, NET_INUM),
+        netns_mix: read(net, NET_MIX),
+        port: 0,
+        client: [0; 16],
+        server: [0; 16],
+    };
+    let words = (&raw mut key.client).cast::<u32>();
+    unsafe {
+        words.write(read(task, TASK_TGID));
+        words.add(1).write(errno);
+    }
+    who::watch(task);
+    if !tally::is_sample(End::Listen, &key, now()) {
+        return;
+    }
+    denial::tell(task, CREATE, is_entered);
+    let Some(mut slot) = reserve::<SocketDenied>() else { return tally::lost(End::Listen) };
+    let record = slot.record();
+    unsafe {
+        fill_task(&raw mut (*record).task, task);
+        (&raw mut (*record).family).write(u32::from(family));
+        (&raw mut (*record).errno).write(errno);
+    }
+    slot.submit();
+}

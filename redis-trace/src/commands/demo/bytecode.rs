@@ -1,0 +1,78 @@
+//! The smallest BPF object there is: one program that says no.
+
+/// `r0 = 0; exit`: the two instructions of the program. 0 is SK_DROP to `sk_lookup` (include/uapi/linux/bpf.h, `enum sk_action`)
+/// and no to a cgroup's hook.
+const NO: [u8; 16] = [0xb7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
+/// Name of the program.
+pub(super) const PROGRAM: &str = "refuse_all";
+/// Bytes of an ELF header and of a section header.
+const HEADER: u8 = 64;
+/// Bytes of a symbol.
+const SYMBOL: usize = 24;
+
+/// A section of the object: offset of its name, type, flags, content, link, first global symbol, size of an entry.
+type Section<'a> = (u32, u32, u64, &'a [u8], u32, u32, u64);
+
+/// The smallest ELF object that holds the program in this section, which says what it is for (elf(5)).
+pub(super) fn object(section: &str) -> Vec<u8> {
+    // Names of sections and symbols, each ended by a NUL.
+    let names = format!("\0{section}\0license\0.symtab\0.strtab\0{PROGRAM}\0").into_bytes();
+    let name = |of: &[u8]| names.windows(of.len()).position(|at| at == of).and_then(|at| u32::try_from(at).ok());
+    let name = |of: &str| name(&[of.as_bytes(), b"\0"].concat()).unwrap_or_default();
+    let symbols = symbols(name(PROGRAM));
+    let sections: [Section<'_>; 5] = [
+        (0, 0, 0, &[], 0, 0, 0),
+        (name(section), 1, 6, &NO, 0, 0, 0),
+        (name("license"), 1, 2, b"GPL\0", 0, 0, 0),
+        (name(".symtab"), 2, 0, &symbols, 4, 1, SYMBOL as u64),
+        (name(".strtab"), 3, 0, &names, 0, 0, 0),
+    ];
+    let mut content = Vec::new();
+    let mut table = Vec::new();
+    for (name, kind, flags, bytes, link, info, entry) in sections {
+        table.extend([name, kind].map(u32::to_le_bytes).concat());
+        table.extend(
+            [flags, 0, (usize::from(HEADER) + content.len()) as u64, bytes.len() as u64].map(u64::to_le_bytes).concat(),
+        );
+        table.extend([link, info].map(u32::to_le_bytes).concat());
+        table.extend([8, entry].map(u64::to_le_bytes).concat());
+        content.extend(bytes);
+        content.resize(content.len().next_multiple_of(8), 0);
+    }
+    [header((usize::from(HEADER) + content.len()) as u64), content, table].concat()
+}
+
+/// The ELF header: 64 bits, little endian, relocatable, for BPF, five sections, names in the last one.
+fn header(table: u64) -> Vec<u8> {
+    let mut header = b"\x7fELF\x02\x01\x01".to_vec();
+    header.resize(16, 0);
+    header.extend([1_u16, 247].map(u16::to_le_bytes).concat());
+    header.extend(1_u32.to_le_bytes());
+    header.extend([0, 0, table].map(u64::to_le_bytes).concat());
+    header.extend(0_u32.to_le_bytes());
+    header.extend([HEADER.into(), 0, 0, HEADER.into(), 5, 4].map(u16::to_le_bytes).concat());
+    header
+}
+
+/// The null symbol and the program's: a global function in section 1.
+fn symbols(name: u32) -> Vec<u8> {
+    let mut symbols = vec![0; SYMBOL];
+    symbols.extend(name.to_le_bytes());
+    symbols.extend([0x12, 0, 1, 0]);
+    symbols.extend([0, NO.len() as u64].map(u64::to_le_bytes).concat());
+    symbols
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_object_holds_one_program() {
+        for section in ["sk_lookup", "cgroup/bind4", "cgroup/connect4"] {
+            let loaded = aya::Ebpf::load(&object(section)).expect("the object can be read");
+            let programs: Vec<&str> = loaded.programs().map(|(name, _)| name).collect();
+            assert_eq!(programs, [PROGRAM], "{section}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Calls that security modules, programs of cgroups and filters deny.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::{Needs, Scenario};
+use crate::commands::demo::actor::Dialled;
+use crate::commands::demo::expect::Expected;
+use crate::commands::demo::stage::{REDIS, Stage, endpoint};
+use crate::trace::cause::Code;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario::new("Landlock denies bind to redis-server", Code::RT3010, &[landlocked, dial_after_denial])
+        .needing(Needs::Landlock),
+    Scenario::new("Landlock denies bind of a port that needs a capability too", Code::RT3010, &[landlocked_port_79])
+        .needing(Needs::Landlock),
+    Scenario::new("Landlock denies connect to a client", Code::RT3012, &[landlocked_client]).needing(Needs::Landlock),
+    Scenario::new("a cgroup's program denies bind to redis-server", Code::RT3020, &[cgroup_bind, dial_after_denial]),
+    Scenario::new("a cgroup's program denies connect to a client", Code::RT3020, &[cgroup_connect]),
+    Scenario::new("a seccomp filter denies bind to redis-server", Code::RT3021, &[filtered, dial_after_denial])
+        .needing(Needs::SyscallHooks),
+];
+
+/// `EPERM`, `EACCES`.
+const EPERM: i32 = 1;
+const EACCES: i32 = 13;
+
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// A bind that was denied with this errno.
+fn denied_bind(stage: &Stage, code: Code, pid: u32, port: u16, errno: &str) -> Expected {
+    stage.listen_failure(code, pid, Some(loopback(port))).with(json!({"errno": errno})).says("denied bind")
+}
+
+/// A connect that was denied before anything was sent.
+fn denied_connect(stage: &Stage, code: Code, dialled: &Dialled, errno: &str) -> Expected {
+    let flow = json!({"netns": stage.netns(), "server": endpoint(loopback(REDIS))});
+    let client = json!({"pid": dialled.pid, "comm": "client"});
+    let is = json!({"outcome": "denied", "side": "client", "errno": errno, "flow": flow, "client_process": client});
+    Expected::refusal(code).with(is).says("denied connect")
+}
+
+fn landlocked(stage: &mut Stage) -> Result<()> {
+    let redis = stage.confined_redis("landlock bind", "--bind 127.0.0.1")?;
+    let lsm = json!({"module": "landlock", "operation": "bind", "object": "tcp 127.0.0.1:6379"});
+    stage.expect(denied_bind(stage, Code::RT3010, redis, REDIS, "EACCES").with(json!({"lsm": lsm})).says("Landlock"));
+    Ok(())
+}
+
+/// Whoever dials the server that could not listen is told why: one chain.
+fn dial_after_denial(stage: &mut Stage) -> Result<()> {
+    let server = stage.expected.first().map(|denied| denied.is["server_process"]["pid"].clone());
+    let lsm = stage.expected.first().map(|denied| denied.is["lsm"].clone());
+    let dialled = stage.refused(loopback(REDIS))?;
+    let expected = stage.refusal(Code::RT1020, &dialled, loopback(REDIS));
+    let is = json!({"server_process": {"pid": server}, "lsm": lsm});
+    stage.expect(expected.with(is).says("nothing listens on 127.0.0.1:6379").says("denied bind"));
+    Ok(())
+}
+
+/// Landlock is asked before the capability is, which is there.
+fn landlocked_port_79(stage: &mut Stage) -> Result<()> {
+    let redis = stage.confined_redis("landlock bind", "--bind 127.0.0.1 --port 79")?;
+    let lsm = json!({"module": "landlock", "operation": "bind", "object": "tcp 127.0.0.1:79"});
+    stage.expect(denied_bind(stage, Code::RT3010, redis, 79, "EACCES").with(json!({"lsm": lsm})));
+    Ok(())
+}
+
+fn landlocked_client(stage: &mut Stage) -> Result<()> {
+    stage.redis("--bind 127.0.0.1")?;
+    let dialled = stage.confined_dial("landlock connect", loopback(REDIS), EACCES)?;
+    let lsm = json!({"module": "landlock", "operation": "connect", "object": "tcp 127.0.0.1:6379"});
+    stage.expect(denied_connect(stage, Code::RT3012, &dialled, "EACCES").with(json!({"lsm": lsm})).says("Landlock"));
+    Ok(())
+}
+
+fn cgroup_bind(stage: &mut Stage) -> Result<()> {
+    let cgroup = stage.deny_by_cgroup("cgroup/bind4")?;
+    let redis = stage.confined_redis(&cgroup, "--bind 127.0.0.1")?;
+    let expected = denied_bind(stage, Code::RT3020, redis, REDIS, "EPERM").with(json!({"lsm": null}));
+    stage.expect(expected.says("the cgroup BPF program refuse_all (id "));
+    Ok(())
+}
+
+fn cgroup_connect(stage: &mut Stage) -> Result<()> {
+    stage.redis("--bind 127.0.0.1")?;
+    let cgroup = stage.deny_by_cgroup("cgroup/connect4")?;
+    let dialled = stage.confined_dial(&cgroup, loopback(REDIS), EPERM)?;
+    let expected = denied_connect(stage, Code::RT3020, &dialled, "EPERM").with(json!({"lsm": null}));
+    stage.expect(expected.says("the cgroup BPF program refuse_all (id "));
+    Ok(())
+}
+
+fn filtered(stage: &mut Stage) -> Result<()> {
+    let redis = stage.confined_redis("seccomp", "--bind 127.0.0.1")?;
+    let expected = denied_bind(stage, Code::RT3021, redis, REDIS, "EPERM").with(json!({"lsm": null}));
+    stage.expect(expected.says("seccomp filter"));
+    Ok(())
+}

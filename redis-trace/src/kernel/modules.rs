@@ -1,0 +1,67 @@
+//! Security modules that are at work, and where they keep what belongs to a task.
+
+use std::fs;
+use std::thread;
+
+use aya::programs::loaded_programs;
+use redis_trace_common::member::ABSENT;
+
+use super::btf::Btf;
+use super::tracefs::mount_apart;
+use crate::trace::fact::BpfProgram;
+use crate::trace::text::Text;
+
+/// Where the kernel lists them.
+const LIST: &str = "/sys/kernel/security/lsm";
+
+/// The security modules that are at work, in the order in which they are asked; absent where that cannot be read.
+pub fn modules() -> Option<Vec<String>> {
+    let read = || fs::read_to_string(LIST).ok();
+    let list = read().or_else(|| {
+        // A container has the file system not mounted: a thread of its own mounts it for itself.
+        thread::scope(|scope| {
+            let apart = scope.spawn(|| mount_apart("securityfs", "/sys/kernel/security").ok().and_then(|()| read()));
+            apart.join().ok().flatten()
+        })
+    })?;
+    Some(list.trim().split(',').map(str::to_owned).collect())
+}
+
+/// `BPF_PROG_TYPE_LSM`, include/uapi/linux/bpf.h.
+const BPF_PROG_TYPE_LSM: u32 = 29;
+
+/// The BPF programs that were loaded for hooks of security modules.
+pub fn lsm_programs() -> Vec<BpfProgram> {
+    let loaded = loaded_programs().filter_map(Result::ok);
+    let of_lsm = loaded.filter(|program| program.program_type() as u32 == BPF_PROG_TYPE_LSM);
+    of_lsm.map(|program| BpfProgram { id: program.id(), name: Text::new(program.name()) }).collect()
+}
+
+/// Modules that keep something beside a task's credentials, and the structures it may be: lsm_set_blob_size(),
+/// security/security.c, gives them room in their order.
+const BLOBS: &[(&str, &[&str])] = &[
+    ("landlock", &["landlock_cred_security"]),
+    ("selinux", &["cred_security_struct", "task_security_struct"]),
+    ("smack", &["task_smack"]),
+    // A pointer to a label: security/apparmor/include/cred.h.
+    ("apparmor", &[]),
+];
+
+/// Where a module's part beside the credentials begins; [`ABSENT`] where that is not known.
+pub(super) fn part_of(module: &str, modules: &[String], btf: &Btf) -> u32 {
+    let mut at = 0_u32;
+    for other in modules {
+        if other == module {
+            return at;
+        }
+        if let Some((_, structures)) = BLOBS.iter().find(|(name, _)| name == other) {
+            let size = match structures {
+                [] => Some(8),
+                structures => structures.iter().find_map(|name| btf.structure_size(name)),
+            };
+            let Some(size) = size else { return ABSENT };
+            at += size.next_multiple_of(8);
+        }
+    }
+    ABSENT
+}

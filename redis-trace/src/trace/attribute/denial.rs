@@ -1,0 +1,136 @@
+//! A call was denied: by whom. Who was seen to say no did it; where nobody was, whoever alone can have.
+
+use crate::trace::cause::Confidence;
+use crate::trace::denied::{By, Call, Denied};
+use crate::trace::errno;
+use crate::trace::fact::{ConnectFailed, Denial, Module, Said, Task};
+use crate::trace::known::{FailedBind, Known};
+use crate::trace::question::Question;
+use crate::trace::text::Text;
+use crate::trace::verdict::{Cause, Verdict};
+
+use super::Judged;
+use super::no_listener::EACCES;
+
+const EPERM: u32 = 1;
+
+/// A bind or listen that failed: who denied it, when anybody did.
+pub(super) fn of_bind(failed: &FailedBind, known: &Known) -> Option<(Denied, Confidence)> {
+    let call = if failed.listen { Call::Listen } else { Call::Bind };
+    let (denied, confidence) = judge(call, failed.errno, failed.denial.as_ref()?, known)?;
+    Some((Denied { failed: Some(failed.clone()), ..denied }, confidence))
+}
+
+/// A connect that failed before a SYN was sent.
+pub(super) fn of_dial(time: u64, failed: &ConnectFailed, known: &Known) -> Judged {
+    let denial = known.denials.of(failed.task.tid, time);
+    if let Some(question) = question(failed.errno, denial, time, known) {
+        return Judged::Ask(vec![question]);
+    }
+    let Some((denied, confidence)) = denial.and_then(|denial| judge(Call::Connect, failed.errno, denial, known)) else {
+        return unknown("connect", failed.errno);
+    };
+    if denial.is_some_and(|denial| denial.said.is_some() || denial.seccomp) {
+        return verdict(denied, confidence);
+    }
+    // A route of type prohibit gives the same errno, and so does an IPsec policy.
+    let (netns, to) = (failed.flow.netns, failed.flow.server);
+    let question = Question::Route { netns, to };
+    if !known.is_answered(&question, time) {
+        return Judged::Ask(vec![question]);
+    }
+    match known.route(netns, to) {
+        Some(errno) if errno == failed.errno => unknown("connect", failed.errno),
+        Some(_) => verdict(denied, confidence),
+        None => verdict(denied, Confidence::Possible),
+    }
+}
+
+/// A socket that could not be made.
+pub(super) fn of_socket(time: u64, task: &Task, errno: u32, known: &Known) -> Judged {
+    let denial = known.denials.of(task.tid, time);
+    if let Some(question) = question(errno, denial, time, known) {
+        return Judged::Ask(vec![question]);
+    }
+    match denial.and_then(|denial| judge(Call::Create, errno, denial, known)) {
+        Some((denied, confidence)) => verdict(denied, confidence),
+        None => unknown("socket", errno),
+    }
+}
+
+fn verdict(denied: Denied, confidence: Confidence) -> Judged {
+    Verdict { cause: Cause::Denied(Box::new(denied)), confidence }.into()
+}
+
+fn unknown(call: &str, got: u32) -> Judged {
+    let missing = format!("{call} failed with {}, and nothing that was seen says who refused it", errno::name(got));
+    Verdict::possible(Cause::Unknown { missing }).into()
+}
+
+/// What must be asked before a call is judged: whether there is a BPF LSM program that may have denied it.
+pub(super) fn question(errno: u32, denial: Option<&Denial>, time: u64, known: &Known) -> Option<Question> {
+    let is_heard = denial.is_none_or(|denial| denial.said.is_some() || denial.seccomp) || known.sight.module_hooks;
+    let is_open = errno == EPERM && !is_heard && !known.is_answered(&Question::LsmPrograms, time);
+    is_open.then_some(Question::LsmPrograms)
+}
+
+/// Who denied a call, and how sure that is.
+fn judge(call: Call, errno: u32, denial: &Denial, known: &Known) -> Option<(Denied, Confidence)> {
+    let denied = |by, others| Denied { call, by, others, failed: None };
+    if denial.seccomp {
+        return Some((denied(By::Filter, Vec::new()), Confidence::Likely));
+    }
+    match denial.said {
+        Some(Said::Module(module)) => {
+            let by = by_module(module, denial, denial.capability.is_some());
+            return Some((denied(by, Vec::new()), Confidence::Certain));
+        }
+        Some(Said::CgroupBpf) => return Some((denied(by_program(denial), Vec::new()), Confidence::Certain)),
+        None => {}
+    }
+    let mut suspects = suspects(call, errno, denial, known).into_iter();
+    let first = suspects.next()?;
+    let others: Vec<By> = suspects.collect();
+    let confidence = if others.is_empty() { Confidence::Likely } else { Confidence::Possible };
+    Some((denied(first, others), confidence))
+}
+
+/// Those that can have denied it without being heard, the most likely first.
+fn suspects(call: Call, errno: u32, denial: &Denial, known: &Known) -> Vec<By> {
+    let is_at_work = |module: Module| {
+        known.sight.modules.as_ref().is_some_and(|modules| modules.iter().any(|listed| listed == module.listed()))
+    };
+    let mut suspects = Vec::new();
+    // Its rules are about TCP ports to bind and to connect to: security/landlock/net.c.
+    if errno == EACCES && matches!(call, Call::Bind | Call::Connect) && denial.landlock {
+        suspects.push(by_module(Module::Landlock, denial, false));
+    }
+    // A program may choose another errno; without a choice it is this one.
+    if errno == EPERM && denial.programs > 0 {
+        suspects.push(by_program(denial));
+    }
+    let silent: &[Module] = match errno {
+        EACCES => &[Module::Apparmor, Module::Selinux],
+        EPERM => &[Module::Tomoyo, Module::Bpf],
+        _ => &[],
+    };
+    // On the hooks of BPF LSM nobody says no unless a program is there.
+    let has_voice = |module: Module| module != Module::Bpf || known.lsm_programs().is_none_or(|all| !all.is_empty());
+    let silent =
+        silent.iter().filter(|module| is_at_work(**module) && has_voice(**module) && !known.sight.module_hooks);
+    suspects.extend(silent.map(|module| by_module(*module, denial, false)));
+    suspects
+}
+
+fn by_module(module: Module, denial: &Denial, capability: bool) -> By {
+    let subject = match (module, denial.domain) {
+        (Module::Landlock, Some(domain)) => Some(Text::from(format!("domain {domain:x}").as_str())),
+        (Module::Landlock, None) => None,
+        _ => denial.subject.clone(),
+    };
+    By::Module { module, subject, object: denial.object.clone(), capability }
+}
+
+fn by_program(denial: &Denial) -> By {
+    By::Program { program: denial.program.clone(), programs: denial.programs }
+}

@@ -1,0 +1,234 @@
+//! Who denied a call, in words; and what would let it pass.
+
+use crate::trace::container;
+use crate::trace::denied::{By, Call, Denied};
+use crate::trace::errno;
+use crate::trace::fact::{BpfProgram, Module, Process};
+use crate::trace::known::Listener;
+use crate::trace::refusal::{Attempt, Refusal};
+use crate::trace::report::{Evidence, Fix, LsmReport};
+use crate::trace::text::Text;
+
+use super::fix::advice;
+use super::summary::target;
+use super::words;
+
+/// `AppArmor profile redis-server denied bind (EACCES)`.
+pub(super) fn clause(denied: &Denied, errno: u32) -> String {
+    let (call, got) = (denied.call.name(), errno::name(errno));
+    let what = match &denied.by {
+        By::Module { capability: true, .. } => "the capability net_bind_service".to_owned(),
+        By::Module { .. } | By::Program { .. } | By::Filter => call.to_owned(),
+    };
+    let others = match denied.others.as_slice() {
+        [] => String::new(),
+        others => format!("; {} may have as well", words::list(&others.iter().map(who).collect::<Vec<_>>())),
+    };
+    format!("{} denied {what} ({got}){others}", who(&denied.by))
+}
+
+/// What one who was denied could not do: the call itself, or the refusal that came of it.
+/// `listeners` are those that the server has nevertheless.
+pub(super) fn summary(refusal: &Refusal, denied: &Denied, listeners: &[Listener]) -> String {
+    let errno = match &refusal.attempt {
+        Attempt::Listen(bind) => bind.errno,
+        Attempt::Socket { errno, .. } => *errno,
+        Attempt::Connect(connect) if denied.call == Call::Connect => {
+            connect.client.as_ref().map_or(0, |client| client.errno)
+        }
+        Attempt::Connect(_) | Attempt::Unix { .. } | Attempt::Start(_) => {
+            denied.failed.as_ref().map_or(0, |failed| failed.errno)
+        }
+    };
+    let clause = clause(denied, errno);
+    let besides = match listeners {
+        [] => String::new(),
+        listeners => format!("; it listens on {} only", words::places(listeners)),
+    };
+    match (&refusal.attempt, &denied.failed) {
+        (Attempt::Listen(_), Some(failed)) => {
+            format!("{} could not listen on {}: {clause}", words::process(&failed.process), failed.socket.local)
+        }
+        (Attempt::Socket { task, .. }, _) => {
+            format!("{} (pid {}) could not make a TCP socket: {clause}", task.comm, task.pid)
+        }
+        (_, Some(failed)) => format!(
+            "nothing listens on {}; {} could not listen on {} {}: {clause}{besides}",
+            target(&refusal.attempt),
+            words::process(&failed.process),
+            failed.socket.local,
+            words::ago(failed.time, refusal.time)
+        ),
+        (_, None) => format!("{} was not dialled: {clause}", target(&refusal.attempt)),
+    }
+}
+
+/// `AppArmor profile redis-server`, `the cgroup BPF program sd_bind4 (id 7)`.
+fn who(by: &By) -> String {
+    match by {
+        By::Module { module: Module::Landlock, subject: None, .. } => "the caller's Landlock domain".to_owned(),
+        By::Module { module: Module::Landlock, subject: Some(domain), .. } => format!("Landlock {domain}"),
+        By::Module { module: Module::Apparmor, subject: Some(profile), .. } => format!("AppArmor profile {profile}"),
+        By::Module { module, subject: Some(subject), .. } => format!("{} for {subject}", module.name()),
+        By::Module { module, subject: None, .. } => module.name().to_owned(),
+        By::Program { program: Some(program), programs: 1 } => format!("the cgroup BPF program {}", named(program)),
+        By::Program { programs, .. } => format!("one of {programs} cgroup BPF programs"),
+        By::Filter => "the caller's seccomp filter".to_owned(),
+    }
+}
+
+fn named(program: &BpfProgram) -> String {
+    if program.name.is_empty() { format!("{}", program.id) } else { format!("{} (id {})", program.name, program.id) }
+}
+
+/// The security module's part in it, when one did it.
+pub(super) fn lsm(refusal: &Refusal, denied: &Denied) -> Option<LsmReport> {
+    let By::Module { module, subject, object, capability } = &denied.by else { return None };
+    let place = denied.failed.as_ref().map_or_else(|| target(&refusal.attempt), |it| it.socket.local.to_string());
+    let (operation, wanted) = match (capability, denied.call) {
+        (true, _) => ("capable", "net_bind_service".to_owned()),
+        (false, Call::Create) => ("create", "tcp socket".to_owned()),
+        (false, call) => (call.name(), format!("tcp {place}")),
+    };
+    Some(LsmReport {
+        module: *module,
+        operation: operation.to_owned(),
+        subject: subject.clone(),
+        object: object.clone().unwrap_or_else(|| Text::from(wanted.as_str())),
+    })
+}
+
+/// What was seen of who denied it.
+pub(super) fn evidence(denied: &Denied) -> Vec<Evidence> {
+    let seen = |source: &str, text: String| Evidence { source: source.to_owned(), text };
+    match &denied.by {
+        By::Module { module: Module::Landlock, subject, .. } => {
+            let domain = subject.as_ref().map_or_else(|| "domain".to_owned(), ToString::to_string);
+            vec![seen("landlock", format!("the caller is in Landlock {domain}"))]
+        }
+        By::Module { module, subject, object, .. } => {
+            let subject = subject.as_ref().map(|subject| format!("the caller runs as {subject}"));
+            let object = object.as_ref().map(|object| format!("it wanted {object}"));
+            let texts = [subject, object].into_iter().flatten();
+            texts.map(|text| seen(module.listed(), text)).collect()
+        }
+        By::Program { program, programs } => {
+            let first =
+                program.as_ref().map_or_else(String::new, |program| format!(", the first is {}", named(program)));
+            let call = denied.call.name();
+            vec![seen("cgroup.bpf.effective", format!("{programs} BPF programs of its cgroup decide on {call}{first}"))]
+        }
+        By::Filter => {
+            vec![seen("seccomp", "the call was left and never entered, by a thread with a filter".to_owned())]
+        }
+    }
+}
+
+/// What would let it pass.
+pub(super) fn fix(denied: &Denied, process: Option<&Process>) -> Vec<Fix> {
+    let port = denied.failed.as_ref().map(|failed| failed.socket.local.port);
+    let unit = process.and_then(|process| container::of(process.cgroup.as_ref()?).1);
+    match &denied.by {
+        By::Module { module, subject, object, capability } => {
+            by_module(*module, denied.call, subject.as_ref(), object.as_ref(), *capability, port)
+        }
+        By::Program { program, .. } => by_program(program.as_ref(), unit.as_ref(), port),
+        By::Filter => vec![match unit {
+            Some(unit) => Fix {
+                command: plain(&unit).map(|unit| format!("systemctl edit {unit}")),
+                ..advice(&format!(
+                    "let {} pass in the unit's SystemCallFilter= or RestrictAddressFamilies=",
+                    denied.call.name()
+                ))
+            },
+            None => advice(&format!(
+                "let {} pass in the filter that whoever started it sets (docker run --security-opt seccomp=…)",
+                denied.call.name()
+            )),
+        }],
+    }
+}
+
+fn by_module(
+    module: Module,
+    call: Call,
+    subject: Option<&Text>,
+    object: Option<&Text>,
+    capability: bool,
+    port: Option<u16>,
+) -> Vec<Fix> {
+    match module {
+        Module::Landlock => vec![advice(&format!(
+            "add a rule for the port ({}) to the sandbox before it is closed, and start it again: a domain that is \
+             closed cannot be widened",
+            if call == Call::Connect { "LANDLOCK_ACCESS_NET_CONNECT_TCP" } else { "LANDLOCK_ACCESS_NET_BIND_TCP" }
+        ))],
+        Module::Apparmor => {
+            let line = if capability { "capability net_bind_service," } else { "network inet stream," };
+            let reload = subject.and_then(plain).map(|profile| {
+                format!("apparmor_parser -r /etc/apparmor.d/{}", profile.trim_start_matches('/').replace('/', "."))
+            });
+            vec![
+                Fix { command: Some(line.to_owned()), ..advice("add to the profile the line") },
+                Fix { command: reload, ..advice("then load the profile again") },
+            ]
+        }
+        Module::Selinux => {
+            let audit = Fix {
+                command: Some("ausearch -m avc -ts recent | audit2allow".to_owned()),
+                risk: Some("read what it would allow before it is loaded".to_owned()),
+                ..advice("see what rule is missing")
+            };
+            let is_redis = subject.is_some_and(|subject| subject.as_str().contains(":redis_t:"));
+            let has_type = object.is_some_and(|object| object.as_str().contains(":redis_port_t:"));
+            match port.filter(|_| is_redis && !has_type && !capability && call == Call::Bind) {
+                Some(port) => vec![
+                    Fix {
+                        command: Some(format!("semanage port -a -t redis_port_t -p tcp {port}")),
+                        ..advice("give the port the type that Redis may bind")
+                    },
+                    audit,
+                ],
+                None => vec![audit],
+            }
+        }
+        Module::Tomoyo => vec![Fix {
+            command: Some("tomoyo-editpolicy".to_owned()),
+            ..advice("allow the address in the domain's policy")
+        }],
+        Module::Bpf => vec![Fix {
+            command: Some("bpftool prog list | grep lsm".to_owned()),
+            ..advice("find the BPF LSM program and its owner")
+        }],
+    }
+}
+
+fn by_program(program: Option<&BpfProgram>, unit: Option<&Text>, port: Option<u16>) -> Vec<Fix> {
+    let edit = unit.and_then(plain).map(|unit| format!("systemctl edit {unit}"));
+    let name = program.map_or("", |program| program.name.as_str());
+    // What systemd calls its own: src/core/bpf/socket-bind, src/core/bpf-firewall.c.
+    let directive = if name.starts_with("sd_bind") {
+        let port = port.map_or_else(|| "tcp".to_owned(), |port| format!("tcp:{port}"));
+        Some(format!("SocketBindAllow={port}"))
+    } else if name.starts_with("sd_fw") {
+        Some("IPAddressAllow=".to_owned())
+    } else {
+        None
+    };
+    match directive {
+        Some(directive) => vec![
+            Fix { command: Some(directive), ..advice("systemd set the program for the unit: allow it there with") },
+            Fix { command: edit, ..advice("and edit the unit") },
+        ],
+        None => vec![Fix {
+            command: Some("bpftool cgroup tree".to_owned()),
+            ..advice("find the program and who attached it to the cgroup")
+        }],
+    }
+}
+
+/// A name that may stand in a command as it is.
+fn plain(name: &Text) -> Option<&str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/@".contains(c);
+    Some(name.as_str()).filter(|name| !name.is_empty() && !name.starts_with('-') && name.chars().all(is_plain))
+}

@@ -1,0 +1,96 @@
+//! Who may have said no to the calls of late.
+
+use std::collections::VecDeque;
+
+use crate::trace::fact::{Asked, Bind, BpfProgram, Denial, Task};
+use crate::trace::flow::{Endpoint, Netns};
+use crate::trace::question::Question;
+
+use super::{FailedBind, Known};
+
+/// As many as are remembered: they are looked at while their call is judged, and kept with what came of it.
+const KEPT: usize = 1_024;
+/// A call's own fact comes so soon after, nanoseconds: both are told at its end.
+const WITH: u64 = 10_000_000;
+
+/// What may have said no to calls, the newest last.
+#[derive(Debug, Default)]
+pub struct Denials(VecDeque<(u64, Denial)>);
+
+impl Denials {
+    /// One was told.
+    pub fn told(&mut self, time: u64, denial: &Denial) {
+        if self.0.len() == KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back((time, denial.clone()));
+    }
+
+    /// What may have said no to the call of a thread whose end was told at this time.
+    pub fn of(&self, tid: u32, time: u64) -> Option<&Denial> {
+        let belongs = |(told, denial): &&(u64, Denial)| denial.tid == tid && *told <= time && time - *told < WITH;
+        self.0.iter().rev().find(belongs).map(|(_, denial)| denial)
+    }
+}
+
+impl Known {
+    /// What a dial gets for want of a route, 0 when there is one; absent when the host did not say.
+    pub fn route(&self, netns: Netns, to: Endpoint) -> Option<u32> {
+        self.routes.get(&(netns, to)).copied()
+    }
+
+    /// The BPF programs on hooks of security modules; absent when the host did not say.
+    pub fn lsm_programs(&self) -> Option<&[BpfProgram]> {
+        self.lsm_programs.as_deref()
+    }
+
+    /// A bind or listen that failed, with all that is known of why.
+    pub fn failed(&self, time: u64, bind: &Bind) -> FailedBind {
+        let denial = self.denials.of(bind.task.tid, time).cloned();
+        FailedBind {
+            socket: bind.socket.clone(),
+            process: self.process_of(&bind.task),
+            errno: bind.errno,
+            time,
+            listen: bind.listen,
+            privileged: self.is_privileged(bind, denial.as_ref()),
+            denial,
+        }
+    }
+
+    /// Whether a bind failed for want of CAP_NET_BIND_SERVICE: the kernel said so, or where it cannot be heard, nothing
+    /// else stands against it.
+    fn is_privileged(&self, bind: &Bind, denial: Option<&Denial>) -> bool {
+        const EACCES: u32 = 13;
+        if bind.errno != EACCES || bind.listen {
+            return false;
+        }
+        let port = bind.socket.local.port;
+        let wants = port != 0 && u32::from(port) < bind.unprivileged && !bind.net_bind_service;
+        match denial {
+            Some(Denial { seccomp: true, .. } | Denial { said: Some(_), .. }) => false,
+            Some(Denial { capability: Some(asked), .. }) => *asked == Asked::Lacked,
+            // Security modules are asked first.
+            Some(Denial { landlock, .. }) => wants && !self.sight.capabilities && !landlock,
+            None => wants,
+        }
+    }
+
+    /// A socket could not be made: what wanted it cannot listen by it.
+    pub(super) fn socket_denied(&mut self, time: u64, task: &Task) {
+        self.meet(time, task);
+        self.servers.was_denied(task.key());
+    }
+
+    /// The host asked for a route.
+    pub(super) fn route_asked(&mut self, time: u64, netns: Netns, to: Endpoint, errno: u32) {
+        self.routes.insert(time, (netns, to), errno);
+        self.answered.insert(time, Question::Route { netns, to }, ());
+    }
+
+    /// The BPF LSM programs were listed.
+    pub(super) fn lsm_programs_read(&mut self, time: u64, programs: &[BpfProgram]) {
+        self.lsm_programs = Some(programs.to_vec());
+        self.answered.insert(time, Question::LsmPrograms, ());
+    }
+}
