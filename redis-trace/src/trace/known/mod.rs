@@ -182,11 +182,7 @@ impl Known {
             }
             What::Sockets { netns, port, sockets, .. } => self.sockets_read(time, *netns, *port, sockets),
             What::Unreadable { netns, why } => self.unreadable.insert(time, *netns, why.clone()),
-            What::NetnsName { netns, name, pid } => {
-                let namespace = self.namespaces.entry(*netns).or_default();
-                (namespace.name, namespace.pid) = (name.clone(), *pid);
-                self.answered.insert(time, Question::NetnsName(*netns), ());
-            }
+            What::NetnsName { netns, name, pid } => self.netns_named(time, *netns, name.clone(), *pid),
             What::Addresses { netns, addresses } => {
                 self.namespaces.entry(*netns).or_default().addresses = Some(addresses.clone());
                 self.answered.insert(time, Question::Addresses(*netns), ());
@@ -342,6 +338,13 @@ impl Known {
                 }
             }
         }
+    }
+
+    /// The host said what a namespace is called, and who lives in it.
+    fn netns_named(&mut self, time: u64, netns: Netns, name: Option<Text>, pid: Option<u32>) {
+        let namespace = self.namespaces.entry(netns).or_default();
+        (namespace.name, namespace.pid) = (name, pid);
+        self.answered.insert(time, Question::NetnsName(netns), ());
     }
 
     /// A server listens on a unix socket.
