@@ -107,6 +107,8 @@ roles! {
     Selinux { essential: false, causes: [RT3010, RT3012], }
     /// Questions for capabilities that were answered by no.
     Capabilities { essential: false, causes: [RT1013], }
+    /// Connections that find a listener's queue full.
+    Queues { essential: false, causes: [RT2001, RT2002], }
     /// Servers that are started.
     Execs { essential: false, causes: [RT1020, RT1021], }
     /// Processes that servers fork, such as their daemon.
@@ -188,6 +190,12 @@ hooks! {
     Sockets: Fexit "__sys_socket" by "socket_made";
     Sockets: Syscall "sys_enter_socket" by "enter_socket";
     Sockets: Syscall "sys_exit_socket" by "exit_socket";
+    // net/ipv4/tcp_input.c, tcp_ipv4.c, net/ipv6/tcp_ipv6.c. No tracepoint tells of a SYN that found a queue full: it is
+    // consumed, not dropped. Without these the kernel's counters and socket dumps stand in.
+    Queues: Fentry "tcp_conn_request" by "syn_came";
+    Queues: Fexit "tcp_conn_request" by "syn_answered";
+    Queues: Fexit "tcp_v4_syn_recv_sock" by "ack_came_v4";
+    Queues: Fexit "tcp_v6_syn_recv_sock" by "ack_came_v6";
     // include/trace/events/sched.h, signal.h, oom.h
     Execs: RawTracepoint { arguments: 3 } "sched_process_exec" by "exec";
     Forks: RawTracepoint { arguments: 2 } "sched_process_fork" by "fork";
@@ -238,6 +246,8 @@ pub const ARGUMENTS: &[Called] = &[
     Called::Tracepoint("kfree_skb"),
     Called::Function("bpf_task_pt_regs"),
     Called::Function("__cgroup_bpf_run_filter_sock_addr"),
+    Called::Function("tcp_v4_syn_recv_sock"),
+    Called::Function("tcp_v6_syn_recv_sock"),
 ];
 
 /// Place in [`ARGUMENTS`] of `tcp_v4_send_reset(sk, skb[, reason])`; `reason` since Linux 6.10.
@@ -259,6 +269,10 @@ pub const TASK_PT_REGS: usize = 4;
 /// Place in [`ARGUMENTS`] of `__cgroup_bpf_run_filter_sock_addr(sk, uaddr[, uaddrlen], atype, t_ctx[, flags])`: 4 on Linux
 /// 5.10, 5 with `flags`, 6 with `uaddrlen` since 6.7.
 pub const RUN_FILTER_SOCK_ADDR: usize = 5;
+/// Place in [`ARGUMENTS`] of `tcp_v4_syn_recv_sock(sk, skb, req, dst, req_unhash, own_req[, opt_child_init])`.
+pub const TCP_V4_SYN_RECV_SOCK: usize = 6;
+/// Place in [`ARGUMENTS`] of `tcp_v6_syn_recv_sock(sk, skb, req, dst, req_unhash, own_req[, opt_child_init])`.
+pub const TCP_V6_SYN_RECV_SOCK: usize = 7;
 
 /// Names of server programs, as the kernel cuts them: what they are started with, and how they end, is worth knowing.
 pub const SERVERS: &[&str] = &[

@@ -132,6 +132,12 @@ members! {
     SK_TYPE: u16 = "sock.sk_type";
     /// Limit of the accept queue.
     SK_MAX_ACK_BACKLOG: u32 = "sock.sk_max_ack_backlog";
+    /// Connections that wait to be accepted.
+    SK_ACK_BACKLOG: u32 = "sock.sk_ack_backlog";
+    /// Connections of a listener whose handshake is not over.
+    CSK_HALF_OPEN: u32 = "inet_connection_sock.icsk_accept_queue.qlen";
+    /// State of the connection: include/net/tcp_states.h.
+    SK_STATE: u8 = "sock.__sk_common.skc_state";
     /// Local port, network byte order; outlives the port's return.
     INET_SPORT: u16 = "inet_sock.inet_sport";
     /// First sequence number not yet acknowledged: the SYN's own while it waits for an answer.
@@ -182,6 +188,10 @@ members! {
     NET_MIX: u32 = "net.hash_mix";
     /// Generation of its nftables rules; in `struct nftables_pernet` of a module from Linux 5.13 to 6.16.
     NET_NFT_GENERATION: u32 = "net.nft.base_seq";
+    /// Whether a last ACK that finds the accept queue full is answered by a reset: include/net/netns/ipv4.h.
+    NET_ABORT_ON_OVERFLOW: u8 = "net.ipv4.sysctl_tcp_abort_on_overflow";
+    /// Whether SYN cookies may stand in for a full SYN queue.
+    NET_SYNCOOKIES: u8 = "net.ipv4.sysctl_tcp_syncookies";
     /// BPF programs of a network namespace: flow dissector, `sk_lookup` (include/net/netns/bpf.h).
     NET_BPF: [Pointer; 2] = "net.bpf.run_array";
 

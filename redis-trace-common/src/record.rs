@@ -237,6 +237,10 @@ records! {
         exiting: u32,
         /// The exiting process's code as `wait(2)` gives it: status << 8 | signal; 0 when not exiting.
         exit_code: u32,
+        /// Connections that waited to be accepted: they are reset.
+        queued: u32,
+        /// Zero.
+        reserved: u32,
     }
     /// bind(2) or listen(2) on a TCP socket returned.
     Bind = 6 {
@@ -403,6 +407,25 @@ records! {
         /// The errno as a positive number.
         errno: u32,
     }
+    /// A SYN, or the last ACK of a handshake, found a listener's queue full.
+    QueueFull = 17 {
+        /// Of the packet.
+        flow: Flow,
+        /// The listener.
+        socket: Socket,
+        /// Sequence number of the SYN.
+        isn: u32,
+        /// 0 for the accept queue, 1 for the SYN queue.
+        queue: u32,
+        /// 1 for the last ACK, 0 for the SYN.
+        ack: u32,
+        /// 1 when the kernel answers it with a reset.
+        reset: u32,
+        /// How many were in the queue.
+        length: u32,
+        /// How many may be before it is full.
+        limit: u32,
+    }
 }
 
 impl Record {
@@ -419,6 +442,7 @@ impl Record {
             Self::ListenUp(it) => Some(of_socket(&it.socket)),
             Self::ListenDown(it) => Some(of_socket(&it.socket)),
             Self::Bind(it) => Some(of_socket(&it.socket)),
+            Self::QueueFull(it) => Some(of_flow(&it.flow)),
             Self::UnixConnect(it) => Some(of_task(&it.task)),
             Self::UnixListen(it) => Some(of_task(&it.task)),
             Self::Dropped(it) => Some(of_flow(&it.flow)),

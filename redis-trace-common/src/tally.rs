@@ -54,14 +54,18 @@ layout! {
         resets: u64,
         /// Dials that ended in an error: `AttemptFails`.
         failures: u64,
+        /// Packets that found the accept queue full: `ListenOverflows`.
+        overflows: u64,
     }
 }
 
 impl Watched {
     /// One reset.
-    pub const RESET: Self = Self { resets: 1, failures: 0 };
+    pub const RESET: Self = Self { resets: 1, failures: 0, overflows: 0 };
     /// One dial that failed.
-    pub const FAILURE: Self = Self { resets: 0, failures: 1 };
+    pub const FAILURE: Self = Self { resets: 0, failures: 1, overflows: 0 };
+    /// A packet that found an accept queue full.
+    pub const OVERFLOW: Self = Self { resets: 0, failures: 0, overflows: 1 };
 }
 
 /// Where refusals are counted.
@@ -78,11 +82,13 @@ pub enum End {
     Listen = 3,
     /// A SYN was dropped on its way.
     Dropped = 4,
+    /// The end that was dialled had no room in a queue.
+    Queue = 5,
 }
 
 impl End {
     /// Every one.
-    pub const ALL: [Self; 5] = [Self::Server, Self::Client, Self::Unix, Self::Listen, Self::Dropped];
+    pub const ALL: [Self; 6] = [Self::Server, Self::Client, Self::Unix, Self::Listen, Self::Dropped, Self::Queue];
 }
 
 /// Keys from here on carry the budget of a server or a client alone, and count nothing.

@@ -22,6 +22,7 @@ mod probes {
     pub(crate) mod dropped;
     pub(crate) mod listen;
     pub(crate) mod process;
+    pub(crate) mod queue;
     pub(crate) mod reset;
     pub(crate) mod security;
     pub(crate) mod signal;

@@ -49,6 +49,14 @@ pub(crate) static DECIDED: Array<Place<u64>> = Array::with_max_entries(UNDERWAY,
 #[map]
 pub(crate) static DECIDED_TOO: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4_096, 0);
 
+/// A listener whose SYN queue looks full to a SYN that has come, and what is in that queue.
+#[map]
+pub(crate) static SYN_MEETS: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
+
+/// When a SYN last found a queue full, by its sequence number: it is sent again, and counted once.
+#[map]
+pub(crate) static TURNED_AWAY: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16_384, 0);
+
 /// Dials under way, by a part of their sock's address. See `dials::remember`.
 #[map]
 pub(crate) static DIALS: Array<Place<Dialled>> = Array::with_max_entries(1 << PLACES_SHIFT, 0);

@@ -122,6 +122,7 @@ pub(crate) fn saw(netns: u32, more: Watched) {
         Some(seen) => unsafe {
             (*seen).resets += more.resets;
             (*seen).failures += more.failures;
+            (*seen).overflows += more.overflows;
         },
         None => {
             let _ = SEEN.insert(&netns, &more, BPF_NOEXIST);

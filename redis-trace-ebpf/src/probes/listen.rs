@@ -1,6 +1,6 @@
 //! Listeners that come and go.
 
-use redis_trace_common::member::{SK_MAX_ACK_BACKLOG, TASK_FLAGS};
+use redis_trace_common::member::{SK_ACK_BACKLOG, SK_MAX_ACK_BACKLOG, TASK_FLAGS};
 use redis_trace_common::record::{ListenDown, ListenUp};
 
 use super::who;
@@ -38,6 +38,9 @@ pub(crate) fn down(sk: u64) {
         fill_task(&raw mut (*record).task, task);
         (&raw mut (*record).exiting).write(u32::from(exiting));
         (&raw mut (*record).exit_code).write(if exiting { exit_code(task) } else { 0 });
+        // They are still there: __tcp_close() changes the state before it calls inet_csk_listen_stop().
+        (&raw mut (*record).queued).write(read(sk, SK_ACK_BACKLOG));
+        (&raw mut (*record).reserved).write(0);
     }
     slot.submit();
 }

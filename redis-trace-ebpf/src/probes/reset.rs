@@ -10,6 +10,7 @@ use redis_trace_common::member::{
 use redis_trace_common::record::Reset;
 use redis_trace_common::tally::{End, Key, Watched};
 
+use super::queue;
 use crate::emit::{now, reserve};
 use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, load, mapped, peek, read};
 use crate::tally;
@@ -51,6 +52,7 @@ pub(crate) fn reset_active(ctx: FEntryContext) -> u32 {
 /// attached only where it has all three.
 #[btf_tracepoint(function = "tcp_send_reset")]
 pub(crate) fn reset(ctx: BtfTracePointContext) -> i32 {
+    queue::reset_by_listener(ctx.arg(0), ctx.arg(1), ctx.arg(2));
     reset_sent(ctx.arg(0), ctx.arg(1), ctx.arg(2));
     0
 }
@@ -58,10 +60,10 @@ pub(crate) fn reset(ctx: BtfTracePointContext) -> i32 {
 /// The beginning of a TCP header, as it travels: `struct tcphdr`, include/uapi/linux/tcp.h.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-struct TcpHeader {
-    source: u16,
-    dest: u16,
-    seq: u32,
+pub(super) struct TcpHeader {
+    pub(super) source: u16,
+    pub(super) dest: u16,
+    pub(super) seq: u32,
     ack_seq: u32,
     offset: u8,
     flags: u8,
@@ -69,7 +71,7 @@ struct TcpHeader {
 }
 
 /// The first 40 bytes from an IP header on: a `struct ipv6hdr`, or a `struct iphdr` and a TCP header without options.
-type IpHeader = [u32; 10];
+pub(super) type IpHeader = [u32; 10];
 
 /// Counts a reset; as a refusal if it answers a SYN for which there was no socket, and tells of it if it is a sample.
 #[inline(always)]
@@ -143,13 +145,13 @@ fn tell(key: &Key, tcp: &TcpHeader, ip: &IpHeader, dev: u64, reason: u32) -> boo
 
 /// Whether an IP header is of version 4.
 #[inline(always)]
-fn is_v4(ip: &IpHeader) -> bool {
+pub(super) fn is_v4(ip: &IpHeader) -> bool {
     ip[0] as u8 >> 4 == 4
 }
 
 /// Takes the addresses from an IP header.
 #[inline(always)]
-fn fill_addresses(key: &mut Key, ip: &IpHeader) {
+pub(super) fn fill_addresses(key: &mut Key, ip: &IpHeader) {
     let (client, server) = ((&raw mut key.client).cast::<u32>(), (&raw mut key.server).cast::<u32>());
     if is_v4(ip) {
         mapped(&raw mut key.client, ip[3].to_ne_bytes());

@@ -165,6 +165,7 @@ fn tells(role: Role) -> &'static str {
         Role::Modules => "what each security module denies",
         Role::Selinux => "what SELinux denies",
         Role::Capabilities => "capabilities that were missing",
+        Role::Queues => "connections that find a queue full",
         Role::Execs => "servers that are started",
         Role::Forks => "daemons that servers become",
         Role::Exits => "how servers end",

@@ -145,10 +145,11 @@ impl Telling {
         if self.told.len() > CORRECTABLE {
             self.told.pop_front();
         }
-        self.counts.seen += 1;
-        *self.counts.by_cause.entry(report.cause.code).or_default() += 1;
-        self.counts.unknown += u64::from(report.cause.code == Code::RT0000);
-        self.counts.benign += u64::from(report.benign);
+        let number = report.count;
+        self.counts.seen += number;
+        *self.counts.by_cause.entry(report.cause.code).or_default() += number;
+        self.counts.unknown += if report.cause.code == Code::RT0000 { number } else { 0 };
+        self.counts.benign += if report.benign { number } else { 0 };
         match self.aggregate.take(report) {
             Some(now) => self.out(&now),
             None => Ok(()),

@@ -46,6 +46,7 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
         };
         take(&fact, &mut live, &mut telling, &mut recorder)?;
     }
+    live.poll();
     live.reconcile(COUNTERS).await?;
     let is_drained = timeout(DRAIN, drain(&mut live, &mut telling, &mut recorder)).await.ok().transpose()?.is_some();
     let judged = telling.tell_waiting()?;

@@ -29,6 +29,12 @@ fn here(netns: Netns) -> Option<Counters> {
     })
 }
 
+/// How often a packet found an accept queue or a SYN queue full in the calling thread's namespace.
+pub(super) fn overflows() -> Option<(u64, u64)> {
+    let netstat = fs::read_to_string("/proc/thread-self/net/netstat").ok()?;
+    Some((value(&netstat, "TcpExt:", "ListenOverflows")?, value(&netstat, "TcpExt:", "TCPReqQFullDrop")?))
+}
+
 /// The value of a counter: a table is a line of names and a line of values, both after its own name.
 fn value(text: &str, table: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(table)).map(str::split_whitespace);

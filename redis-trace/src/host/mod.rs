@@ -16,15 +16,17 @@ mod nf_tables;
 mod oom;
 mod owners;
 mod process;
+mod queues;
 mod route;
 mod ruleset;
 mod scene;
+mod serving;
 mod snapshot;
 mod sockets;
 mod unix;
 mod unix_sockets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 pub use clock::{boottime, wall};
@@ -47,6 +49,8 @@ pub struct Host {
     owners: Owners,
     /// The rules that were read last.
     rulesets: Rulesets,
+    /// How the counters of full queues stood.
+    stood: HashMap<Netns, queues::Stood>,
 }
 
 impl Host {
@@ -62,6 +66,7 @@ impl Host {
         }
         let fact = match question {
             Question::Sockets { netns, port } => self.sockets(*netns, *port),
+            Question::Queues { netns, port } => self.queues(*netns, *port),
             Question::Addresses(netns) => self.addresses(*netns),
             Question::NetnsName(netns) => name(*netns, self.places.get(netns)),
             Question::Process(key) => process_of(*key),

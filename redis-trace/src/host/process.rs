@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use crate::redis::secret;
-use crate::trace::fact::{Process, ProcessKey};
+use crate::trace::fact::{Process, ProcessKey, TaskState};
 use crate::trace::text::Text;
 
 /// Nanoseconds of a clock tick: the kernel shows times to user space in hundredths of a second (USER_HZ).
@@ -53,6 +53,20 @@ pub(crate) fn ids() -> Vec<u32> {
 /// The essentials of a process.
 pub(crate) fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&read(pid, "stat", FILE_BYTES).ok()?)
+}
+
+/// State of a process's first thread; absent when it is gone.
+pub(crate) fn state(pid: u32) -> Option<TaskState> {
+    let bytes = read(pid, "stat", FILE_BYTES).ok()?;
+    let close = bytes.iter().rposition(|b| *b == b')')?;
+    Some(match bytes.get(close + 2)? {
+        b'R' => TaskState::Running,
+        b'D' => TaskState::Blocked,
+        b'T' => TaskState::Stopped,
+        b't' => TaskState::Traced,
+        b'Z' | b'X' => TaskState::Ended,
+        _ => TaskState::Sleeping,
+    })
 }
 
 /// Whether that very process lives, and not another that got its id.

@@ -4,7 +4,9 @@
 use std::net::IpAddr;
 
 use netlink_packet_sock_diag::SockDiagMessage;
-use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP, TCP_CLOSE, TCP_LISTEN};
+use netlink_packet_sock_diag::constants::{
+    AF_INET, AF_INET6, IPPROTO_TCP, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_RECV,
+};
 use netlink_packet_sock_diag::inet::nlas::Nla;
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
 use procfs::net::{TcpNetEntry, TcpState};
@@ -34,6 +36,63 @@ pub(crate) fn bound(netns: Netns, port: Option<u16>) -> Result<Vec<BoundSocket>,
         })?;
     }
     Ok(sockets)
+}
+
+/// A connection that nobody has accepted yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    /// Its end here.
+    pub(crate) local: Endpoint,
+    /// How long it has stood, nanoseconds.
+    pub(crate) age: u64,
+}
+
+/// Connections to a port that nobody has accepted: they have no file. Nothing was sent on them, so the time since then is
+/// their age: tcp_create_openreq_child(), net/ipv4/tcp_minisocks.c.
+pub(crate) fn waiting(port: u16) -> Result<Vec<Waiting>, String> {
+    let mut waiting = Vec::new();
+    for (family, any) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
+        let id = SocketId { source_port: port, ..any };
+        let mut asked = request(family, id, 1 << TCP_ESTABLISHED | 1 << TCP_CLOSE_WAIT);
+        if let SockDiagMessage::InetRequest(asked) = &mut asked {
+            asked.extensions = ExtensionFlags::INFO;
+        }
+        netlink::dump(asked, |answer| {
+            if let SockDiagMessage::InetResponse(answer) = answer
+                && answer.header.inode == 0
+                && answer.header.socket_id.source_port == port
+            {
+                let id = &answer.header.socket_id;
+                let sent = answer.nlas.iter().find_map(|nla| match nla {
+                    Nla::TcpInfo(info) => last_data_sent(info),
+                    _ => None,
+                });
+                let local = Endpoint { ip: id.source_address.to_canonical(), port };
+                waiting.extend(sent.map(|sent| Waiting { local, age: u64::from(sent) * 1_000_000 }));
+            }
+        })?;
+    }
+    Ok(waiting)
+}
+
+/// Ends here of connections whose handshake is not over.
+pub(crate) fn half_open() -> Result<Vec<Endpoint>, String> {
+    let mut ends = Vec::new();
+    for (family, any) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
+        netlink::dump(request(family, any, 1 << TCP_SYN_RECV), |answer| {
+            if let SockDiagMessage::InetResponse(answer) = answer {
+                let id = &answer.header.socket_id;
+                ends.push(Endpoint { ip: id.source_address.to_canonical(), port: id.source_port });
+            }
+        })?;
+    }
+    Ok(ends)
+}
+
+/// Milliseconds since something was sent last: `tcpi_last_data_sent` of `struct tcp_info`, include/uapi/linux/tcp.h.
+fn last_data_sent(info: &[u8]) -> Option<u32> {
+    let bytes = info.get(44..48)?;
+    bytes.try_into().ok().map(u32::from_ne_bytes)
 }
 
 /// What is asked of one family.

@@ -8,7 +8,7 @@ use super::eyes::{Eyes, Seen};
 use super::unix_sockets::{self, FileId, UnixSocket};
 use super::{Host, netns, process};
 use crate::redis::kin;
-use crate::trace::fact::{Process, UnixListener, UnixPath, UnixState, What};
+use crate::trace::fact::{Process, UnixListener, UnixPath, UnixQueue, UnixState, What};
 use crate::trace::flow::Netns;
 use crate::trace::text::Text;
 
@@ -19,8 +19,25 @@ impl Host {
             UnixPath::Abstract(_) => self.behind_name(netns, path),
             UnixPath::File(file) => self.behind_file(pid, uid, netns, file),
         };
+        let queue = if listening == Some(true) { self.unix_queue(netns, path, seen.file) } else { None };
         let Seen { exists, is_socket, forbidden, .. } = seen;
-        What::UnixState(UnixState { pid, path: path.clone(), exists, is_socket, listening, forbidden })
+        What::UnixState(UnixState { pid, path: path.clone(), exists, is_socket, listening, queue, forbidden })
+    }
+
+    /// What waits for whoever listens behind a name or a file.
+    fn unix_queue(&mut self, netns: Netns, path: &UnixPath, file: Option<FileId>) -> Option<UnixQueue> {
+        let look = || (unix_sockets::listeners(), super::queues::sysctl("core/somaxconn"));
+        let (sockets, somaxconn) = self.inside(netns, look).ok()?;
+        let is_it = |socket: &UnixSocket| match (path, file) {
+            (UnixPath::File(path), Some(file)) => is_behind(socket, path, file),
+            _ => socket.name == *path,
+        };
+        let socket = sockets.ok()?.into_iter().find(is_it)?;
+        let (queued, limit) = socket.queue?;
+        let owners = self.owners.of_few(&std::iter::once(socket.inode).collect(), &process::ids());
+        let owner = owners.get(&socket.inode).map(|owner| Process::clone(owner));
+        let serving = owner.as_ref().filter(|_| queued > limit).and_then(|owner| super::serving::of(owner.pid));
+        Some(UnixQueue { queued, limit, owner, somaxconn, serving })
     }
 
     /// The unix sockets that servers of a namespace listen on.

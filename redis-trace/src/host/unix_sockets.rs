@@ -34,6 +34,8 @@ pub(crate) struct UnixSocket {
     pub(crate) listening: bool,
     /// It is a stream socket.
     pub(crate) stream: bool,
+    /// What is in its queue and what may be, when it listens.
+    pub(crate) queue: Option<(u32, u32)>,
 }
 
 /// Those that listen.
@@ -48,7 +50,7 @@ pub(crate) fn named() -> Result<Vec<UnixSocket>, String> {
 
 /// Those in certain states.
 fn sockets(state_flags: StateFlags) -> Result<Vec<UnixSocket>, String> {
-    let show_flags = ShowFlags::NAME | ShowFlags::VFS;
+    let show_flags = ShowFlags::NAME | ShowFlags::VFS | ShowFlags::RQLEN;
     let request = UnixRequest { state_flags, inode: 0, show_flags, cookie: [0xff; 8] };
     let mut sockets = Vec::new();
     netlink::dump(SockDiagMessage::UnixRequest(request), |answer| {
@@ -71,6 +73,10 @@ fn socket(answer: &UnixResponse) -> Option<UnixSocket> {
         file: answer.nlas.iter().find_map(file),
         listening: answer.header.state == TCP_LISTEN,
         stream: answer.header.kind == SOCK_STREAM,
+        queue: answer.nlas.iter().find_map(|nla| match nla {
+            Nla::ReceiveQueueLength(queued, limit) => Some((*queued, *limit)),
+            _ => None,
+        }),
     })
 }
 

@@ -96,6 +96,7 @@ fn load(btf: &Btf, options: Options) -> Result<Ebpf, aya::EbpfError> {
         .override_global("LANDLOCK_AT", &landlock, true)
         .override_global("PROGRAM_STRIDE", &stride, true)
         .override_global("ATTACH_PLACES", attach_places.as_slice(), true)
+        .override_global("INVALID_SYN", &invalid_syn(btf), true)
         .map_max_entries("EVENTS", options.ring_bytes.max(4096).next_power_of_two())
         .load(OBJECT)
 }
@@ -134,6 +135,13 @@ fn attach_places(btf: &Btf) -> Vec<u32> {
         at.and_then(|at| u32::try_from(at).ok()).unwrap_or(ABSENT)
     };
     ATTACH_POINTS.iter().map(place).collect()
+}
+
+/// The number of the reason that the kernel gives when it resets a connection for which a listener had no room.
+fn invalid_syn(btf: &Btf) -> u32 {
+    let reasons = btf.enumerators("sk_rst_reason");
+    let place = reasons.iter().position(|name| name.as_deref() == Some("SK_RST_REASON_INVALID_SYN"));
+    place.and_then(|place| u32::try_from(place).ok()).unwrap_or(u32::MAX)
 }
 
 /// How many arguments the running kernel's function or tracepoint has.

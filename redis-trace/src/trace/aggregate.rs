@@ -60,19 +60,23 @@ impl Aggregate {
     pub fn take(&mut self, report: Report) -> Option<Report> {
         let now = report.boottime_ns;
         let fault = Fault::of(&report);
+        let number = report.count;
         if self.every || (self.faults.len() >= MOST && !self.faults.contains_key(&fault)) {
             self.delivered += 1;
+            self.aggregated += number - 1;
             return Some(report);
         }
         if let Some(counted) = self.faults.get_mut(&fault)
             && counted.last.saturating_add(QUIET) > now
         {
-            self.aggregated += 1;
+            self.aggregated += number;
+            let before = counted.report.count;
             counted.add(&report, now);
-            return counted.is_power_of_ten().then(|| counted.tell(now));
+            return counted.has_grown_tenfold(before).then(|| counted.tell(now));
         }
         self.delivered += 1;
-        let counted = Counted { report: report.clone(), told: 1, told_at: now, last: now };
+        self.aggregated += number - 1;
+        let counted = Counted { report: report.clone(), told: number, told_at: now, last: now };
         self.faults.insert(fault, counted);
         Some(report)
     }
@@ -91,8 +95,7 @@ impl Aggregate {
         counted.report.count += number;
         counted.report.last = last;
         counted.last = time;
-        let has_grown_tenfold = counted.report.count.checked_ilog10() > before.max(1).checked_ilog10();
-        has_grown_tenfold.then(|| counted.tell(time))
+        counted.has_grown_tenfold(before).then(|| counted.tell(time))
     }
 
     /// Time passed: counts that grew and were not told for a while come out, quiet faults are forgotten.
@@ -129,7 +132,7 @@ impl Aggregate {
 
 impl Counted {
     fn add(&mut self, report: &Report, now: u64) {
-        self.report.count += 1;
+        self.report.count += report.count;
         self.report.last = report.last;
         self.last = now;
     }
@@ -138,9 +141,8 @@ impl Counted {
         self.report.count > self.told
     }
 
-    fn is_power_of_ten(&self) -> bool {
-        let count = self.report.count;
-        10_u64.pow(count.ilog10()) == count
+    fn has_grown_tenfold(&self, before: u64) -> bool {
+        self.report.count.checked_ilog10() > before.max(1).checked_ilog10()
     }
 
     fn tell(&mut self, now: u64) -> Report {

@@ -128,6 +128,14 @@ codes! {
     RT1020 = "start-failed", NoListener;
     /// The server runs but lacks this address or family.
     RT1021 = "partial-listen", NoListener;
+    /// A listener's accept queue is full.
+    RT2001 = "accept-queue-full", BacklogFull;
+    /// A listener's SYN queue is full.
+    RT2002 = "syn-queue-full", BacklogFull;
+    /// The listener closed while connections waited to be accepted.
+    RT2004 = "listener-closed-with-queue", BacklogFull;
+    /// The unix socket's queue is full.
+    RT2005 = "unix-backlog-full", BacklogFull;
     /// A security module denied bind.
     RT3010 = "lsm-denied-bind", LsmDenial;
     /// A security module denied connect in the client.

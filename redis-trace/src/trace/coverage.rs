@@ -85,7 +85,7 @@ mod tests {
     }
 
     fn watched(netns: u32, resets: u64, failures: u64) -> Watched {
-        Watched { netns: Netns(netns), resets, failures }
+        Watched { netns: Netns(netns), resets, failures, overflows: 0 }
     }
 
     #[test]

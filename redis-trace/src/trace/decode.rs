@@ -7,8 +7,8 @@ use redis_trace_common::record::{self, Record};
 use redis_trace_common::tally::{End, Key};
 
 use super::fact::{
-    Alike, Asked, Bind, BpfProgram, ConnectFailed, Denial, Dropped, Ending, Fact, Module, Passing, Process, Reset,
-    Said, Socket, Task, UnixPath, What,
+    Alike, Asked, Bind, BpfProgram, ConnectFailed, Denial, Dropped, Ending, Fact, Module, Overflow, Passing, Process,
+    QueueKind, Reset, Said, Socket, Task, UnixPath, What,
 };
 use super::flow::{Endpoint, Flow, Netns};
 use super::text::Text;
@@ -56,6 +56,7 @@ pub fn decode(record: &Record, names: &Names) -> Fact {
                 socket: socket(&r.socket),
                 task: task(&r.task),
                 ending: (r.exiting != 0).then(|| ending(r.exit_code)),
+                queued: r.queued,
             },
         ),
         Record::Bind(r) => (
@@ -73,6 +74,7 @@ pub fn decode(record: &Record, names: &Names) -> Fact {
         Record::SocketDenied(r) => {
             (r.time, What::SocketDenied { task: task(&r.task), ipv6: r.family == u32::from(AF_INET6), errno: r.errno })
         }
+        Record::QueueFull(r) => (r.time, What::QueueFull(overflow(r))),
         Record::UnixConnect(r) => {
             (r.time, What::UnixConnect { task: task(&r.task), errno: r.errno, path: unix_path(&r.path, r.length) })
         }
@@ -113,6 +115,7 @@ pub fn alike(key: &Key) -> Option<Alike> {
     let (pid, errno) = (word(0)?, word(4)?);
     Some(match end {
         End::Server => Alike::Server { netns, client, server },
+        End::Queue => Alike::Queue { netns, client, server },
         End::Client => Alike::Client { netns, client, server },
         End::Dropped => Alike::Dropped { netns, client, server },
         End::Unix => Alike::Unix { pid, errno, tail: unix_path(&key.server, key.port).text().clone() },
@@ -183,6 +186,19 @@ fn said(number: u32) -> Option<Said> {
         denial::Said::Tomoyo => Module::Tomoyo,
         denial::Said::BpfLsm => Module::Bpf,
     }))
+}
+
+fn overflow(r: &record::QueueFull) -> Overflow {
+    Overflow {
+        flow: flow(&r.flow),
+        socket: socket(&r.socket),
+        isn: r.isn,
+        queue: if r.queue == 0 { QueueKind::Accept } else { QueueKind::Syn },
+        by_ack: r.ack != 0,
+        reset: r.reset != 0,
+        length: r.length,
+        limit: r.limit,
+    }
 }
 
 fn flow(r: &record::Flow) -> Flow {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::fact::{Alike, Folded};
+use super::flow::Flow;
 use super::refusal::{Attempt, Refusal};
 use super::remembered::{Bounds, Remembered};
 use super::report::Report;
@@ -110,8 +111,12 @@ fn kind(refusal: &Refusal) -> Option<Alike> {
             Some(Alike::Listen { pid: bind.task.pid, errno: bind.errno, port: bind.socket.local.port })
         }
         Attempt::Socket { task, errno, .. } => Some(Alike::Listen { pid: task.pid, errno: *errno, port: 0 }),
-        // An exit is no call that can be repeated by the thousand.
-        Attempt::Start(_) => None,
+        Attempt::Overflow(overflow) => {
+            let Flow { netns, client, server, .. } = overflow.flow;
+            Some(Alike::Queue { netns, client: client.ip, server })
+        }
+        // Two have their number with them, and an exit is no call that can be repeated by the thousand.
+        Attempt::Counted(_) | Attempt::Closed(_) | Attempt::Start(_) => None,
     }
 }
 

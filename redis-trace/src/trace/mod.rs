@@ -15,6 +15,8 @@ pub mod flow;
 pub mod folding;
 pub mod known;
 pub mod question;
+pub mod queue;
+pub mod queues;
 pub mod recording;
 pub mod refusal;
 pub mod remembered;

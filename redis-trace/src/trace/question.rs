@@ -15,6 +15,14 @@ pub enum Question {
         /// Which port.
         port: u16,
     },
+    /// What waits for the listeners on this port, and what keeps their owners? Answered by [`What::Queues`] or
+    /// [`What::Unreadable`].
+    Queues {
+        /// Where.
+        netns: Netns,
+        /// Which port.
+        port: u16,
+    },
     /// Which addresses has this namespace? Answered by [`What::Addresses`] or [`What::Unreadable`].
     Addresses(Netns),
     /// What is this namespace called? Answered by [`What::NetnsName`].
@@ -83,6 +91,7 @@ impl Question {
     pub fn netns(&self) -> Option<Netns> {
         match self {
             Self::Sockets { netns, .. }
+            | Self::Queues { netns, .. }
             | Self::Addresses(netns)
             | Self::NetnsName(netns)
             | Self::UnixListeners(netns)
@@ -104,6 +113,7 @@ impl Question {
             (Self::Sockets { netns, port }, What::Sockets { netns: of, port: Some(on), .. }) => {
                 netns == of && port == on
             }
+            (Self::Queues { netns, port }, What::Queues(queues)) => *netns == queues.netns && *port == queues.port,
             (Self::Addresses(netns), What::Addresses { netns: of, .. })
             | (Self::NetnsName(netns), What::NetnsName { netns: of, .. })
             | (Self::UnixListeners(netns), What::UnixListeners { netns: of, .. }) => netns == of,

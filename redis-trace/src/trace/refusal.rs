@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fact::{Bind, ConnectFailed, Dropped, ProcessKey, Reset, Task, UnixPath};
+use super::fact::{
+    Bind, ConnectFailed, Dropped, Ending, Overflow, Overflows, Process, ProcessKey, Reset, Socket, Task, UnixPath,
+};
 use super::flow::{Flow, Netns};
 use super::report::Side;
 
@@ -50,8 +52,38 @@ pub enum Attempt {
         /// What it got.
         errno: u32,
     },
+    /// A connection that found a listener's queue full.
+    Overflow(Overflow),
+    /// Connections that did, as the kernel counts them.
+    Counted(Overflows),
+    /// Connections that waited when their listener went.
+    Closed(ClosedQueue),
     /// A server that was started and ended before it listened.
     Start(ProcessKey),
+}
+
+impl Attempt {
+    /// How many refusals it stands for.
+    pub fn number(&self) -> u64 {
+        match self {
+            Self::Counted(overflows) => overflows.number,
+            Self::Closed(closed) => u64::from(closed.queued),
+            _ => 1,
+        }
+    }
+}
+
+/// A listener that went with connections in its queue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClosedQueue {
+    /// The listener.
+    pub socket: Socket,
+    /// Whose it was.
+    pub process: Process,
+    /// How many waited.
+    pub queued: u32,
+    /// How that process was ending, when it was.
+    pub ending: Option<Ending>,
 }
 
 /// A TCP connect: at least one of its ends was seen.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::cause::{Class, Code, Confidence};
 use super::fact::Module;
 use super::flow::{Endpoint, Netns, Protocol};
+use super::queue::QueueReport;
 use super::text::Text;
 
 /// Names of the JSON objects, the `schema` member of each.
@@ -113,7 +114,7 @@ pub struct Report {
     /// The security module, when one did it.
     pub lsm: Option<LsmReport>,
     /// The queue, when it was full.
-    pub queue: Option<serde_json::Value>,
+    pub queue: Option<QueueReport>,
     /// The unix socket that was dialled.
     pub unix: Option<UnixReport>,
     /// It hurt nobody: another address of the same name answered the same thread.

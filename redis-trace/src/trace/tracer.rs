@@ -12,6 +12,7 @@ use super::flow::Flow;
 use super::folding::{Folding, More};
 use super::known::{Known, accepts};
 use super::question::Question;
+use super::queues;
 use super::refusal::{Attempt, Connect, Joining, Refusal, is_fallback};
 use super::remembered::{Bounds, Remembered};
 use super::report::{CauseReport, Report, Update, schema};
@@ -136,6 +137,12 @@ impl Tracer {
                 let attempt = Attempt::Unix { task: task.clone(), errno: *errno, path: path.clone() };
                 self.refused(Refusal { time, attempt, benign: is_asked_by_habit(path) }, &mut steps);
             }
+            What::QueueFull(_) | What::Overflows(_) | What::ListenDown { .. } => {
+                let attempt = queues::attempt(fact, &self.known);
+                if let Some(attempt) = attempt {
+                    self.refused(Refusal { time, attempt, benign: false }, &mut steps);
+                }
+            }
             What::Bind(bind) if bind.errno != 0 => {
                 self.refused(Refusal { time, attempt: Attempt::Listen(bind.clone()), benign: false }, &mut steps);
             }
@@ -207,7 +214,7 @@ impl Tracer {
             Judged::Verdict(verdict) => {
                 self.seq += 1;
                 let report = explain::explain(&refusal, &verdict, &self.known, self.seq);
-                self.judged += u64::from(!matches!(refusal.attempt, Attempt::Start(_)));
+                self.judged += u64::from(queues::is_told_by_a_record(&refusal.attempt));
                 let more = self.folding.judged(self.known.now, &refusal, &report);
                 if let Attempt::Connect(Connect { client: None, dropped: Some(dropped), .. }) = &refusal.attempt {
                     self.dropped.insert(self.known.now, dropped.isn, Some(self.seq));
@@ -368,7 +375,7 @@ fn is_asked_by_habit(path: &UnixPath) -> bool {
 fn flow_of(refusal: &Refusal) -> Option<&Flow> {
     match &refusal.attempt {
         Attempt::Connect(connect) => connect.flow(),
-        Attempt::Unix { .. } | Attempt::Listen(_) | Attempt::Socket { .. } | Attempt::Start(_) => None,
+        _ => None,
     }
 }
 
@@ -434,7 +441,7 @@ mod tests {
         let mut tracer = Tracer::new(Bounds::default());
         let up = What::ListenUp { socket: socket.clone(), task: task.clone(), backlog: 511 };
         tracer.take(&Fact { time: SECOND / 4, what: up });
-        let down = What::ListenDown { socket, task: task.clone(), ending: None };
+        let down = What::ListenDown { socket, task: task.clone(), ending: None, queued: 0 };
         tracer.take(&Fact { time: SECOND / 2, what: down });
         tracer.take(&reset(SECOND));
         let path = UnixPath::File(Text::from("/run/redis.sock"));

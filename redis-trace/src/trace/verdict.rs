@@ -2,8 +2,10 @@
 
 use super::cause::{Code, Confidence};
 use super::denied::Denied;
-use super::fact::{BoundSocket, Forbidden, Process, Socket, UnixListener, UnixPath};
+use super::fact::{BoundSocket, Forbidden, Process, QueueKind, Socket, UnixListener, UnixPath};
 use super::known::{EndedListener, FailedBind, FailedStart, Listener, OomLimit, Sent};
+use super::queue::FullQueue;
+use super::refusal::ClosedQueue;
 
 /// Why a refusal happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -188,6 +190,33 @@ pub enum Cause {
         /// Its socket.
         listener: UnixListener,
     },
+    /// The listener's accept queue is full.
+    AcceptQueueFull {
+        /// The queue.
+        queue: FullQueue,
+    },
+    /// Some queue of the namespace was full, and it cannot be told whose.
+    SomeQueueFull {
+        /// Which queue.
+        kind: QueueKind,
+        /// Where those listen whose queues are full, unless it is over.
+        places: Vec<String>,
+    },
+    /// The listener's SYN queue is full.
+    SynQueueFull {
+        /// The queue.
+        queue: FullQueue,
+    },
+    /// The listener went while connections waited.
+    ListenerClosedWithQueue {
+        /// It.
+        closed: ClosedQueue,
+    },
+    /// The unix socket's queue is full.
+    UnixBacklogFull {
+        /// The queue.
+        queue: FullQueue,
+    },
     /// A reset came from another host.
     RemoteRefused,
 }
@@ -218,6 +247,10 @@ impl Cause {
             Self::StartFailed { .. } | Self::StartDenied(_) => Code::RT1020,
             Self::Denied(denied) => denied.code(),
             Self::PartialListen { .. } | Self::PartlyDenied { .. } | Self::UnixSocketOnly { .. } => Code::RT1021,
+            Self::SynQueueFull { .. } | Self::SomeQueueFull { kind: QueueKind::Syn, .. } => Code::RT2002,
+            Self::AcceptQueueFull { .. } | Self::SomeQueueFull { .. } => Code::RT2001,
+            Self::ListenerClosedWithQueue { .. } => Code::RT2004,
+            Self::UnixBacklogFull { .. } => Code::RT2005,
             Self::RemoteRefused => Code::RT4001,
         }
     }

@@ -18,7 +18,7 @@ use rustix::process::{Gid, Uid};
 use rustix::thread::{UnshareFlags, gettid, set_name};
 use serde::{Deserialize, Serialize};
 
-use super::{confine, healthy, wire};
+use super::{confine, crowd, healthy, wire};
 
 /// One attempt to connect, as the one who tried saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,12 +43,20 @@ pub(crate) fn play(arguments: &[String]) -> Result<()> {
         ["dial", uid, times, addresses @ ..] => dial(uid.parse()?, times.parse()?, addresses),
         ["dial-unix", uid, path] => dial_unix(uid.parse()?, path),
         ["bind", address] => {
-            let _socket = bound(address.parse()?)?;
+            let _socket = bound(address.parse()?, false)?;
             say("bound")?;
             until_end_of_input()
         }
-        ["listen", address] => serve(address.parse()?),
+        ["listen", address] => serve(address.parse()?, false),
+        ["listen-too", address] => serve(address.parse()?, true),
+        ["idle", address, backlog] => crowd::idle(address.parse()?, backlog.parse()?, false),
+        ["idle-too", address, backlog] => crowd::idle(address.parse()?, backlog.parse()?, true),
+        ["fill", address, number] => crowd::fill(number.parse()?, address.parse()?),
+        ["dial-until-silence", address, patience] => crowd::dial_until_silence(address.parse()?, patience.parse()?),
+        ["acknowledge-late", address, number] => crowd::acknowledge_late(number.parse()?, address.parse()?),
+        ["dial-unix-until-refused", path] => dial_unix_until_refused(path),
         ["healthy", address, connections] => healthy::play(address.parse()?, connections.parse()?),
+        ["flood", source, server, number] => wire::flood(source.parse()?, server.parse()?, number.parse()?),
         ["answer-with-reset", server] => wire::answer_with_reset(server.parse()?),
         ["landlock", what, rest @ ..] => confine::landlock(what, rest),
         ["seccomp", rest @ ..] => confine::seccomp(rest),
@@ -122,8 +130,24 @@ fn dial_unix(uid: u32, path: &str) -> Result<()> {
     report(None, result)
 }
 
+/// Dials a unix socket without waiting until it is refused.
+fn dial_unix_until_refused(path: &str) -> Result<()> {
+    become_user(0)?;
+    let address = SocketAddrUnix::new(path)?;
+    let mut open = Vec::new();
+    loop {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        let result = connect(&socket, &address);
+        if result.is_err() {
+            return report(None, result);
+        }
+        open.push(socket);
+    }
+}
+
 /// Says how an attempt went.
-fn report(from: Option<SocketAddr>, result: Result<(), Errno>) -> Result<()> {
+pub(crate) fn report(from: Option<SocketAddr>, result: Result<(), Errno>) -> Result<()> {
     let dialled = Dialled {
         pid: std::process::id(),
         tid: gettid().as_raw_nonzero().get(),
@@ -135,9 +159,9 @@ fn report(from: Option<SocketAddr>, result: Result<(), Errno>) -> Result<()> {
 }
 
 /// Listens, accepts and keeps whoever comes; on the line `close` it closes the listening socket and lives on.
-fn serve(address: SocketAddr) -> Result<()> {
+fn serve(address: SocketAddr, shared: bool) -> Result<()> {
     set_name(c"server").context("cannot name the task")?;
-    let socket = bound(address)?;
+    let socket = bound(address, shared)?;
     listen(&socket, 16).with_context(|| format!("cannot listen on {address}"))?;
     say("listening")?;
     let mut accepted: Vec<OwnedFd> = Vec::new();
@@ -164,9 +188,10 @@ pub(crate) fn stream_socket(address: SocketAddr) -> Result<OwnedFd> {
     socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None).context("cannot make a socket")
 }
 
-/// A stream socket bound to the address; an IPv6 one takes IPv6 only.
-fn bound(address: SocketAddr) -> Result<OwnedFd> {
+/// A stream socket bound to the address, which others may be too when `shared`; an IPv6 one takes IPv6 only.
+pub(crate) fn bound(address: SocketAddr, shared: bool) -> Result<OwnedFd> {
     let socket = stream_socket(address)?;
+    sockopt::set_socket_reuseport(&socket, shared)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;

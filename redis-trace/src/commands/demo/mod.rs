@@ -22,6 +22,7 @@ mod agent;
 mod bytecode;
 mod cgroup;
 mod confine;
+mod crowd;
 pub mod expect;
 mod healthy;
 mod interrupt;

@@ -117,10 +117,15 @@ impl Process {
         Ok((self.said.clone(), status))
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&mut self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).with_context(|| format!("cannot send {signal:?} to {}", self.title))
+    }
+
     /// Sends it a signal and waits until it is dead of it.
     pub(crate) fn kill(&mut self, signal: Signal) -> Result<()> {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).with_context(|| format!("cannot send {signal:?} to {}", self.title))?;
+        self.signal(signal)?;
         let (said, status) = self.finish()?;
         if status.signal() != Some(signal.as_raw()) {
             bail!("{} did not die of {signal:?} but ended with {status}; it said:\n{}", self.title, said.join("\n"));

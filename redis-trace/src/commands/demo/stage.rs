@@ -6,6 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
@@ -24,6 +25,8 @@ use crate::trace::cause::Code;
 pub(crate) const REDIS: u16 = 6379;
 /// What Redis says when it listens and has loaded its data; with a capital on TCP, without one on a unix socket.
 const READY: &str = "eady to accept connections";
+/// How long a process may take to do what it was told to, on a slow emulated machine too.
+const PATIENCE: Duration = Duration::from_mins(2);
 /// `ECONNREFUSED`.
 const REFUSED: i32 = 111;
 
@@ -31,6 +34,8 @@ const REFUSED: i32 = 111;
 pub(crate) struct Stage {
     /// By process id.
     processes: BTreeMap<u32, Process>,
+    /// A connection that keeps a server in a command.
+    client: Option<TcpStream>,
     refuser: Option<Refuser>,
     cgroup: Option<MemoryCgroup>,
     denying: Option<DenyingCgroup>,
@@ -44,6 +49,8 @@ pub(crate) struct Stage {
     pub(crate) scope: Scope,
     /// How many connections a healthy hour has.
     pub(crate) connections: u32,
+    /// A server, and how many wait in its queue.
+    pub(crate) waiting: Option<(u32, u64)>,
 }
 
 /// A temporary directory that everybody may enter.
@@ -76,6 +83,7 @@ impl Stage {
         scope.netns.insert(netns.number);
         Ok(Self {
             processes: BTreeMap::new(),
+            client: None,
             refuser: None,
             cgroup: None,
             denying: None,
@@ -85,6 +93,7 @@ impl Stage {
             expected: Vec::new(),
             scope,
             connections,
+            waiting: None,
         })
     }
 
@@ -249,6 +258,47 @@ impl Stage {
         self.process(pid)?.kill(signal)
     }
 
+    /// Stops a process, and waits until it is.
+    pub(crate) fn stop(&mut self, pid: u32) -> Result<()> {
+        self.process(pid)?.signal(Signal::STOP)?;
+        until(|| state(pid) == Some('T'), "it was stopped")
+    }
+
+    /// Lets a stopped process go on.
+    pub(crate) fn go_on(&mut self, pid: u32) -> Result<()> {
+        self.process(pid)?.signal(Signal::CONT)
+    }
+
+    /// Gives a Redis a command that keeps it from everything else, and waits until it does.
+    pub(crate) fn occupy(&mut self, pid: u32, command: &[u8]) -> Result<()> {
+        let mut client = self.netns.within(|| Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, REDIS))?))?;
+        client.write_all(command).context("cannot write to Redis")?;
+        // A Redis that is idle waits in epoll; one that is not there for long enough is in the command.
+        let mut elsewhere = 0;
+        until(
+            || {
+                elsewhere = if waits_for_events(pid) { 0 } else { elsewhere + 1 };
+                elsewhere > 200
+            },
+            "Redis was in the command",
+        )?;
+        self.client = Some(client);
+        Ok(())
+    }
+
+    /// How many handshakes are not over.
+    pub(crate) fn half_open(&self) -> Result<u64> {
+        const SYN_RECV: &str = " 03 ";
+        let table = self.netns.within(|| Ok(fs::read_to_string("/proc/thread-self/net/tcp")?))?;
+        Ok(table.lines().filter(|line| line.contains(SYN_RECV)).count() as u64)
+    }
+
+    /// Sets a number of the namespace under `/proc/sys/net`.
+    pub(crate) fn sysctl(&self, name: &str, value: u32) -> Result<()> {
+        let path = format!("/proc/sys/net/{name}");
+        self.netns.within(|| fs::write(&path, value.to_string()).with_context(|| format!("cannot write {path}")))
+    }
+
     /// Gives a server little memory and makes it need more, until the kernel kills it.
     pub(crate) fn starve(&mut self, pid: u32) -> Result<()> {
         let cgroup = MemoryCgroup::new(&format!("redis-trace-demo-{}", std::process::id()), 32 << 20)?;
@@ -301,7 +351,7 @@ impl Stage {
     }
 
     /// Runs a client to its end and reads what it says of its attempts.
-    fn client(&mut self, part: &str) -> Result<Vec<Dialled>> {
+    pub(crate) fn client(&mut self, part: &str) -> Result<Vec<Dialled>> {
         let mut client = Process::actor(&words(part)).spawn(Some(&self.netns))?;
         let (said, status) = client.finish()?;
         ensure!(status.success(), "actor {part} ended with {status}: {}", said.join("\n"));
@@ -343,6 +393,31 @@ pub(crate) fn unix_refusal(code: Code, dialled: &Dialled, path: &str, outcome: &
 /// An address as the output has it.
 pub(crate) fn endpoint(address: SocketAddr) -> Value {
     json!({"ip": address.ip(), "port": address.port()})
+}
+
+/// The state of a process, as `ps` shows it.
+fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Whether a process sleeps in a system call that waits for events: all but those that sleep for a time.
+fn waits_for_events(pid: u32) -> bool {
+    // nanosleep and clock_nanosleep, on x86-64 and on 64-bit ARM.
+    const SLEEPS: [&str; 4] = ["35", "230", "101", "115"];
+    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    let call = call.split(' ').next().unwrap_or_default();
+    state(pid) == Some('S') && !SLEEPS.contains(&call)
+}
+
+/// Looks until it is so.
+fn until(mut is_so: impl FnMut() -> bool, what: &str) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        ensure!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::yield_now();
+    }
+    Ok(())
 }
 
 fn words(line: &str) -> Vec<String> {

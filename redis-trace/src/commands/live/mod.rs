@@ -3,8 +3,9 @@
 mod answers;
 mod hooks;
 mod namespaces;
+mod polling;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use redis_trace_common::record::Record;
@@ -14,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use answers::Answers;
 pub use hooks::{banner, report as hooks_report, sight};
 use namespaces::Namespaces;
+use polling::Polling;
 
 use crate::failure::Failure;
 use crate::host;
@@ -38,6 +40,7 @@ pub struct Live {
     symbols: Symbols,
     namespaces: Namespaces,
     answers: Answers,
+    polling: Polling,
     ready: VecDeque<Fact>,
     counts_at: Option<Instant>,
     clock_offset: i64,
@@ -55,6 +58,7 @@ impl Live {
             ready: VecDeque::from(clock_and_sight(probes.hooks())),
             names: probes.names().clone(),
             symbols: Symbols::default(),
+            polling: Polling::beside(probes.hooks()),
             namespaces: Namespaces::default(),
             probes,
             answers: Answers::start(),
@@ -64,8 +68,12 @@ impl Live {
             namespaces_found: 0,
         };
         for fact in live.answers.snapshot().await {
+            live.polling.note(&fact.what);
             live.note(&fact);
             live.ready.push_back(fact);
+        }
+        if live.polling.due().is_some() {
+            live.answers.poll(live.polling.at_start(), true);
         }
         live.reconcile(COUNTERS_AT_START).await?;
         Ok(live)
@@ -79,6 +87,7 @@ impl Live {
             netns: Netns(netns),
             resets: seen.resets,
             failures: seen.failures,
+            overflows: seen.overflows,
         };
         let (watched, refusals) = (tallies.watched()?.into_iter().map(seen).collect(), tallies.resets()?);
         self.ready.push_back(Fact { time: host::boottime(), what: What::Counted { counters, watched, refusals } });
@@ -91,23 +100,42 @@ impl Live {
             if let Some(fact) = self.ready.pop_front() {
                 return Ok(fact);
             }
-            let Self { probes, names, symbols, namespaces, answers, ready, counts_at, .. } = self;
+            let Self { probes, names, symbols, namespaces, answers, polling, ready, counts_at, .. } = self;
             let deadline = Instant::now() + patience.unwrap_or(Duration::from_hours(1));
+            let reborn = polling.reborn();
+            if !reborn.is_empty() {
+                let seen = seen_overflows(probes)?;
+                for netns in &reborn {
+                    polling.begin(*netns, seen.get(netns).copied().unwrap_or_default());
+                }
+                answers.forget(reborn);
+            }
             tokio::select! {
                 () = until(*counts_at) => self.read_counts()?,
+                () = until(polling.due()) => answers.poll(polling.turn(), false),
                 read = probes.read(|bytes| {
                     // Ours alone write the ring: a record that is none was counted where it was made.
                     if let Ok(record) = Record::decode(bytes) {
                         name_function(&record, symbols, names);
                         let fact = decode(&record, names);
-                        ready.extend(namespaces.reborn(&record, fact.time));
+                        let reborn = namespaces.reborn(&record, fact.time);
+                        for what in reborn.iter().chain([&fact]).map(|fact| &fact.what) {
+                            polling.note(what);
+                        }
+                        ready.extend(reborn);
                         if is_refusal(&fact.what) {
                             counts_at.get_or_insert_with(|| Instant::now() + COUNTS_AFTER);
                         }
                         ready.push_back(fact);
                     }
                 }) => read?,
-                fact = answers.next() => ready.push_back(fact),
+                mut fact = answers.next() => {
+                    if matches!(fact.what, What::Overflows(_)) {
+                        let seen = seen_overflows(probes)?;
+                        polling.settle(&mut fact.what, |netns| seen.get(&netns).copied().unwrap_or_default());
+                    }
+                    ready.push_back(fact);
+                }
                 () = sleep_until(deadline) => {
                     let step = self.clock_step();
                     self.ready.extend(step);
@@ -127,6 +155,13 @@ impl Live {
             Fact { time, what: What::Folded(Folded { number, alike }) }
         }));
         Ok(())
+    }
+
+    /// Who found a queue full since the last look becomes a fact, where no probe tells of it.
+    pub fn poll(&mut self) {
+        if self.polling.due().is_some() {
+            self.answers.poll(self.polling.turn(), true);
+        }
     }
 
     /// Asks the host; the answer is a fact.
@@ -202,11 +237,21 @@ fn name_function(record: &Record, symbols: &mut Symbols, names: &mut Names) {
     }
 }
 
+/// How many packets the probes saw find an accept queue full, by the namespace's number.
+fn seen_overflows(probes: &mut Probes) -> Result<HashMap<Netns, u64>, Failure> {
+    Ok(probes.tallies().watched()?.into_iter().map(|(netns, seen)| (Netns(netns), seen.overflows)).collect())
+}
+
 /// Whether a flood may begin with this.
 fn is_refusal(what: &What) -> bool {
     matches!(
         what,
-        What::Reset(_) | What::ConnectFailed(_) | What::Dropped(_) | What::UnixConnect { .. } | What::Bind(_)
+        What::Reset(_)
+            | What::ConnectFailed(_)
+            | What::Dropped(_)
+            | What::UnixConnect { .. }
+            | What::Bind(_)
+            | What::QueueFull(_)
     )
 }
 

@@ -5,6 +5,7 @@ mod denial;
 mod dropped;
 mod listen;
 mod no_listener;
+mod queue;
 mod unix;
 
 use super::fact::ConnectFailed;
@@ -36,6 +37,9 @@ pub fn attribute(refusal: &Refusal, known: &Known) -> Judged {
         Attempt::Unix { task, errno, path } => unix::attribute(task, *errno, path, known),
         Attempt::Listen(bind) => listen::bind_failed(refusal.time, bind, known),
         Attempt::Socket { task, errno, .. } => denial::of_socket(refusal.time, task, *errno, known),
+        Attempt::Overflow(overflow) => queue::overflow(refusal.time, overflow, known),
+        Attempt::Counted(overflows) => queue::counted(refusal.time, overflows, known),
+        Attempt::Closed(closed) => queue::closed(closed, known),
         Attempt::Start(process) => listen::start_failed(*process, known),
     }
 }

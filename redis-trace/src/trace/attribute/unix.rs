@@ -9,6 +9,7 @@ use crate::trace::verdict::{Cause, Verdict};
 use super::Judged;
 
 const ENOENT: u32 = 2;
+const EAGAIN: u32 = 11;
 const EACCES: u32 = 13;
 const ENOTDIR: u32 = 20;
 const ECONNREFUSED: u32 = 111;
@@ -16,6 +17,7 @@ const ECONNREFUSED: u32 = 111;
 pub(super) fn attribute(task: &Task, errno: u32, path: &UnixPath, known: &Known) -> Judged {
     match errno {
         ENOENT | ENOTDIR => missing(task, path, known),
+        EAGAIN => full(task, path, known),
         ECONNREFUSED | EACCES => behind(task, errno, path, known),
         other => {
             let missing = format!("connect failed with {}, and nothing that was seen says why", errno::name(other));
@@ -60,4 +62,14 @@ fn behind(task: &Task, errno: u32, path: &UnixPath, known: &Known) -> Judged {
         None => Verdict::likely(Cause::UnixSocketStale { path, is_socket }),
     }
     .into()
+}
+
+/// The queue was full: a stream socket's connect gets EAGAIN for nothing else (unix_stream_connect(), net/unix/af_unix.c).
+fn full(task: &Task, path: &UnixPath, known: &Known) -> Judged {
+    let question = Question::Unix { pid: task.pid, uid: task.uid, netns: task.netns, path: path.clone() };
+    if !known.is_answered(&question, known.now) {
+        return Judged::Ask(vec![question]);
+    }
+    let shown = known.unix_state(task.pid, path).and_then(|state| state.queue.as_ref());
+    Verdict::certain(Cause::UnixBacklogFull { queue: super::queue::of_unix(path, shown, known) }).into()
 }

@@ -36,9 +36,7 @@ pub(super) fn summary(refusal: &Refusal, denied: &Denied, listeners: &[Listener]
         Attempt::Connect(connect) if denied.call == Call::Connect => {
             connect.client.as_ref().map_or(0, |client| client.errno)
         }
-        Attempt::Connect(_) | Attempt::Unix { .. } | Attempt::Start(_) => {
-            denied.failed.as_ref().map_or(0, |failed| failed.errno)
-        }
+        _ => denied.failed.as_ref().map_or(0, |failed| failed.errno),
     };
     let clause = clause(denied, errno);
     let besides = match listeners {

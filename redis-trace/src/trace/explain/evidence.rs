@@ -8,7 +8,7 @@ use crate::trace::report::Evidence;
 use crate::trace::verdict::{Cause, Verdict};
 
 use super::summary::{ended_how, target};
-use super::{denial, words};
+use super::{denial, queue, words};
 
 pub(super) fn evidence(refusal: &Refusal, verdict: &Verdict, known: &Known) -> Vec<Evidence> {
     let mut evidence = of_the_attempt(refusal, known);
@@ -52,6 +52,9 @@ fn of_the_attempt(refusal: &Refusal, known: &Known) -> Vec<Evidence> {
         Attempt::Socket { ipv6, errno, .. } => {
             let family = if *ipv6 { "AF_INET6" } else { "AF_INET" };
             evidence.push(seen("socket", format!("a socket of {family} got {}", errno::name(*errno))));
+        }
+        Attempt::Overflow(_) | Attempt::Counted(_) | Attempt::Closed(_) => {
+            evidence.extend(queue::attempt(&refusal.attempt));
         }
         Attempt::Start(process) => {
             if let Some(failed) = known.servers.failed_start(*process) {
@@ -157,7 +160,14 @@ fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence
             vec![seen("stat", format!("{} mode {mode:04o} owner {uid}:{gid}", forbidden.path))]
         }
         Cause::RemoteRefused => vec![seen("addresses", "the address is on no interface of this namespace")],
-        Cause::Unknown { .. } | Cause::UnixSocketStale { .. } => Vec::new(),
+        Cause::AcceptQueueFull { queue } | Cause::SynQueueFull { queue } | Cause::UnixBacklogFull { queue } => {
+            queue::of_queue(queue)
+        }
+        Cause::ListenerClosedWithQueue { closed } => {
+            let text = format!("it listened on {} with {} in its queue", closed.socket.local, closed.queued);
+            vec![seen("inet_sock_set_state", text)]
+        }
+        Cause::SomeQueueFull { .. } | Cause::Unknown { .. } | Cause::UnixSocketStale { .. } => Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::trace::container;
-use crate::trace::fact::Process;
+use crate::trace::fact::{Process, UnixListener};
 use crate::trace::known::{EndedListener, FailedStart, Known, Listener, OomLimit, is_redis_like};
 use crate::trace::refusal::{Attempt, Refusal};
 use crate::trace::report::Fix;
@@ -12,7 +12,7 @@ use crate::trace::verdict::Cause;
 
 use super::denial;
 use super::summary::target;
-use super::words;
+use super::{queue, words};
 
 pub(super) fn fix(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Fix> {
     match cause {
@@ -100,14 +100,12 @@ pub(super) fn fix(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Fix> {
             command: unit_command("restart", &failed.process),
             ..advice(&format!("{} is there now: restart the server so that it binds it", failed.socket.local.ip))
         }],
-        Cause::UnixSocketOnly { listener } => vec![
-            advice(&format!("dial the unix socket {}", words::unix_path(&listener.path))),
-            Fix {
-                command: Some("port 6379".to_owned()),
-                risk: Some("reachable over TCP: keep `bind` narrow and set a password".to_owned()),
-                ..advice("or let the server listen on TCP too")
-            },
-        ],
+        Cause::UnixSocketOnly { listener } => unix_socket_only(listener),
+        Cause::AcceptQueueFull { .. }
+        | Cause::SynQueueFull { .. }
+        | Cause::UnixBacklogFull { .. }
+        | Cause::SomeQueueFull { .. }
+        | Cause::ListenerClosedWithQueue { .. } => queue::fix(cause),
         Cause::RemoteRefused => vec![Fix {
             command: Some("redis-trace watch".to_owned()),
             ..advice(&format!("run redis-trace on the host that has {}", target(&refusal.attempt)))
@@ -117,6 +115,18 @@ pub(super) fn fix(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Fix> {
 
 pub(super) fn advice(text: &str) -> Fix {
     Fix { text: text.to_owned(), command: None, file: None, line: None, risk: None }
+}
+
+/// The unix socket itself, or a TCP port beside it.
+fn unix_socket_only(listener: &UnixListener) -> Vec<Fix> {
+    vec![
+        advice(&format!("dial the unix socket {}", words::unix_path(&listener.path))),
+        Fix {
+            command: Some("port 6379".to_owned()),
+            risk: Some("reachable over TCP: keep `bind` narrow and set a password".to_owned()),
+            ..advice("or let the server listen on TCP too")
+        },
+    ]
 }
 
 /// `systemctl restart redis-server.service`, when the process belongs to a unit.

@@ -3,6 +3,7 @@
 mod denial;
 mod evidence;
 mod fix;
+mod queue;
 mod summary;
 mod words;
 
@@ -12,9 +13,10 @@ use crate::redis::kin;
 
 use super::container;
 use super::errno;
-use super::fact::{Process, Task};
+use super::fact::{Overflow, Process, Task};
 use super::flow::Protocol;
 use super::known::Known;
+use super::queue::QueueReport;
 use super::refusal::{Attempt, Refusal};
 use super::report::{
     CauseReport, ContainerReport, FlowReport, Outcome, ProcessReport, Report, Side, UnixReport, schema,
@@ -47,13 +49,13 @@ pub fn explain(refusal: &Refusal, verdict: &Verdict, known: &Known, seq: u64) ->
             }
             _ => None,
         },
-        queue: None,
+        queue: queue::full_queue(&verdict.cause).map(QueueReport::from),
         unix: match &refusal.attempt {
             Attempt::Unix { path, .. } => Some(UnixReport { path: words::unix_path(path) }),
-            Attempt::Connect(_) | Attempt::Listen(_) | Attempt::Socket { .. } | Attempt::Start(_) => None,
+            _ => None,
         },
         benign: refusal.benign,
-        count: 1,
+        count: refusal.attempt.number(),
         first: time,
         last: time,
     }
@@ -88,6 +90,7 @@ pub(super) fn cause(verdict: &Verdict) -> CauseReport {
 fn outcome(refusal: &Refusal) -> (Outcome, Option<String>) {
     const ETIMEDOUT: u32 = 110;
     const ECONNREFUSED: u32 = 111;
+    const ECONNRESET: u32 = 104;
     match &refusal.attempt {
         Attempt::Connect(connect) => {
             let errno = connect.client.as_ref().map(|client| client.errno);
@@ -105,6 +108,11 @@ fn outcome(refusal: &Refusal) -> (Outcome, Option<String>) {
             let outcome = if is_server(task) { Outcome::ListenFailed } else { Outcome::Denied };
             (outcome, Some(errno::name(*errno)))
         }
+        Attempt::Overflow(Overflow { reset: true, .. }) | Attempt::Closed(_) => {
+            (Outcome::Reset, Some(errno::name(ECONNRESET)))
+        }
+        // What the client gets in the end depends on its patience.
+        Attempt::Overflow(_) | Attempt::Counted(_) => (Outcome::Timeout, None),
         Attempt::Start(_) => (Outcome::ListenFailed, None),
     }
 }
@@ -115,7 +123,9 @@ fn side(attempt: &Attempt) -> Side {
         Attempt::Unix { .. } => Side::Both,
         Attempt::Socket { task, .. } if is_server(task) => Side::Server,
         Attempt::Socket { .. } => Side::Client,
-        Attempt::Listen(_) | Attempt::Start(_) => Side::Server,
+        Attempt::Listen(_) | Attempt::Start(_) | Attempt::Overflow(_) | Attempt::Counted(_) | Attempt::Closed(_) => {
+            Side::Server
+        }
     }
 }
 
@@ -125,6 +135,12 @@ fn flow(attempt: &Attempt, known: &Known) -> Option<FlowReport> {
             let flow = connect.flow()?;
             (flow.netns, Some(flow.client), Some(flow.server))
         }
+        Attempt::Overflow(overflow) => (overflow.flow.netns, Some(overflow.flow.client), Some(overflow.flow.server)),
+        Attempt::Counted(overflows) => {
+            let only = <&[_; 1]>::try_from(overflows.full.as_slice()).ok();
+            (overflows.netns, None, only.map(|[full]| full.socket.local))
+        }
+        Attempt::Closed(closed) => (closed.socket.netns, None, Some(closed.socket.local)),
         Attempt::Listen(bind) => (bind.socket.netns, None, Some(bind.socket.local)),
         Attempt::Start(process) => {
             let failed = known.servers.failed_start(*process)?;
@@ -147,7 +163,12 @@ fn client(attempt: &Attempt, known: &Known) -> Option<Process> {
         Attempt::Connect(connect) => Some(known.process_of(connect.caller()?)),
         Attempt::Unix { task, .. } => Some(known.process_of(task)),
         Attempt::Socket { task, .. } if !is_server(task) => Some(known.process_of(task)),
-        Attempt::Socket { .. } | Attempt::Listen(_) | Attempt::Start(_) => None,
+        Attempt::Socket { .. }
+        | Attempt::Listen(_)
+        | Attempt::Start(_)
+        | Attempt::Overflow(_)
+        | Attempt::Counted(_)
+        | Attempt::Closed(_) => None,
     }
 }
 
@@ -177,15 +198,20 @@ fn server(attempt: &Attempt, cause: &Cause, known: &Known) -> Option<Process> {
         Cause::SkLookupRefused { listener } => listener.owner.as_deref().cloned(),
         Cause::UnixSocketOnly { listener } => Some(listener.owner.clone()),
         Cause::UnixSocketMissing { real, .. } => real.first().map(|listener| listener.owner.clone()),
+        Cause::AcceptQueueFull { queue } | Cause::SynQueueFull { queue } | Cause::UnixBacklogFull { queue } => {
+            queue.owner.clone()
+        }
+        Cause::ListenerClosedWithQueue { closed } => Some(closed.process.clone()),
         Cause::Unknown { .. }
         | Cause::Denied(_)
+        | Cause::SomeQueueFull { .. }
         | Cause::NoListener
         | Cause::UnixSocketStale { .. }
         | Cause::UnixSocketPermission { .. }
         | Cause::RemoteRefused => match attempt {
             Attempt::Listen(bind) => Some(known.process_of(&bind.task)),
             Attempt::Socket { task, .. } if is_server(task) => Some(known.process_of(task)),
-            Attempt::Socket { .. } | Attempt::Start(_) | Attempt::Connect(_) | Attempt::Unix { .. } => None,
+            _ => None,
         },
     }?;
     // The process may have been described after the verdict's fact was learnt.

@@ -1,11 +1,11 @@
 //! The why, in one sentence.
 
-use crate::trace::fact::{Ending, Process, UnixListener, UnixPath};
+use crate::trace::fact::{BoundSocket, Ending, Process, UnixListener, UnixPath};
 use crate::trace::known::{EndedListener, FailedBind, FailedStart, Known, Listener, OomLimit, Sent};
 use crate::trace::refusal::{Attempt, Refusal};
 use crate::trace::verdict::{Cause, Verdict};
 
-use super::{denial, words};
+use super::{denial, queue, words};
 
 pub(super) fn summary(refusal: &Refusal, verdict: &Verdict, known: &Known) -> String {
     let now = refusal.time;
@@ -55,13 +55,7 @@ pub(super) fn summary(refusal: &Refusal, verdict: &Verdict, known: &Known) -> St
         Cause::ListenerInOtherNetns { listeners } => {
             format!("nothing listens on {target} in this network namespace; {}", elsewhere(listeners, known))
         }
-        Cause::AddressInUse { failed, holder } => {
-            let holder = holder.as_ref().map_or_else(
-                || "its holder is gone or not known".to_owned(),
-                |holder| format!("{} holds {}", words::owner(holder.owner.as_deref()), holder.socket.local),
-            );
-            after_bind(refusal, failed, &format!("the address is in use (EADDRINUSE): {holder}"))
-        }
+        Cause::AddressInUse { failed, holder } => after_bind(refusal, failed, &holds(holder.as_ref())),
         Cause::AddressNotAvailable { failed } => {
             let why = format!("{} is on no interface here (EADDRNOTAVAIL)", failed.socket.local.ip);
             after_bind(refusal, failed, &why)
@@ -102,10 +96,24 @@ pub(super) fn summary(refusal: &Refusal, verdict: &Verdict, known: &Known) -> St
             words::process(&listener.owner),
             words::unix_path(&listener.path)
         ),
+        Cause::AcceptQueueFull { .. }
+        | Cause::SynQueueFull { .. }
+        | Cause::UnixBacklogFull { .. }
+        | Cause::SomeQueueFull { .. }
+        | Cause::ListenerClosedWithQueue { .. } => queue::summary(&verdict.cause),
         Cause::RemoteRefused => format!(
             "{target} answered with a reset, and it is no address of this host: run redis-trace there to know why"
         ),
     }
+}
+
+/// Who holds an address.
+fn holds(holder: Option<&BoundSocket>) -> String {
+    let holder = holder.map_or_else(
+        || "its holder is gone or not known".to_owned(),
+        |holder| format!("{} holds {}", words::owner(holder.owner.as_deref()), holder.socket.local),
+    );
+    format!("the address is in use (EADDRINUSE): {holder}")
 }
 
 /// What was dialled, or asked for.
@@ -115,6 +123,11 @@ pub(super) fn target(attempt: &Attempt) -> String {
         Attempt::Unix { path, .. } => words::unix_path(path).to_string(),
         Attempt::Listen(bind) => bind.socket.local.to_string(),
         Attempt::Socket { task, .. } => format!("pid {}", task.pid),
+        Attempt::Overflow(overflow) => overflow.flow.server.to_string(),
+        Attempt::Counted(overflows) => {
+            overflows.full.first().map_or_else(String::new, |full| full.socket.local.to_string())
+        }
+        Attempt::Closed(closed) => closed.socket.local.to_string(),
         Attempt::Start(process) => format!("pid {}", process.pid),
     }
 }
@@ -166,7 +179,7 @@ fn after_bind(refusal: &Refusal, failed: &FailedBind, why: &str) -> String {
     let wanted = failed.socket.local;
     match &refusal.attempt {
         Attempt::Listen(_) => format!("{process} could not listen on {wanted}: {why}"),
-        Attempt::Connect(_) | Attempt::Unix { .. } | Attempt::Socket { .. } | Attempt::Start(_) => format!(
+        _ => format!(
             "nothing listens on {}; {process} could not bind {wanted} {}: {why}",
             target(&refusal.attempt),
             words::ago(failed.time, refusal.time)
@@ -190,7 +203,7 @@ fn start_failed(refusal: &Refusal, failed: &FailedStart) -> String {
     let process: &Process = &failed.process;
     match &refusal.attempt {
         Attempt::Start(_) => format!("{} did not start: {why}", words::process(process)),
-        Attempt::Connect(_) | Attempt::Unix { .. } | Attempt::Listen(_) | Attempt::Socket { .. } => format!(
+        _ => format!(
             "nothing listens on {}; {} did not start {}: {why}",
             target(&refusal.attempt),
             words::process(process),

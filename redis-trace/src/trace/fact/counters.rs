@@ -30,4 +30,7 @@ pub struct Watched {
     pub resets: u64,
     /// Dials that ended in an error.
     pub failures: u64,
+    /// Packets that found an accept queue full.
+    #[serde(default)]
+    pub overflows: u64,
 }

@@ -29,6 +29,15 @@ pub enum Alike {
         /// What.
         server: Endpoint,
     },
+    /// Connections that found a queue full: counted at the end that was dialled.
+    Queue {
+        /// Where.
+        netns: Netns,
+        /// Who dialled.
+        client: IpAddr,
+        /// What.
+        server: Endpoint,
+    },
     /// Failed connects whose reset this host did not send: counted at the end that dialled.
     Client {
         /// Where.

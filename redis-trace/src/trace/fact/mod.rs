@@ -8,6 +8,7 @@ mod dropped;
 mod fault;
 mod folded;
 mod process;
+mod queue;
 mod socket;
 mod unix;
 
@@ -21,8 +22,9 @@ pub use dropped::{Dropped, Passing, Suspected};
 pub use fault::{ConfigLine, Fault};
 pub use folded::{Alike, Folded};
 pub use process::{Ending, Process, ProcessKey, Task};
+pub use queue::{Overflow, Overflows, Queue, QueueKind, Queues, Serving, TaskState};
 pub use socket::{Bind, BoundSocket, Socket, Source};
-pub use unix::{Forbidden, UnixListener, UnixPath, UnixState};
+pub use unix::{Forbidden, UnixListener, UnixPath, UnixQueue, UnixState};
 
 use super::flow::{Endpoint, Flow, Netns};
 use super::text::Text;
@@ -81,6 +83,9 @@ pub enum What {
         task: Task,
         /// How that process was ending, when it was.
         ending: Option<Ending>,
+        /// Connections that waited to be accepted.
+        #[serde(default)]
+        queued: u32,
     },
     /// bind(2) or listen(2) on a TCP socket returned.
     Bind(Bind),
@@ -111,6 +116,12 @@ pub enum What {
         /// Where.
         path: UnixPath,
     },
+    /// A connection found a listener's queue full.
+    QueueFull(Overflow),
+    /// Connections have found queues full, as the kernel counts them.
+    Overflows(Overflows),
+    /// The queues of the listeners on a port.
+    Queues(Queues),
     /// The number of a network namespace that is gone was given to a new one.
     NetnsReborn {
         /// The number.

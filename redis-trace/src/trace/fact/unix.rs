@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Process;
+use super::{Process, Serving};
 use crate::trace::text::Text;
 
 /// A unix socket's address.
@@ -37,8 +37,26 @@ pub struct UnixState {
     pub is_socket: Option<bool>,
     /// Somebody listens behind it.
     pub listening: Option<bool>,
+    /// What waits for whoever listens behind it.
+    #[serde(default)]
+    pub queue: Option<UnixQueue>,
     /// The first part of the path that this user may not search or write, with its mode and owner, as a phrase.
     pub forbidden: Option<Forbidden>,
+}
+
+/// The queue of a unix socket that listens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnixQueue {
+    /// How many wait.
+    pub queued: u32,
+    /// How many may.
+    pub limit: u32,
+    /// Who listens.
+    pub owner: Option<Process>,
+    /// `net.core.somaxconn`: no queue has a higher limit.
+    pub somaxconn: Option<u32>,
+    /// What it does.
+    pub serving: Option<Serving>,
 }
 
 /// The part of a path that a user's permission ends at.

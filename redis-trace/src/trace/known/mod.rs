@@ -19,8 +19,8 @@ use listeners::Listeners;
 use servers::Servers;
 
 use super::fact::{
-    BoundSocket, BpfProgram, Fact, Process, ProcessKey, Sight, Socket, Suspected, Task, UnixListener, UnixPath,
-    UnixState, What,
+    BoundSocket, BpfProgram, Ending, Fact, Process, ProcessKey, Queues, Sight, Socket, Suspected, Task, UnixListener,
+    UnixPath, UnixState, What,
 };
 use super::flow::{Endpoint, Netns};
 use super::question::Question;
@@ -60,6 +60,7 @@ pub struct Known {
     suspected: Remembered<(Netns, u32, Wanted), Suspected>,
     routes: Remembered<(Netns, Endpoint), u32>,
     lsm_programs: Option<Vec<BpfProgram>>,
+    queues: Remembered<(Netns, u16), Queues>,
     unreadable: Remembered<Netns, String>,
     given_up: Remembered<Question, ()>,
 }
@@ -99,6 +100,7 @@ impl Known {
             suspected: Remembered::new(answers),
             routes: Remembered::new(answers),
             lsm_programs: None,
+            queues: Remembered::new(answers),
             unreadable: Remembered::new(answers),
             given_up: Remembered::new(answers),
         }
@@ -111,7 +113,14 @@ impl Known {
         match &fact.what {
             What::Clock { unix_ns } => self.clock_offset = unix_ns.saturating_sub(time.cast_signed()),
             What::Sight(sight) => self.sight = sight.clone(),
-            What::Tick | What::Reset(_) | What::Connected { .. } | What::Folded(_) | What::Counted { .. } => {}
+            What::Queues(queues) => self.queues_read(time, queues),
+            What::Tick
+            | What::Reset(_)
+            | What::Connected { .. }
+            | What::QueueFull(_)
+            | What::Overflows(_)
+            | What::Folded(_)
+            | What::Counted { .. } => {}
             What::ConnectFailed(failed) => self.meet(time, &failed.task),
             What::Dropped(dropped) => dropped.caller.iter().for_each(|(task, _)| self.meet(time, task)),
             What::Suspected(suspected) => {
@@ -128,7 +137,7 @@ impl Known {
                 self.servers.listened(task.key());
                 self.listeners.up(socket, Some(*backlog), Some(Arc::new(self.process_of(task))), Some(time));
             }
-            What::ListenDown { socket, task, ending } => {
+            What::ListenDown { socket, task, ending, .. } => {
                 self.forget_answers(socket);
                 let listener = self.listeners.down(socket);
                 self.endings.listener_ended(time, socket, listener, self.process_of(task), *ending);
@@ -157,14 +166,7 @@ impl Known {
                 self.meet(time, task);
                 self.servers.started(time, task, *parent, argv.clone());
             }
-            What::Exit { task, ending } => {
-                self.meet(time, task);
-                self.endings.process_ended(time, task.key(), *ending);
-                self.servers.ended(time, self.process_of(task), *ending);
-                for listeners in self.unix_listeners.values_mut() {
-                    listeners.retain(|listener| listener.owner.key() != task.key());
-                }
-            }
+            What::Exit { task, ending } => self.ended(time, task, *ending),
             What::Signal { sender, target, signal, by_kernel } => {
                 self.endings.signal_sent(time, *target, *signal, sender.clone(), *by_kernel);
             }
@@ -243,6 +245,12 @@ impl Known {
         (time.saturating_add(FRESH) > now).then_some(shown.as_slice())
     }
 
+    /// The queues of the listeners on a port, as the host showed them of late.
+    pub fn queues(&self, netns: Netns, port: u16, now: u64) -> Option<&Queues> {
+        let (time, queues) = self.queues.get_with_time(&(netns, port))?;
+        (time.saturating_add(FRESH) > now).then_some(queues)
+    }
+
     /// What stands behind a unix path that a process dialled.
     pub fn unix_state(&self, pid: u32, path: &UnixPath) -> Option<&UnixState> {
         self.unix_states.get(&(pid, path.clone()))
@@ -306,6 +314,16 @@ impl Known {
         }
     }
 
+    /// A watched process ended.
+    fn ended(&mut self, time: u64, task: &Task, ending: Ending) {
+        self.meet(time, task);
+        self.endings.process_ended(time, task.key(), ending);
+        self.servers.ended(time, self.process_of(task), ending);
+        for listeners in self.unix_listeners.values_mut() {
+            listeners.retain(|listener| listener.owner.key() != task.key());
+        }
+    }
+
     fn describe(&mut self, time: u64, process: &Process) {
         let mut told = process.clone();
         if let Some(before) = self.process(process.key()) {
@@ -347,6 +365,15 @@ impl Known {
         self.answered.insert(time, Question::NetnsName(netns), ());
     }
 
+    fn queues_read(&mut self, time: u64, queues: &Queues) {
+        for owner in queues.queues.iter().filter_map(|queue| queue.bound.owner.as_deref()) {
+            self.describe(time, owner);
+        }
+        let Queues { netns, port, .. } = *queues;
+        self.answered.insert(time, Question::Queues { netns, port }, ());
+        self.queues.insert(time, (netns, port), queues.clone());
+    }
+
     /// A server listens on a unix socket.
     fn unix_listening(&mut self, task: &Task, path: &UnixPath) {
         let owner = self.process_of(task);
@@ -365,6 +392,7 @@ impl Known {
         self.namespaces.remove(&netns);
         self.unix_listeners.remove(&netns);
         self.sockets.retain(|(other, _)| *other != netns);
+        self.queues.retain(|(other, _)| *other != netns);
         self.answered.retain(|question| question.netns() != Some(netns));
         self.unreadable.remove(&netns);
     }

@@ -9,6 +9,7 @@ mod address;
 mod client;
 mod denial;
 mod history;
+mod queue;
 mod quiet;
 mod start;
 mod unix;
@@ -88,6 +89,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
         unix::SCENARIOS,
         client::SCENARIOS,
         denial::SCENARIOS,
+        queue::SCENARIOS,
         quiet::SCENARIOS,
     ]
     .into_iter()

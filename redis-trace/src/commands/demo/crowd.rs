@@ -1,0 +1,85 @@
+//! Clients that come in numbers, and the server that lets them wait.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context as _, Result, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::net::{connect, getsockname, listen, sockopt};
+use rustix::thread::set_name;
+
+use super::actor::{bound, report, say, stream_socket, until_end_of_input};
+
+/// More dials than any queue of a scenario takes.
+const MOST: u32 = 5_000;
+
+/// Listens and never accepts. With `shared` the port may be listened on by others too.
+pub(super) fn idle(address: SocketAddr, backlog: i32, shared: bool) -> Result<()> {
+    set_name(c"server").context("cannot name the task")?;
+    let socket = bound(address, shared)?;
+    listen(&socket, backlog).with_context(|| format!("cannot listen on {address}"))?;
+    say("listening")?;
+    until_end_of_input()
+}
+
+/// Dials until a dial is not answered in time, and tells of that one.
+pub(super) fn dial_until_silence(address: SocketAddr, patience: i64) -> Result<()> {
+    set_name(c"client").context("cannot name the task")?;
+    let mut open: Vec<OwnedFd> = Vec::new();
+    for _ in 0..MOST {
+        let socket = begin(address)?;
+        if !is_answered(&socket, patience)? {
+            let from = getsockname(&socket).ok().and_then(|name| SocketAddr::try_from(name).ok());
+            return report(from, Err(Errno::TIMEDOUT));
+        }
+        open.push(socket);
+    }
+    bail!("{MOST} dials of {address} were all answered")
+}
+
+/// Dials so many times, and stays connected.
+pub(super) fn fill(number: u32, address: SocketAddr) -> Result<()> {
+    set_name(c"client").context("cannot name the task")?;
+    let sockets = (0..number).map(|_| stream_socket(address)).collect::<Result<Vec<_>>>()?;
+    for socket in &sockets {
+        connect(socket, &address).with_context(|| format!("cannot connect to {address}"))?;
+    }
+    say("filled")?;
+    until_end_of_input()
+}
+
+/// Dials so many times; once more, without the handshake's last ACK; and once more before that comes.
+pub(super) fn acknowledge_late(number: u32, address: SocketAddr) -> Result<()> {
+    set_name(c"client").context("cannot name the task")?;
+    let sockets = (0..number + 2).map(|_| stream_socket(address)).collect::<Result<Vec<_>>>()?;
+    let late = &sockets[sockets.len() - 2];
+    sockopt::set_tcp_quickack(late, false)?;
+    for socket in &sockets {
+        connect(socket, &address).with_context(|| format!("cannot connect to {address}"))?;
+    }
+    poll(&mut [PollFd::new(late, PollFlags::empty())], None)?;
+    say("reset")?;
+    until_end_of_input()
+}
+
+/// Begins a dial.
+fn begin(address: SocketAddr) -> Result<OwnedFd> {
+    let socket = stream_socket(address)?;
+    fcntl_setfl(&socket, OFlags::NONBLOCK)?;
+    match connect(&socket, &address) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Err(error) => Err(error).with_context(|| format!("cannot dial {address}")),
+    }
+}
+
+/// Whether a dial was answered in so many milliseconds.
+fn is_answered(socket: &OwnedFd, patience: i64) -> Result<bool> {
+    let mut ready = [PollFd::new(socket, PollFlags::OUT)];
+    Ok(poll(&mut ready, Some(&milliseconds(patience)))? > 0)
+}
+
+fn milliseconds(number: i64) -> Timespec {
+    Timespec { tv_sec: number / 1000, tv_nsec: number % 1000 * 1_000_000 }
+}

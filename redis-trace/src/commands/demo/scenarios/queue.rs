@@ -1,0 +1,212 @@
+//! Queues that are full, and why nobody empties them.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::{Result, ensure};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::{Agent, Scenario};
+use crate::commands::demo::expect::Expected;
+use crate::commands::demo::stage::{REDIS, Stage, endpoint, unix_refusal};
+use crate::trace::cause::Code;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario::new("redis-server is stopped and its accept queue is full", Code::RT2001, &[stopped, killed_in_the_end]),
+    Scenario::new(
+        "redis-server sleeps in DEBUG SLEEP and its accept queue is full",
+        Code::RT2001,
+        &[asleep, killed_in_the_end],
+    ),
+    Scenario::new(
+        "redis-server runs a long script and its accept queue is full",
+        Code::RT2001,
+        &[busy, killed_in_the_end],
+    ),
+    Scenario::new(
+        "redis-server asks for 511 and net.core.somaxconn allows 128",
+        Code::RT2001,
+        &[somaxconn, killed_in_the_end],
+    ),
+    Scenario::new("a program listens and never accepts", Code::RT2001, &[never_accepts, killed_in_the_end]),
+    Scenario::new("of two listeners on one port one never accepts", Code::RT2001, &[one_of_two, killed_in_the_end]),
+    Scenario::new("a full accept queue resets who acknowledges late", Code::RT2001, &[aborts, killed_in_the_end]),
+    Scenario {
+        agent: Agent::Own,
+        ..Scenario::new("a flood of 5,000 SYNs meets a full SYN queue", Code::RT2002, &[flooded])
+    },
+    Scenario { code: None, ..Scenario::new("SYN cookies stand in for a full SYN queue", Code::RT2002, &[cookies]) },
+    Scenario { code: None, ..Scenario::new("SYN cookies are given to all", Code::RT2002, &[cookies_always]) },
+    Scenario::new("redis-server is killed while five wait to be accepted", Code::RT2004, &[killed_with_five]),
+    Scenario::new("the unix socket's queue is full", Code::RT2005, &[unix_full]),
+    Scenario { code: None, ..Scenario::new("a queue at its limit is emptied in time", Code::RT2001, &[emptied]) },
+];
+
+/// How long a client waits for an answer, milliseconds: less than until it would send its SYN again.
+const PATIENCE: u32 = 200;
+
+fn loopback() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, REDIS).into()
+}
+
+/// Dials until the queue is full and one more was not answered; what must be told of that one.
+fn one_too_many(stage: &mut Stage, server: u32, queue: &Value) -> Result<()> {
+    let dialled = stage.client(&format!("dial-until-silence {} {PATIENCE}", loopback()))?;
+    ensure!(dialled.len() == 1, "dials until one was not answered ended as {dialled:?}");
+    stage.expect(of_queue(stage, server, "timeout", queue));
+    stage.waiting = Some((server, queue_length(stage)));
+    Ok(())
+}
+
+fn queue_length(stage: &Stage) -> u64 {
+    stage.expected.last().and_then(|expected| expected.is["queue"]["length"].as_u64()).unwrap_or_default()
+}
+
+fn of_queue(stage: &Stage, server: u32, outcome: &str, queue: &Value) -> Expected {
+    Expected::refusal(Code::RT2001).with(json!({
+        "outcome": outcome,
+        "flow": {"protocol": "tcp", "netns": stage.netns(), "server": endpoint(loopback())},
+        "server_process": {"pid": server},
+        "queue": queue,
+    }))
+}
+
+/// Who waited is reset when the server ends, which is told too.
+fn killed_in_the_end(stage: &mut Stage) -> Result<()> {
+    let Some((server, waiting)) = stage.waiting.take() else { return Ok(()) };
+    stage.kill(server, Signal::KILL)?;
+    stage.expect(reset_in_queue(stage, server, waiting));
+    Ok(())
+}
+
+fn reset_in_queue(stage: &Stage, server: u32, waiting: u64) -> Expected {
+    Expected::refusal(Code::RT2004).says("SIGKILL").with(json!({
+        "outcome": "reset", "side": "server", "errno": "ECONNRESET", "count": waiting,
+        "flow": {"client": null, "netns": stage.netns(), "server": endpoint(loopback())},
+        "server_process": {"pid": server},
+    }))
+}
+
+fn stopped(stage: &mut Stage) -> Result<()> {
+    let redis = stage.redis("--bind 127.0.0.1 --tcp-backlog 5")?;
+    stage.stop(redis)?;
+    let queue = json!({"kind": "accept", "length": 6, "limit": 5, "limited_by": "tcp-backlog", "why": "stopped"});
+    one_too_many(stage, redis, &queue)
+}
+
+fn asleep(stage: &mut Stage) -> Result<()> {
+    let redis = stage.redis("--bind 127.0.0.1 --tcp-backlog 5 --enable-debug-command yes")?;
+    stage.occupy(redis, b"DEBUG SLEEP 30\r\n")?;
+    let queue = json!({"kind": "accept", "length": 6, "limit": 5, "limited_by": "tcp-backlog"});
+    one_too_many(stage, redis, &queue)
+}
+
+fn busy(stage: &mut Stage) -> Result<()> {
+    let redis = stage.redis("--bind 127.0.0.1 --tcp-backlog 5 --lua-time-limit 60000")?;
+    stage.occupy(redis, b"EVAL \"while true do end\" 0\r\n")?;
+    let queue = json!({"kind": "accept", "length": 6, "limit": 5, "limited_by": "tcp-backlog", "why": "busy"});
+    one_too_many(stage, redis, &queue)
+}
+
+fn somaxconn(stage: &mut Stage) -> Result<()> {
+    stage.sysctl("core/somaxconn", 128)?;
+    let redis = stage.redis("--bind 127.0.0.1 --tcp-backlog 511")?;
+    stage.stop(redis)?;
+    let by = "net.core.somaxconn";
+    let queue = json!({"kind": "accept", "length": 129, "limit": 128, "limited_by": by, "why": "stopped"});
+    one_too_many(stage, redis, &queue)
+}
+
+fn never_accepts(stage: &mut Stage) -> Result<()> {
+    let neighbour = stage.actor("listen 127.0.0.1:6380", "listening")?;
+    let idle = stage.actor("idle 127.0.0.1:6379 3", "listening")?;
+    let queue = json!({"kind": "accept", "length": 4, "limit": 3, "limited_by": "backlog", "why": "not-accepting"});
+    one_too_many(stage, idle, &queue)?;
+    stage.kill(neighbour, Signal::KILL)
+}
+
+fn one_of_two(stage: &mut Stage) -> Result<()> {
+    stage.actor("listen-too 127.0.0.1:6379", "listening")?;
+    let idle = stage.actor("idle-too 127.0.0.1:6379 1", "listening")?;
+    let queue = json!({"kind": "accept", "length": 2, "limit": 1, "limited_by": "backlog", "why": "not-accepting"});
+    one_too_many(stage, idle, &queue)
+}
+
+/// One has begun when there was room for one more, and acknowledges when that room is taken.
+fn aborts(stage: &mut Stage) -> Result<()> {
+    stage.sysctl("ipv4/tcp_abort_on_overflow", 1)?;
+    let idle = stage.actor("idle 127.0.0.1:6379 5", "listening")?;
+    let client = stage.actor("acknowledge-late 127.0.0.1:6379 5", "reset")?;
+    let queue = json!({"kind": "accept", "length": 6, "limit": 5, "limited_by": "backlog", "why": "not-accepting"});
+    let expected = of_queue(stage, idle, "reset", &queue);
+    stage.expect(expected.with(json!({"errno": "ECONNRESET", "cause": {"confidence": "certain"}})));
+    stage.waiting = Some((idle, 6));
+    stage.kill(client, Signal::KILL)
+}
+
+fn killed_with_five(stage: &mut Stage) -> Result<()> {
+    let redis = stage.redis("--bind 127.0.0.1")?;
+    stage.stop(redis)?;
+    stage.actor("fill 127.0.0.1:6379 5", "filled")?;
+    stage.kill(redis, Signal::KILL)?;
+    stage.expect(reset_in_queue(stage, redis, 5));
+    Ok(())
+}
+
+fn unix_full(stage: &mut Stage) -> Result<()> {
+    let path = stage.path("redis.sock");
+    let redis = stage.redis(&format!("--port 0 --tcp-backlog 2 --unixsocket {path}"))?;
+    stage.stop(redis)?;
+    let dialled = stage.client(&format!("dial-unix-until-refused {path}"))?.remove(0);
+    let queue = json!({"kind": "unix", "length": 3, "limit": 2, "limited_by": "tcp-backlog", "why": "stopped"});
+    let expected = unix_refusal(Code::RT2005, &dialled, &path, "denied");
+    let more = json!({"errno": "EAGAIN", "cause": {"confidence": "certain"}, "server_process": {"pid": redis}, "queue": queue});
+    stage.expect(expected.with(more));
+    Ok(())
+}
+
+fn emptied(stage: &mut Stage) -> Result<()> {
+    let redis = stage.redis("--bind 127.0.0.1 --tcp-backlog 5")?;
+    stage.stop(redis)?;
+    stage.actor("fill 127.0.0.1:6379 6", "filled")?;
+    stage.go_on(redis)?;
+    stage.run("redis-cli ping")
+}
+
+/// SYNs of a flood.
+const FLOOD: u64 = 5_000;
+
+/// Floods a listener that takes 16 of them and one more; its process.
+fn flood(stage: &mut Stage, cookies: u32) -> Result<u32> {
+    let other = stage.other_netns("10.77.0.2/24")?;
+    let mac = other.mac()?;
+    stage.know_neighbour("10.77.0.99", &mac)?;
+    stage.sysctl("ipv4/tcp_syncookies", cookies)?;
+    let idle = stage.actor("idle 10.77.0.1:6379 16", "listening")?;
+    let flood = stage.actor_elsewhere(&format!("flood 10.77.0.99 10.77.0.1:6379 {FLOOD}"), "done")?;
+    stage.process(flood)?.finish()?;
+    Ok(idle)
+}
+
+fn flooded(stage: &mut Stage) -> Result<()> {
+    let idle = flood(stage, 0)?;
+    let server: SocketAddr = (Ipv4Addr::new(10, 77, 0, 1), REDIS).into();
+    // Kernels of some series take no more than the limit itself.
+    let fit = stage.half_open()?;
+    ensure!(fit == 16 || fit == 17, "a SYN queue with limit 16 has taken {fit}");
+    stage.expect(Expected::refusal(Code::RT2002).with(json!({
+        "outcome": "timeout", "side": "server", "count": FLOOD - fit,
+        "flow": {"protocol": "tcp", "netns": stage.netns(), "server": endpoint(server)},
+        "server_process": {"pid": idle},
+        "queue": {"kind": "syn", "length": fit, "limit": 16, "limited_by": "backlog"},
+    })));
+    Ok(())
+}
+
+fn cookies(stage: &mut Stage) -> Result<()> {
+    flood(stage, 1).map(drop)
+}
+
+fn cookies_always(stage: &mut Stage) -> Result<()> {
+    flood(stage, 2).map(drop)
+}
