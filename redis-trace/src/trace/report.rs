@@ -324,9 +324,9 @@ pub struct CountersReport {
     pub failures_seen: u64,
     /// Connections that the other end reset before they stood (`EmbryonicRsts`).
     pub embryonic_resets: u64,
-    /// Connections that found the accept queue full (`ListenOverflows`): not explained yet.
+    /// Connections that found the accept queue full (`ListenOverflows`).
     pub listen_overflows: u64,
-    /// Connections that a listener dropped (`ListenDrops`): not explained yet.
+    /// Connections that a listener dropped (`ListenDrops`).
     pub listen_drops: u64,
 }
 
