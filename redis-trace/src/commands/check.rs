@@ -129,10 +129,11 @@ fn role_text(role: Role, hooks: &[&HookState], color: bool) -> String {
     let mark = if color { format!("\x1b[{paint}m{mark}\x1b[0m") } else { mark.to_owned() };
     let names: Vec<&str> = up.iter().map(|hook| hook.name()).collect();
     let by = tier.map_or_else(String::new, |tier| format!("{}  (tier {})", names.join(" "), number(tier)));
-    let hidden = if is_whole || role.causes().is_empty() {
-        String::new()
-    } else {
-        format!("    hides {}\n", role.causes().join(" "))
+    let codes = role.causes().join(" ");
+    let hidden = match role {
+        _ if is_whole || codes.is_empty() => String::new(),
+        Role::Queues => format!("    for {codes} the kernel's counters and socket dumps stand in, without clients\n"),
+        _ => format!("    hides {codes}\n"),
     };
     let headline = format!("{mark} {:<44} {by}", tells(role));
     format!("{}\n{}{hidden}", headline.trim_end(), obstacles(hooks))

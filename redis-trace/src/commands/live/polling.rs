@@ -19,6 +19,8 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Polling {
     /// Absent where probes tell.
     due: Option<Instant>,
+    /// A probe tells of SYN queues.
+    syn_is_told: bool,
     namespaces: BTreeSet<Netns>,
     /// Those that were there at the start, with listeners or without.
     old: BTreeSet<Netns>,
@@ -41,9 +43,12 @@ struct Ledger {
 impl Polling {
     /// What these hooks do not tell.
     pub(super) fn beside(hooks: &[HookState]) -> Self {
-        let is_told = hooks.iter().filter(|hook| hook.hook.role == Role::Queues).all(|hook| hook.state == State::Up);
+        let mut of_queues = hooks.iter().filter(|hook| hook.hook.role == Role::Queues);
+        let is_told = of_queues.clone().all(|hook| hook.state == State::Up);
+        let syn_is_told = of_queues.all(|hook| hook.hook.target != "tcp_conn_request" || hook.state == State::Up);
         Self {
             due: (!is_told).then(Instant::now),
+            syn_is_told,
             namespaces: BTreeSet::new(),
             old: BTreeSet::new(),
             counted: HashMap::new(),
@@ -69,6 +74,11 @@ impl Polling {
 
     /// Leaves of what the kernel counted only what no probe has seen: that is told by itself.
     pub(super) fn settle(&mut self, what: &mut What, seen: impl FnOnce(Netns) -> u64) {
+        if let What::Overflows(overflows @ Overflows { queue: QueueKind::Syn, .. }) = what
+            && self.syn_is_told
+        {
+            overflows.number = 0;
+        }
         let What::Overflows(overflows @ Overflows { queue: QueueKind::Accept, .. }) = what else { return };
         let ledger = self.counted.entry(overflows.netns).or_default();
         ledger.counted += overflows.number;
