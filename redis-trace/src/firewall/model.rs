@@ -237,6 +237,18 @@ impl Family {
         })
     }
 
+    /// As nft names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ip => "ip",
+            Self::Ip6 => "ip6",
+            Self::Inet => "inet",
+            Self::Netdev => "netdev",
+            Self::Bridge => "bridge",
+            Self::Arp => "arp",
+        }
+    }
+
     /// Its number in the kernel: enum of include/uapi/linux/netfilter.h.
     fn number(self) -> u8 {
         match self {
@@ -281,6 +293,19 @@ pub enum Hook {
 }
 
 impl Hook {
+    /// As nft names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Prerouting => "prerouting",
+            Self::Input => "input",
+            Self::Forward => "forward",
+            Self::Output => "output",
+            Self::Postrouting => "postrouting",
+            Self::Egress => "egress",
+        }
+    }
+
     /// By the name that nft gives it, or the chain of iptables.
     pub(super) fn named(name: &str) -> Option<Self> {
         Some(match name {

@@ -136,6 +136,16 @@ codes! {
     RT2004 = "listener-closed-with-queue", BacklogFull;
     /// The unix socket's queue is full.
     RT2005 = "unix-backlog-full", BacklogFull;
+    /// The firewall sent a reset.
+    RT3001 = "firewall-reject-reset", FirewallReject;
+    /// The firewall sent an ICMP error.
+    RT3002 = "firewall-reject-icmp", FirewallReject;
+    /// The firewall dropped it silently.
+    RT3003 = "firewall-drop", FirewallReject;
+    /// The service has no endpoints, and kube-proxy's rule rejects what is meant for it.
+    RT3004 = "service-without-endpoints", FirewallReject;
+    /// Address translation led it to where nobody listens.
+    RT3005 = "nat-to-nowhere", FirewallReject;
     /// A security module denied bind.
     RT3010 = "lsm-denied-bind", LsmDenial;
     /// A security module denied connect in the client.

@@ -1,5 +1,26 @@
 //! Names of the errno values that a refused connect, bind or listen can give.
 
+/// include/uapi/asm-generic/errno.h
+pub const ETIMEDOUT: u32 = 110;
+/// include/uapi/asm-generic/errno.h
+pub const ECONNREFUSED: u32 = 111;
+
+/// The errno that a client gets for an ICMP or ICMPv6 unreachable error of this code: `icmp_err_convert` of net/ipv4/icmp.c,
+/// `tab_unreach` of net/ipv6/icmp.c.
+pub fn of_icmp(code: u8, ipv6: bool) -> u32 {
+    match (ipv6, code) {
+        (true, 4) | (false, 3) => ECONNREFUSED,
+        (true, 0) | (false, 0 | 6 | 9 | 11) => 101,
+        (true, 1 | 5 | 6) => 13,
+        (false, 2) => 92,
+        (false, 4) => 90,
+        (false, 5) => 95,
+        (false, 7) => 112,
+        (false, 8) => 64,
+        _ => 113,
+    }
+}
+
 /// `ECONNREFUSED` for 111; `errno 999` for one without a name here. Numbers as in include/uapi/asm-generic/errno*.h.
 pub fn name(errno: u32) -> String {
     let known = match errno {
@@ -16,7 +37,10 @@ pub fn name(errno: u32) -> String {
         32 => "EPIPE",
         36 => "ENAMETOOLONG",
         40 => "ELOOP",
+        64 => "ENONET",
+        90 => "EMSGSIZE",
         91 => "EPROTOTYPE",
+        92 => "ENOPROTOOPT",
         95 => "EOPNOTSUPP",
         97 => "EAFNOSUPPORT",
         98 => "EADDRINUSE",
@@ -26,6 +50,7 @@ pub fn name(errno: u32) -> String {
         106 => "EISCONN",
         110 => "ETIMEDOUT",
         111 => "ECONNREFUSED",
+        112 => "EHOSTDOWN",
         113 => "EHOSTUNREACH",
         _ => return format!("errno {errno}"),
     };

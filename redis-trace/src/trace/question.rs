@@ -1,6 +1,6 @@
 //! Questions: what must be looked up on the host because a refusal needs it.
 
-use super::fact::{Passing, ProcessKey, UnixPath, What};
+use super::fact::{Dropped, Passing, ProcessKey, UnixPath, What};
 use super::flow::{Endpoint, Flow, Netns};
 use super::text::Text;
 use crate::firewall::Wanted;
@@ -87,6 +87,12 @@ pub enum Question {
 }
 
 impl Question {
+    /// Which rules can have dropped a SYN?
+    pub fn firewall(dropped: &Dropped) -> Self {
+        let Dropped { flow, isn, sight, .. } = dropped;
+        Self::Firewall { flow: *flow, isn: *isn, sight: *sight, wanted: Wanted::Refusal }
+    }
+
     /// The namespace it is about, when it is about one.
     pub fn netns(&self) -> Option<Netns> {
         match self {

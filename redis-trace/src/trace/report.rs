@@ -10,6 +10,7 @@ use super::fact::Module;
 use super::flow::{Endpoint, Netns, Protocol};
 use super::queue::QueueReport;
 use super::text::Text;
+use crate::firewall::Site;
 
 /// Names of the JSON objects, the `schema` member of each.
 pub mod schema {
@@ -110,7 +111,7 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub errno: Option<String>,
     /// The netfilter rule, when one did it.
-    pub firewall: Option<serde_json::Value>,
+    pub firewall: Option<Site>,
     /// The security module, when one did it.
     pub lsm: Option<LsmReport>,
     /// The queue, when it was full.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::attribute::{Judged, attribute};
 use super::cause::{Code, Confidence};
 use super::explain;
-use super::fact::{ConnectFailed, Dropped, Fact, Socket, Task, UnixPath, What};
+use super::fact::{ConnectFailed, Fact, Socket, Task, UnixPath, What};
 use super::flow::Flow;
 use super::folding::{Folding, More};
 use super::known::{Known, accepts};
@@ -16,7 +16,6 @@ use super::queues;
 use super::refusal::{Attempt, Connect, Joining, Refusal, is_fallback};
 use super::remembered::{Bounds, Remembered};
 use super::report::{CauseReport, Report, Update, schema};
-use crate::firewall::Wanted;
 
 /// What is to be done about the facts so far.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,7 +123,7 @@ impl Tracer {
             What::Dropped(dropped) => {
                 // Asked at once: the rules may soon be others.
                 if dropped.is_by_netfilter() {
-                    self.ask(firewall(dropped), &mut steps);
+                    self.ask(Question::firewall(dropped), &mut steps);
                 }
                 self.joining.dropped(time, dropped.clone());
             }
@@ -359,12 +358,6 @@ impl Tracer {
             self.told.pop_front();
         }
     }
-}
-
-/// Which rules can have dropped a SYN.
-pub(super) fn firewall(dropped: &Dropped) -> Question {
-    let Dropped { flow, isn, sight, .. } = dropped;
-    Question::Firewall { flow: *flow, isn: *isn, sight: *sight, wanted: Wanted::Refusal }
 }
 
 /// Sockets that the C library dials in every program, and does without: a name service cache need not run.

@@ -1,8 +1,11 @@
 //! A verdict: the cause of a refusal with all that its sentence needs, and how sure it is.
 
+use crate::firewall::{Candidate, Effect};
+
 use super::cause::{Code, Confidence};
 use super::denied::Denied;
 use super::fact::{BoundSocket, Forbidden, Process, QueueKind, Socket, UnixListener, UnixPath};
+use super::flow::Endpoint;
 use super::known::{EndedListener, FailedBind, FailedStart, Listener, OomLimit, Sent};
 use super::queue::FullQueue;
 use super::refusal::ClosedQueue;
@@ -219,6 +222,43 @@ pub enum Cause {
     },
     /// A reset came from another host.
     RemoteRefused,
+    /// A rule or a policy of the firewall.
+    Firewall {
+        /// Which.
+        filtered: Filtered,
+    },
+    /// Address translation led it to where nobody listens.
+    NatToNowhere {
+        /// What was dialled.
+        dialled: Endpoint,
+        /// Where it arrived.
+        arrived: Endpoint,
+        /// The rule that translated it, where it is known.
+        rule: Option<Candidate>,
+    },
+}
+
+/// A rule of the firewall that did it, or can have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Filtered {
+    /// The first that the packet met.
+    pub by: Candidate,
+    /// Others that can have done it.
+    pub others: Vec<Candidate>,
+    /// The rules were changed before they could be read.
+    pub changed: bool,
+}
+
+impl Filtered {
+    /// The code of what was done.
+    fn code(&self) -> Code {
+        match self.by.effect {
+            _ if self.by.site.service.is_some() => Code::RT3004,
+            Effect::Reset => Code::RT3001,
+            Effect::Icmp(_) => Code::RT3002,
+            Effect::Drop | Effect::Elsewhere | Effect::Translate { .. } => Code::RT3003,
+        }
+    }
 }
 
 impl Cause {
@@ -252,6 +292,8 @@ impl Cause {
             Self::ListenerClosedWithQueue { .. } => Code::RT2004,
             Self::UnixBacklogFull { .. } => Code::RT2005,
             Self::RemoteRefused => Code::RT4001,
+            Self::Firewall { filtered } => filtered.code(),
+            Self::NatToNowhere { .. } => Code::RT3005,
         }
     }
 }

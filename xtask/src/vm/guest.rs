@@ -41,6 +41,8 @@ const IPTABLES: &[(&str, &str)] = &[
     ("iptables-legacy", "xtables-legacy-multi"),
     ("ip6tables-legacy", "xtables-legacy-multi"),
     ("iptables-legacy-save", "xtables-legacy-multi"),
+    ("ip6tables-nft-save", "xtables-nft-multi"),
+    ("ip6tables-legacy-save", "xtables-legacy-multi"),
 ];
 
 /// Small files that programs expect.

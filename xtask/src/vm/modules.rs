@@ -24,6 +24,8 @@ const MODULES: &[&str] = &[
     "nft_compat",
     "nft_ct",
     "nft_chain_nat",
+    "nft_nat",
+    "nft_redir",
     "nft_log",
     "nft_limit",
     "nfnetlink",

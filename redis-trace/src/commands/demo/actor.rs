@@ -6,6 +6,7 @@
 use std::io::{BufRead as _, Read as _, Write as _, stdin, stdout};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -41,6 +42,7 @@ pub(crate) fn play(arguments: &[String]) -> Result<()> {
     match arguments.as_slice() {
         ["hold"] => hold(),
         ["dial", uid, times, addresses @ ..] => dial(uid.parse()?, times.parse()?, addresses),
+        ["dial-briefly", address] => dial_briefly(address.parse()?),
         ["dial-unix", uid, path] => dial_unix(uid.parse()?, path),
         ["bind", address] => {
             let _socket = bound(address.parse()?, false)?;
@@ -116,6 +118,15 @@ fn dial(uid: u32, times: u32, addresses: &[&str]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Dials an address once and waits a tenth of a second at most.
+fn dial_briefly(address: SocketAddr) -> Result<()> {
+    become_user(0)?;
+    let socket = stream_socket(address)?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(Duration::from_millis(100)))?;
+    let result = connect(&socket, &address);
+    report(getsockname(&socket).ok().and_then(|name| SocketAddr::try_from(name).ok()), result)
 }
 
 /// Dials a unix socket; a name that begins with `@` is abstract.

@@ -30,6 +30,7 @@ mod netns;
 mod process;
 pub mod programme;
 mod record;
+mod rules;
 mod scenarios;
 mod sk_lookup;
 mod stage;

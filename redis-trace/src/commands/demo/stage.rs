@@ -102,6 +102,16 @@ impl Stage {
         self.netns.number
     }
 
+    /// The namespace itself.
+    pub(crate) fn own(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// The other one.
+    pub(crate) fn far(&self) -> Result<&Netns> {
+        self.other.as_ref().context("the scenario has one namespace only")
+    }
+
     /// A path in the scenario's directory.
     pub(crate) fn path(&self, name: &str) -> String {
         self.home.0.join(name).display().to_string()
@@ -329,6 +339,11 @@ impl Stage {
     /// Dials each address in order until one answers, `times` times, on one thread of a process of its own.
     pub(crate) fn dial(&mut self, times: u32, addresses: &str) -> Result<Vec<Dialled>> {
         self.client(&format!("dial 0 {times} {addresses}"))
+    }
+
+    /// Dials an address and gives up soon, whatever comes of it.
+    pub(crate) fn dial_briefly(&mut self, address: SocketAddr) -> Result<Dialled> {
+        Ok(self.client(&format!("dial-briefly {address}"))?.remove(0))
     }
 
     /// Dials an address that must refuse.

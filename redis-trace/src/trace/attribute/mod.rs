@@ -6,6 +6,7 @@ mod dropped;
 mod listen;
 mod no_listener;
 mod queue;
+mod translated;
 mod unix;
 
 use super::fact::ConnectFailed;

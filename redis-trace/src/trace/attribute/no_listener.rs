@@ -8,7 +8,7 @@ use crate::trace::known::{BoundPort, EndedListener, FailedBind, FailedStart, Kno
 use crate::trace::question::Question;
 use crate::trace::verdict::{Cause, Verdict};
 
-use super::{Judged, denial, unanswered};
+use super::{Judged, denial, translated, unanswered};
 
 /// A dial that met no socket.
 pub(super) struct Dial<'a> {
@@ -33,6 +33,9 @@ pub(super) fn attribute(dial: &Dial<'_>, known: &Known) -> Judged {
     let questions = unanswered([Question::Sockets { netns, port: server.port }], dial.time, known);
     if !questions.is_empty() {
         return Judged::Ask(questions);
+    }
+    if let Some(client) = dial.client.filter(|client| client.flow.server != dial.flow.server) {
+        return translated::attribute(dial.time, &dial.flow, client, known);
     }
     matching_listener(dial, known)
         .or_else(|| past(dial, known))

@@ -8,7 +8,7 @@ use crate::trace::report::Evidence;
 use crate::trace::verdict::{Cause, Verdict};
 
 use super::summary::{ended_how, target};
-use super::{denial, queue, words};
+use super::{denial, firewall, queue, words};
 
 pub(super) fn evidence(refusal: &Refusal, verdict: &Verdict, known: &Known) -> Vec<Evidence> {
     let mut evidence = of_the_attempt(refusal, known);
@@ -158,6 +158,13 @@ fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence
         Cause::UnixSocketPermission { forbidden, .. } => {
             let (mode, uid, gid) = (forbidden.mode & 0o7777, forbidden.uid, forbidden.gid);
             vec![seen("stat", format!("{} mode {mode:04o} owner {uid}:{gid}", forbidden.path))]
+        }
+        Cause::Firewall { filtered } => {
+            let flow = if let Attempt::Connect(connect) = &refusal.attempt { connect.flow() } else { None };
+            firewall::evidence(filtered, flow.is_some_and(|flow| flow.server.ip.is_ipv6()))
+        }
+        Cause::NatToNowhere { rule, .. } => {
+            rule.iter().map(|rule| seen("ruleset", firewall::rule(&rule.site))).collect()
         }
         Cause::RemoteRefused => vec![seen("addresses", "the address is on no interface of this namespace")],
         Cause::AcceptQueueFull { queue } | Cause::SynQueueFull { queue } | Cause::UnixBacklogFull { queue } => {

@@ -12,7 +12,7 @@ use crate::trace::verdict::Cause;
 
 use super::denial;
 use super::summary::target;
-use super::{queue, words};
+use super::{firewall, queue, words};
 
 pub(super) fn fix(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Fix> {
     match cause {
@@ -106,6 +106,8 @@ pub(super) fn fix(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Fix> {
         | Cause::UnixBacklogFull { .. }
         | Cause::SomeQueueFull { .. }
         | Cause::ListenerClosedWithQueue { .. } => queue::fix(cause),
+        Cause::Firewall { filtered } => firewall::fix(filtered, refusal, known),
+        Cause::NatToNowhere { arrived, .. } => vec![firewall::serve(*arrived)],
         Cause::RemoteRefused => vec![Fix {
             command: Some("redis-trace watch".to_owned()),
             ..advice(&format!("run redis-trace on the host that has {}", target(&refusal.attempt)))

@@ -2,6 +2,7 @@
 
 mod denial;
 mod evidence;
+mod firewall;
 mod fix;
 mod queue;
 mod summary;
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 use crate::redis::kin;
 
 use super::container;
-use super::errno;
+use super::errno::{self, ECONNREFUSED, ETIMEDOUT};
 use super::fact::{Overflow, Process, Task};
 use super::flow::Protocol;
 use super::known::Known;
@@ -22,11 +23,12 @@ use super::report::{
     CauseReport, ContainerReport, FlowReport, Outcome, ProcessReport, Report, Side, UnixReport, schema,
 };
 use super::verdict::{Cause, Verdict};
+use crate::firewall::Site;
 
 /// What is told of a refusal.
 pub fn explain(refusal: &Refusal, verdict: &Verdict, known: &Known, seq: u64) -> Report {
     let time = wall(refusal.time, known);
-    let (outcome, errno) = outcome(refusal);
+    let (outcome, errno) = outcome(refusal, &verdict.cause);
     Report {
         schema: schema::REFUSAL.to_owned(),
         time,
@@ -42,7 +44,7 @@ pub fn explain(refusal: &Refusal, verdict: &Verdict, known: &Known, seq: u64) ->
         evidence: evidence::evidence(refusal, verdict, known),
         fix: fix::fix(refusal, &verdict.cause, known),
         errno,
-        firewall: None,
+        firewall: site(&verdict.cause).cloned(),
         lsm: match &verdict.cause {
             Cause::Denied(denied) | Cause::StartDenied(denied) | Cause::PartlyDenied { denied, .. } => {
                 denial::lsm(refusal, denied)
@@ -58,6 +60,15 @@ pub fn explain(refusal: &Refusal, verdict: &Verdict, known: &Known, seq: u64) ->
         count: refusal.attempt.number(),
         first: time,
         last: time,
+    }
+}
+
+/// The firewall's rule, when one did it.
+fn site(cause: &Cause) -> Option<&Site> {
+    match cause {
+        Cause::Firewall { filtered } => Some(&filtered.by.site),
+        Cause::NatToNowhere { rule, .. } => rule.as_ref().map(|rule| &rule.site),
+        _ => None,
     }
 }
 
@@ -87,14 +98,17 @@ pub(super) fn cause(verdict: &Verdict) -> CauseReport {
     CauseReport { code, name: code.name().to_owned(), class: code.class(), confidence: verdict.confidence }
 }
 
-fn outcome(refusal: &Refusal) -> (Outcome, Option<String>) {
-    const ETIMEDOUT: u32 = 110;
-    const ECONNREFUSED: u32 = 111;
+fn outcome(refusal: &Refusal, cause: &Cause) -> (Outcome, Option<String>) {
     const ECONNRESET: u32 = 104;
     match &refusal.attempt {
         Attempt::Connect(connect) => {
             let errno = connect.client.as_ref().map(|client| client.errno);
-            match errno {
+            let ipv6 = connect.flow().is_some_and(|flow| flow.server.ip.is_ipv6());
+            let expected = match cause {
+                Cause::Firewall { filtered } => firewall::errno(filtered.by.effect, ipv6),
+                _ => None,
+            };
+            match errno.or(expected) {
                 None if connect.dropped.is_some() => (Outcome::Timeout, None),
                 None | Some(ECONNREFUSED) => (Outcome::Refused, Some(errno::name(ECONNREFUSED))),
                 Some(ETIMEDOUT) => (Outcome::Timeout, Some(errno::name(ETIMEDOUT))),
@@ -208,6 +222,8 @@ fn server(attempt: &Attempt, cause: &Cause, known: &Known) -> Option<Process> {
         | Cause::NoListener
         | Cause::UnixSocketStale { .. }
         | Cause::UnixSocketPermission { .. }
+        | Cause::Firewall { .. }
+        | Cause::NatToNowhere { .. }
         | Cause::RemoteRefused => match attempt {
             Attempt::Listen(bind) => Some(known.process_of(&bind.task)),
             Attempt::Socket { task, .. } if is_server(task) => Some(known.process_of(task)),

@@ -5,11 +5,10 @@ use crate::trace::known::{EndedListener, FailedBind, FailedStart, Known, Listene
 use crate::trace::refusal::{Attempt, Refusal};
 use crate::trace::verdict::{Cause, Verdict};
 
-use super::{denial, queue, words};
+use super::{denial, firewall, queue, words};
 
 pub(super) fn summary(refusal: &Refusal, verdict: &Verdict, known: &Known) -> String {
-    let now = refusal.time;
-    let target = target(&refusal.attempt);
+    let (now, target) = (refusal.time, target(&refusal.attempt));
     match &verdict.cause {
         Cause::Unknown { missing } => format!("the cause is not known: {missing}"),
         Cause::NoListener => format!(
@@ -101,6 +100,8 @@ pub(super) fn summary(refusal: &Refusal, verdict: &Verdict, known: &Known) -> St
         | Cause::UnixBacklogFull { .. }
         | Cause::SomeQueueFull { .. }
         | Cause::ListenerClosedWithQueue { .. } => queue::summary(&verdict.cause),
+        Cause::Firewall { filtered } => firewall::summary(&target, filtered),
+        Cause::NatToNowhere { dialled, arrived, rule } => firewall::led(*dialled, *arrived, rule.as_ref()),
         Cause::RemoteRefused => format!(
             "{target} answered with a reset, and it is no address of this host: run redis-trace there to know why"
         ),

@@ -8,7 +8,9 @@ use crate::trace::cause::Code;
 mod address;
 mod client;
 mod denial;
+mod firewall;
 mod history;
+mod iptables;
 mod queue;
 mod quiet;
 mod start;
@@ -90,6 +92,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
         client::SCENARIOS,
         denial::SCENARIOS,
         queue::SCENARIOS,
+        firewall::SCENARIOS,
+        iptables::SCENARIOS,
         quiet::SCENARIOS,
     ]
     .into_iter()

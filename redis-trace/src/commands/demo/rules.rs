@@ -1,0 +1,61 @@
+//! Rules of a firewall on the stage, and what must be told of them.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use super::expect::Expected;
+use super::netns::Netns;
+use crate::trace::cause::Code;
+
+/// A rule as its own program lists it.
+pub(crate) struct Listed {
+    /// What `nft delete rule` takes.
+    pub(crate) handle: u64,
+    /// The rule, its remark included.
+    pub(crate) text: String,
+}
+
+impl Netns {
+    /// Runs a program inside it, to its end, and hands back what it printed.
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        let output = self.within(|| {
+            let output = Command::new(program).args(arguments).output();
+            output.with_context(|| format!("cannot run {program}: install it"))
+        })?;
+        let (said, wept) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success(), "`{program} {}` failed: {wept}", arguments.join(" "));
+        Ok(said.into_owned())
+    }
+
+    /// Gives it rules of nftables: chains of a table `f`, each by its first line, which says where it is entered, and its
+    /// rules.
+    pub(crate) fn nft(&self, family: &str, chains: &[(&str, &str, &str)]) -> Result<()> {
+        let chain = |(name, entered, rules): &(&str, &str, &str)| format!("chain {name} {{\n{entered}\n{rules}\n}}\n");
+        let chains: String = chains.iter().map(chain).collect();
+        self.run("nft", &[&format!("table {family} f {{\n{chains}}}\n")]).map(drop)
+    }
+
+    /// The rule with this remark.
+    pub(crate) fn listed(&self, remark: &str) -> Result<Listed> {
+        let listing = self.run("nft", &["--stateless", "--handle", "list", "ruleset"])?;
+        let marked = format!("comment \"{remark}\"");
+        let line = listing.lines().find(|line| line.contains(&marked));
+        let line = line.with_context(|| format!("no rule has the remark {remark}:\n{listing}"))?;
+        let (text, handle) = line.rsplit_once(" # handle ").context("nft lists a handle with each rule")?;
+        Ok(Listed { handle: handle.trim().parse()?, text: text.trim().to_owned() })
+    }
+}
+
+/// A refusal by the rule of table `f` that has this remark.
+pub(crate) fn by_rule(code: Code, netns: &Netns, hook: &str, remark: &str) -> Result<Expected> {
+    let Listed { handle, text } = netns.listed(remark)?;
+    let site = json!({"backend": "nftables", "table": "f", "handle": handle, "hook": hook, "rule": text});
+    Ok(by_site(code, netns, &site).says(&text).says(&format!("handle {handle}")))
+}
+
+/// A refusal by the firewall, at this place.
+pub(crate) fn by_site(code: Code, netns: &Netns, site: &Value) -> Expected {
+    Expected::refusal(code).with(json!({"flow": {"netns": netns.number}, "firewall": site}))
+}

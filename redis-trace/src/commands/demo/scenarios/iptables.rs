@@ -1,0 +1,91 @@
+//! A rule of iptables, of either kind, stands between the client and the server, and somebody wrote it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::Scenario;
+use crate::commands::demo::rules::by_site;
+use crate::commands::demo::stage::{REDIS, Stage, endpoint};
+use crate::trace::cause::Code;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario::new("today's iptables rejects", Code::RT3001, &[by_nf_tables]),
+    Scenario::new("the legacy iptables rejects", Code::RT3002, &[by_legacy]),
+    Scenario::new("ufw's chain drops", Code::RT3003, &[ufw]),
+    Scenario::new("kube-proxy rejects for a service without endpoints", Code::RT3004, &[without_endpoints]),
+];
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const LOOPBACK6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+/// Adds a rule by one of the iptables programs; words are parted by blanks, a `+` stands for a blank within one.
+fn rule(stage: &Stage, program: &str, rule: &str) -> Result<()> {
+    let words: Vec<String> = rule.split(' ').map(|word| word.replace('+', " ")).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    stage.own().run(program, &words).map(drop)
+}
+
+fn by_nf_tables(stage: &mut Stage) -> Result<()> {
+    both_kinds(stage, "nft", "iptables-nft")
+}
+
+fn by_legacy(stage: &mut Stage) -> Result<()> {
+    both_kinds(stage, "legacy", "iptables-legacy")
+}
+
+/// A reset and an ICMP error, over both families.
+fn both_kinds(stage: &mut Stage, kind: &str, backend: &str) -> Result<()> {
+    let fixes = if kind == "legacy" { "-legacy" } else { "" };
+    for (program, ip, family) in [("iptables", LOOPBACK, "ip"), ("ip6tables", LOOPBACK6, "ip6")] {
+        let named = format!("{program}-{kind}");
+        rule(stage, &named, "-A INPUT -p tcp --dport 22 -j ACCEPT")?;
+        rule(stage, &named, "-A INPUT -p tcp --dport 6379 -j REJECT --reject-with tcp-reset")?;
+        rule(stage, &named, "-A INPUT -p tcp --dport 6380 -j REJECT")?;
+        stage.refused(SocketAddr::new(ip, REDIS))?;
+        stage.dial_briefly(SocketAddr::new(ip, 6380))?;
+        for (code, port, number) in [(Code::RT3001, REDIS, 2), (Code::RT3002, 6380, 3)] {
+            let site = json!({"backend": backend, "family": family, "table": "filter", "chain": "INPUT",
+                "number": number, "hook": "input", "owner": null});
+            let expected = by_site(code, stage.own(), &site)
+                .with(json!({"outcome": "refused", "errno": "ECONNREFUSED"}))
+                .with(json!({"flow": {"server": endpoint(SocketAddr::new(ip, port))}}))
+                .says(&format!("--dport {port}"))
+                .says(&format!("{program}{fixes} -t filter -D INPUT {number}"));
+            stage.expect(expected);
+        }
+    }
+    Ok(())
+}
+
+fn ufw(stage: &mut Stage) -> Result<()> {
+    rule(stage, "iptables-nft", "-N ufw-user-input")?;
+    rule(stage, "iptables-nft", "-A ufw-user-input -p tcp --dport 6379 -j DROP")?;
+    rule(stage, "iptables-nft", "-A INPUT -j ufw-user-input")?;
+    let server = SocketAddr::new(LOOPBACK, REDIS);
+    stage.dial_briefly(server)?;
+    let site = json!({"chain": "ufw-user-input", "owner": "ufw", "number": 1});
+    let expected = by_site(Code::RT3003, stage.own(), &site).says("ufw allow 6379/tcp");
+    stage.expect(expected.with(json!({"outcome": "timeout", "flow": {"server": endpoint(server)}})));
+    Ok(())
+}
+
+fn without_endpoints(stage: &mut Stage) -> Result<()> {
+    stage.redis("--bind 127.0.0.1")?;
+    rule(stage, "iptables-nft", "-N KUBE-EXTERNAL-SERVICES")?;
+    rule(
+        stage,
+        "iptables-nft",
+        "-A KUBE-EXTERNAL-SERVICES -p tcp -m comment --comment default/redis:redis+has+no+endpoints --dport 6379 -j REJECT",
+    )?;
+    rule(stage, "iptables-nft", "-A INPUT -m conntrack --ctstate NEW -j KUBE-EXTERNAL-SERVICES")?;
+    let server = SocketAddr::new(LOOPBACK, REDIS);
+    stage.dial_briefly(server)?;
+    let service = json!({"namespace": "default", "name": "redis", "port": "redis"});
+    let site = json!({"chain": "KUBE-EXTERNAL-SERVICES", "owner": "kube-proxy", "service": service});
+    let expected =
+        by_site(Code::RT3004, stage.own(), &site).says("default/redis").says("kubectl -n default get endpoints redis");
+    stage.expect(expected.with(json!({"outcome": "refused", "flow": {"server": endpoint(server)}})));
+    Ok(())
+}
