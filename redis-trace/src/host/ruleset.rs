@@ -51,6 +51,11 @@ struct Known {
 }
 
 impl Host {
+    /// A namespace has got the number of one that is gone: its rules, which may have the same generation, are others.
+    pub fn forget_rules(&mut self, netns: Netns) {
+        self.rulesets.0.remove(&netns);
+    }
+
     /// The rules of a namespace: those of this generation, if they were read before, else those of now.
     pub(super) fn ruleset(&mut self, netns: Netns, generation: Option<u32>) -> Result<Rules, String> {
         let known = self.rulesets.0.get(&netns).cloned().unwrap_or_default();

@@ -9,6 +9,9 @@ use anyhow::{Context as _, Result, bail};
 use super::modules;
 use crate::run::{output, run};
 
+/// The archive of a kernel's modules; the number grows with the list of them, so that none is kept that lacks some.
+const MODULES: &str = "modules-2.cpio";
+
 /// A kernel series that redis-trace supports, and where Debian keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Series {
@@ -74,7 +77,7 @@ impl Cache {
         let kernel = Kernel {
             name: series.name,
             image: self.0.join(series.name).join("vmlinuz"),
-            modules: self.0.join(series.name).join("modules.cpio"),
+            modules: self.0.join(series.name).join(MODULES),
         };
         (kernel.image.is_file() && kernel.modules.is_file()).then_some(kernel)
     }
@@ -97,8 +100,13 @@ impl Cache {
         }
         let release = image.splitn(3, '-').nth(2).context("a kernel's package is named after its release")?;
         fs::copy(find_image(&tree, release)?, work.join("vmlinuz"))?;
-        modules::pack(&tree, release, &work.join("modules.cpio"))?;
+        modules::pack(&tree, release, &work.join(MODULES))?;
         fs::remove_dir_all(&tree)?;
+        // One that was packed with fewer modules makes room.
+        let kept = self.0.join(series.name);
+        if kept.is_dir() && !kept.join(MODULES).is_file() {
+            fs::remove_dir_all(&kept)?;
+        }
         // Whole or not at all: another clone may share this cache. The later one's rename fails, and does not matter.
         if fs::rename(&work, self.0.join(series.name)).is_err() {
             fs::remove_dir_all(&work)?;

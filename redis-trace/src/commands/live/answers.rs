@@ -25,6 +25,8 @@ enum Task {
     Poll(Vec<Netns>, bool),
     /// These namespaces have got the number of one that is gone.
     Forget(Vec<Netns>),
+    /// Nothing: this namespace has got the number of one that is gone, and its rules are others.
+    ForgetRules(Netns),
     /// One thing, and since when an answer is waited for.
     Answer(Question, u64),
 }
@@ -50,6 +52,10 @@ impl Answers {
                     Task::Counters(to) => {
                         // Whoever asked may have stopped waiting.
                         let _ = to.send(host.counters());
+                        continue;
+                    }
+                    Task::ForgetRules(netns) => {
+                        host.forget_rules(netns);
                         continue;
                     }
                     Task::Forget(namespaces) => {
@@ -102,6 +108,11 @@ impl Answers {
     /// The counters of these namespaces begin anew.
     pub(super) fn forget(&self, namespaces: Vec<Netns>) {
         let _ = self.tasks.send(Task::Forget(namespaces));
+    }
+
+    /// The rules that were read of a namespace are another's; before anything is asked of the one that has its number.
+    pub(super) fn forget_rules(&self, netns: Netns) {
+        let _ = self.tasks.send(Task::ForgetRules(netns));
     }
 
     /// Asks one thing.

@@ -98,6 +98,9 @@ impl Live {
     pub async fn next(&mut self, patience: Option<Duration>) -> anyhow::Result<Fact> {
         loop {
             if let Some(fact) = self.ready.pop_front() {
+                if let What::NetnsReborn { netns } = fact.what {
+                    self.answers.forget_rules(netns);
+                }
                 return Ok(fact);
             }
             let Self { probes, names, symbols, namespaces, answers, polling, ready, counts_at, .. } = self;

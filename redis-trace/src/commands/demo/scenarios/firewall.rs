@@ -159,7 +159,7 @@ fn other_rules(stage: &mut Stage) -> Result<()> {
     stage.own().run("nft", &["flush", "ruleset"])?;
     let rules = "tcp dport 22 accept\ntcp dport 6000-7000 reject with tcp reset comment \"second\"";
     stage.own().nft("inet", &[("in", INPUT, rules)])?;
-    let expected = refused_by(stage, "input", "second", SocketAddr::new(LOOPBACK, REDIS))?;
+    let expected = refused_by(stage, "input", "second", SocketAddr::new(LOOPBACK6, REDIS))?;
     stage.expect(expected);
     Ok(())
 }

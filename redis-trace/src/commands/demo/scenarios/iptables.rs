@@ -79,7 +79,7 @@ fn without_endpoints(stage: &mut Stage) -> Result<()> {
         "iptables-nft",
         "-A KUBE-EXTERNAL-SERVICES -p tcp -m comment --comment default/redis:redis+has+no+endpoints --dport 6379 -j REJECT",
     )?;
-    rule(stage, "iptables-nft", "-A INPUT -m conntrack --ctstate NEW -j KUBE-EXTERNAL-SERVICES")?;
+    rule(stage, "iptables-nft", "-A INPUT -j KUBE-EXTERNAL-SERVICES")?;
     let server = SocketAddr::new(LOOPBACK, REDIS);
     stage.dial_briefly(server)?;
     let service = json!({"namespace": "default", "name": "redis", "port": "redis"});
