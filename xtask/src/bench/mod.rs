@@ -38,6 +38,8 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 const STATIC: &str = "-C target-feature=+crt-static";
 /// What `--only` calls the measurement that needs no process.
 const CORE: &str = "core";
+/// What means something where instructions stand for time.
+const EMULATED: &[&str] = &["refused", "redis", "accepted", "probes"];
 /// Where the page is kept, relative to the workspace.
 const KEPT: &str = "docs/performance.md";
 /// Where a page goes that holds a part of the measurements.
@@ -70,7 +72,7 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
     if options.only.is_empty() || options.only.iter().any(|name| name == CORE) {
         results.parts.push(core::measure(options.quick).unwrap_or_else(|error| Part::failed(core::TITLE, &error)));
     }
-    let in_machines = options.vm.iter().map(|kernel| virtually(kernel, &program, &measurer));
+    let in_machines = options.vm.iter().map(|kernel| virtually(kernel, &program, &measurer, &natives));
     let machines = in_machines.collect::<Result<Vec<_>>>()?;
     let kept = if options.only.is_empty() { KEPT } else { DRAFT };
     fs::write(workspace()?.join(kept), page::page(&results, &machines, options.quick))
@@ -108,10 +110,11 @@ fn natively(program: &Path, measurer: &Path, quick: bool, names: &[String]) -> R
     serde_json::from_slice(&done.stdout).context("cannot read what was measured")
 }
 
-/// Measures what means something without hardware, in a virtual machine.
-fn virtually(kernel: &str, program: &Path, measurer: &Path) -> Result<Results> {
-    let command = "exec xtask measure --program /usr/bin/redis-trace --extent emulated refused redis accepted probes\n";
-    let outcomes = vm::count_instructions(kernel, &[program, measurer], command)?;
+/// Measures what means something without hardware, of what was asked for, in a virtual machine.
+fn virtually(kernel: &str, program: &Path, measurer: &Path, names: &[String]) -> Result<Results> {
+    let names = names.iter().map(String::as_str).filter(|name| EMULATED.contains(name)).collect::<Vec<_>>().join(" ");
+    let command = format!("exec xtask measure --program /usr/bin/redis-trace --extent emulated {names}\n");
+    let outcomes = vm::count_instructions(kernel, &[program, measurer], &command)?;
     let said = outcomes.iter().flat_map(|outcome| outcome.output.lines()).find(|line| line.starts_with("{\"place\""));
     let said = said.with_context(|| format!("the machine with kernel {kernel} measured nothing"))?;
     serde_json::from_str(said).context("cannot read what was measured in a machine")
