@@ -1,10 +1,16 @@
 //! Sending records: reserve room, fill field by field, submit; or count the loss where it happens.
 
-use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns};
+use core::ptr::read_volatile;
+
+use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_boot_ns};
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 use redis_trace_common::record::{Numbered, WAKE_EVERY};
 
 use crate::maps::{EVENTS, LOST, WOKEN};
+
+/// Nanoseconds from one tick to the next, from the program.
+#[unsafe(no_mangle)]
+static TICK: u64 = 4_000_000;
 
 /// `BPF_RB_NO_WAKEUP`, include/uapi/linux/bpf.h.
 const NO_WAKEUP: u64 = 1;
@@ -77,6 +83,13 @@ pub(crate) fn reserve_roomy<T: Numbered, const SLACK: usize>() -> Option<Slot<T,
 #[inline(always)]
 pub(crate) fn now() -> u64 {
     unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// A clock in nanoseconds that goes by the tick of the processors, which is quicker to read: the verifier puts a load in its
+/// place. Good for what is told apart by tenths of a second, not as the time of anything.
+#[inline(always)]
+pub(crate) fn tick() -> u64 {
+    unsafe { bpf_jiffies64() * read_volatile(&raw const TICK) }
 }
 
 /// Whether the program is to be woken: a wake-up costs more than all else here. One that was woken a moment ago looks again

@@ -8,6 +8,7 @@ use redis_trace_common::tally::{
 };
 
 use crate::claim::{claim, release};
+use crate::emit::tick;
 use crate::maps::{COUNTS, DECIDED, DECIDED_TOO, DROPPED, SEEN, TOTAL, UNDERWAY, WHOLE};
 use redis_trace_common::decision::Decision;
 
@@ -20,10 +21,10 @@ const BPF_NOEXIST: u64 = 1;
 
 /// Counts a refusal; whether it is to be told by a record.
 #[inline(always)]
-pub(crate) fn is_sample(end: End, key: &Key, now: u64) -> bool {
+pub(crate) fn is_sample(end: End, key: &Key) -> bool {
     add(end, Total::Seen);
     let samples = unsafe { read_volatile(&raw const SAMPLES) };
-    if samples == EVERY || is_within_budgets(key, samples, (now >> WINDOW_SHIFT) as u32) {
+    if samples == EVERY || is_within_budgets(key, samples, (tick() >> WINDOW_SHIFT) as u32) {
         add(end, Total::Told);
         return true;
     }
@@ -133,8 +134,8 @@ pub(crate) fn saw(netns: u32, more: Watched) {
 /// Remembers, when a reset is counted, whether it is told: its client, when that is on this host, is then not counted again,
 /// and told with it or not at all. The sequence number of the SYN is what both ends have in common, whatever lies between.
 #[inline(always)]
-pub(crate) fn decide(isn: u32, is_sample: bool, now: u64) {
-    let decision = Decision::new(isn, is_sample, now);
+pub(crate) fn decide(isn: u32, is_sample: bool) {
+    let decision = Decision::new(isn, is_sample, tick());
     let Some(place) = DECIDED.get_ptr_mut(isn % UNDERWAY) else { return };
     if claim(place) {
         let merged = Decision(unsafe { read_volatile(&raw const (*place).entry) }).with(decision);

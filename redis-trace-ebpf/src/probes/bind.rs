@@ -12,7 +12,7 @@ use redis_trace_common::tally::{End, Key};
 
 use super::{syscall, unix, who};
 use crate::denial::{self, is_denial};
-use crate::emit::{now, reserve};
+use crate::emit::reserve;
 use crate::kernel::{
     AF_INET, AF_INET6, IPPROTO_TCP, copy, copy_user, current, fill_local, fill_socket, fill_task, local_port, mapped,
     read, read_into,
@@ -188,7 +188,7 @@ fn tell_tcp_bind(sk: u64, asked: &Asked, result: i32, is_entered: bool) {
     let key = key(sk, task, port, result);
     if result != 0 {
         who::watch(task);
-        if !tally::is_sample(End::Listen, &key, now()) {
+        if !tally::is_sample(End::Listen, &key) {
             return;
         }
         if is_denial(result.unsigned_abs()) || !is_entered {
@@ -233,7 +233,7 @@ fn tell_tcp_listen(sk: u64, result: i32, is_entered: bool) {
     let task = current();
     who::watch(task);
     let key = key(sk, task, local_port(sk), result);
-    if !tally::is_sample(End::Listen, &key, now()) {
+    if !tally::is_sample(End::Listen, &key) {
         return;
     }
     if is_denial(result.unsigned_abs()) || !is_entered {

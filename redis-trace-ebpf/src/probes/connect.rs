@@ -6,7 +6,7 @@ use redis_trace_common::tally::{End, Key, Watched};
 
 use super::who;
 use crate::dials::Dial;
-use crate::emit::{now, reserve};
+use crate::emit::{reserve, tick};
 use crate::kernel::{caller, fill_caller, fill_flow, load, read};
 use crate::maps::{REFUSED, REFUSED_PLACES};
 use crate::tally;
@@ -44,8 +44,8 @@ pub(crate) fn failed(sk: u64, dial: Option<Dial>) {
 /// A refusal that was counted when its reset was sent is told as was decided then; another is counted here.
 #[inline(always)]
 fn refused(sk: u64, dial: &Dial) {
-    let (now, isn) = (now(), read(sk, TCP_SND_UNA));
-    remember_refusal(dial.tid, now);
+    let isn = read(sk, TCP_SND_UNA);
+    remember_refusal(dial.tid);
     match tally::decided(isn) {
         Some(true) => {
             tell_refused(sk, isn, dial);
@@ -53,7 +53,7 @@ fn refused(sk: u64, dial: &Dial) {
         Some(false) => {}
         None => {
             let key = key(sk);
-            if tally::is_sample(End::Client, &key, now) && !tell_refused(sk, isn, dial) {
+            if tally::is_sample(End::Client, &key) && !tell_refused(sk, isn, dial) {
                 tally::lost(End::Client);
             }
         }
@@ -88,9 +88,9 @@ fn key(sk: u64) -> Key {
 
 /// When a thread was last refused: its id, and the time in units of 2^20 nanoseconds. A later one may take its place.
 #[inline(always)]
-fn remember_refusal(tid: u32, now: u64) {
+fn remember_refusal(tid: u32) {
     if let Some(refused) = REFUSED.get_ptr_mut(tid % REFUSED_PLACES) {
-        unsafe { refused.write_volatile(u64::from(tid) << 32 | u64::from((now >> STAMP_SHIFT) as u32)) };
+        unsafe { refused.write_volatile(u64::from(tid) << 32 | u64::from((tick() >> STAMP_SHIFT) as u32)) };
     }
 }
 
@@ -98,7 +98,7 @@ fn remember_refusal(tid: u32, now: u64) {
 #[inline(always)]
 fn was_refused(tid: u32) -> bool {
     let Some(refused) = REFUSED.get(tid % REFUSED_PLACES).copied() else { return false };
-    (refused >> 32) as u32 == tid && ((now() >> STAMP_SHIFT) as u32).wrapping_sub(refused as u32) < SECOND_TRY
+    (refused >> 32) as u32 == tid && ((tick() >> STAMP_SHIFT) as u32).wrapping_sub(refused as u32) < SECOND_TRY
 }
 
 #[inline(always)]

@@ -75,7 +75,7 @@ pub(super) fn tell_dial(sk: u64, asked: &Asked, errno: u32, is_entered: bool) {
         client: flow.client,
         server: flow.server,
     };
-    if !tally::is_sample(End::Client, &key, now()) {
+    if !tally::is_sample(End::Client, &key) {
         return;
     }
     who::introduce(task);
@@ -177,7 +177,7 @@ fn tell_socket(call: &Call, errno: u32, is_entered: bool) {
         words.add(1).write(errno);
     }
     who::watch(task);
-    if !tally::is_sample(End::Listen, &key, now()) {
+    if !tally::is_sample(End::Listen, &key) {
         return;
     }
     denial::tell(task, CREATE, is_entered);

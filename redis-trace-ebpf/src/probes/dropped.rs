@@ -14,7 +14,7 @@ use redis_trace_common::tally::{End, Key};
 
 use super::who;
 use crate::dials::{self, Dial};
-use crate::emit::{now, reserve};
+use crate::emit::reserve;
 use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, caller, fill_caller, fill_task, peek, read};
 use crate::packet::{IpHeader, TcpHeader};
 use crate::tally;
@@ -93,7 +93,7 @@ fn on_its_way(skb: u64, location: u64, reason: u32) {
         server: [0; 16],
     };
     ip.fill_addresses(&raw mut key.client, &raw mut key.server);
-    let is_sample = tally::is_sample(End::Dropped, &key, now());
+    let is_sample = tally::is_sample(End::Dropped, &key);
     let packet = Packet { skb, dev, ip, tcp };
     let is_told = is_sample && tell(&key, &packet, location, reason);
     if is_sample && !is_told {

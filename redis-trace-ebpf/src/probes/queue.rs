@@ -155,12 +155,12 @@ fn full(sk: u64, skb: u64, found: Found) {
         server: [0; 16],
     };
     fill_addresses(&mut key, &ip);
-    let is_sample = tally::is_sample(End::Queue, &key, now);
+    let is_sample = tally::is_sample(End::Queue, &key);
     let is_told = is_sample && tell(sk, &key, &tcp, is_v4(&ip), isn, found);
     if is_sample && !is_told {
         tally::lost(End::Queue);
     }
-    tally::decide(isn, is_told, now);
+    tally::decide(isn, is_told);
 }
 
 /// Whether there was room to tell it.

@@ -11,7 +11,7 @@ use redis_trace_common::record::Reset;
 use redis_trace_common::tally::{End, Key, Watched};
 
 use super::queue;
-use crate::emit::{now, reserve};
+use crate::emit::reserve;
 use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, load, mapped, peek, read};
 use crate::tally;
 
@@ -104,13 +104,12 @@ fn reset_sent(sk: u64, skb: u64, reason: u32) {
         server: [0; 16],
     };
     fill_addresses(&mut key, &ip);
-    let (now, isn) = (now(), u32::from_be(tcp.seq));
-    let is_sample = tally::is_sample(End::Server, &key, now);
+    let is_sample = tally::is_sample(End::Server, &key);
     let is_told = is_sample && tell(&key, &tcp, &ip, dev, reason);
     if is_sample && !is_told {
         tally::lost(End::Server);
     }
-    tally::decide(isn, is_told, now);
+    tally::decide(u32::from_be(tcp.seq), is_told);
 }
 
 /// Whether there was room to tell it.

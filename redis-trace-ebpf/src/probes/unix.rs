@@ -13,7 +13,7 @@ use redis_trace_common::tally::{End, Key};
 
 use super::{denied, syscall, who};
 use crate::denial;
-use crate::emit::{now, reserve};
+use crate::emit::reserve;
 use crate::kernel::{AF_INET, AF_INET6, at_most, copy_user, current, fill_task, place, read};
 use crate::maps::Call;
 use crate::tally;
@@ -125,7 +125,7 @@ fn tell(sk: u64, address: u64, length: u64, result: i32, memory: Memory) {
     // A length that is too short or too long the kernel has refused with EINVAL: unix_validate_addr().
     let length = (length as u32).wrapping_sub(SUN_PATH as u32);
     let key = key(sk, task, errno, address + SUN_PATH, length, memory);
-    if !tally::is_sample(End::Unix, &key, now()) {
+    if !tally::is_sample(End::Unix, &key) {
         return;
     }
     who::introduce(task);

@@ -15,6 +15,7 @@ use redis_trace_common::hook::{
 use redis_trace_common::member::{ABSENT, MEMBERS};
 use redis_trace_common::record::COMM_LEN;
 use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::time::{ClockId, clock_getres};
 
 use super::btf::Btf;
 use super::environment::Environment;
@@ -58,6 +59,11 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
     })
 }
 
+/// Nanoseconds from one tick of the processors to the next: what the coarse clock goes by.
+fn tick() -> u64 {
+    u64::try_from(clock_getres(ClockId::MonotonicCoarse).tv_nsec).unwrap_or(1)
+}
+
 /// The running kernel's types.
 fn read_btf(environment: &Environment) -> Result<Btf, Error> {
     let bytes = std::fs::read("/sys/kernel/btf/vmlinux").map_err(|e| environment.no_btf(&e.to_string()))?;
@@ -91,6 +97,7 @@ fn load(btf: &Btf, options: Options) -> Result<Ebpf, aya::EbpfError> {
         .override_global("OFFSETS", offsets.as_slice(), true)
         .override_global("ARGUMENT_COUNTS", counts.as_slice(), true)
         .override_global("SAMPLES", &options.samples, true)
+        .override_global("TICK", &tick(), true)
         .override_global("DROP_REASONS_TOLD", reasons.as_slice(), true)
         .override_global("DROP_PLACES_TOLD", places.as_slice(), true)
         .override_global("LANDLOCK_AT", &landlock, true)
