@@ -31,7 +31,7 @@ pub enum Step {
 }
 
 /// How long the host may take to answer before a verdict does without, nanoseconds.
-const PATIENCE: u64 = 2_000_000_000;
+const PATIENCE: u64 = 5_000_000_000;
 /// How often those that wait are looked at though no answer came, nanoseconds.
 const RETRY_EVERY: u64 = 5_000_000;
 /// How long after a refusal its listener may appear and still be told, nanoseconds.
