@@ -440,7 +440,7 @@ mod tests {
         let path = UnixPath::File(Text::from("/run/redis.sock"));
         tracer.take(&Fact { time: SECOND, what: What::UnixConnect { task, errno: 111, path } });
         let mut told = Vec::new();
-        for tick in 1..60 {
+        for tick in 1..150 {
             let steps = tracer.take(&Fact { time: SECOND + tick * SECOND / 10, what: What::Tick });
             told.extend(steps.into_iter().filter_map(|step| match step {
                 Step::Tell(report) => Some((report.cause.code, report.cause.confidence)),

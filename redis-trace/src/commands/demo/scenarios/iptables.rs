@@ -38,11 +38,15 @@ fn by_legacy(stage: &mut Stage) -> Result<()> {
 /// A reset and an ICMP error, over both families.
 fn both_kinds(stage: &mut Stage, kind: &str, backend: &str) -> Result<()> {
     let fixes = if kind == "legacy" { "-legacy" } else { "" };
-    for (program, ip, family) in [("iptables", LOOPBACK, "ip"), ("ip6tables", LOOPBACK6, "ip6")] {
+    let families = [("iptables", LOOPBACK, "ip"), ("ip6tables", LOOPBACK6, "ip6")];
+    // All of them before the first dial: rules that change while they are read are not told.
+    for (program, ..) in families {
         let named = format!("{program}-{kind}");
         rule(stage, &named, "-A INPUT -p tcp --dport 22 -j ACCEPT")?;
         rule(stage, &named, "-A INPUT -p tcp --dport 6379 -j REJECT --reject-with tcp-reset")?;
         rule(stage, &named, "-A INPUT -p tcp --dport 6380 -j REJECT")?;
+    }
+    for (program, ip, family) in families {
         stage.refused(SocketAddr::new(ip, REDIS))?;
         stage.dial_briefly(SocketAddr::new(ip, 6380))?;
         for (code, port, number) in [(Code::RT3001, REDIS, 2), (Code::RT3002, 6380, 3)] {
