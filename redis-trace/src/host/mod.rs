@@ -37,6 +37,7 @@ use ruleset::Rulesets;
 use crate::trace::fact::{BoundSocket, ProcessKey, Source, What};
 use crate::trace::flow::{Endpoint, Netns};
 use crate::trace::question::Question;
+use crate::trace::text::Text;
 
 /// The host, and what was learnt while asking it.
 #[derive(Debug, Default)]
@@ -68,7 +69,7 @@ impl Host {
             Question::Sockets { netns, port } => self.sockets(*netns, *port),
             Question::Queues { netns, port } => self.queues(*netns, *port),
             Question::Addresses(netns) => self.addresses(*netns),
-            Question::NetnsName(netns) => name(*netns, self.places.get(netns)),
+            Question::NetnsName(netns) => self.name(*netns, &netns::names()),
             Question::Process(key) => process_of(*key),
             Question::Alive(key) => state(*key),
             Question::Holds { process, inode } => holds(*process, *inode),
@@ -121,6 +122,12 @@ impl Host {
             }
             Err(why) => What::Unreadable { netns, why },
         }
+    }
+
+    /// What a namespace is called, and who lives in it.
+    fn name(&self, netns: Netns, names: &BTreeMap<Netns, Text>) -> What {
+        let pid = self.places.get(&netns).and_then(|place| place.pid);
+        What::NetnsName { netns, name: names.get(&netns).cloned(), pid }
     }
 
     /// The dump, or where a namespace may not be entered, the tables that one of its processes shows.
@@ -178,12 +185,6 @@ fn told(netns: Netns, port: Option<u16>, dump: Dump) -> What {
 /// Inodes of sockets that have a file.
 fn inodes(sockets: &[BoundSocket]) -> impl Iterator<Item = u64> {
     sockets.iter().map(|socket| socket.socket.inode).filter(|inode| *inode != 0)
-}
-
-/// What a namespace is called.
-fn name(netns: Netns, place: Option<&Place>) -> What {
-    let (name, pid) = place.map(|place| (place.name.clone(), place.pid)).unwrap_or_default();
-    What::NetnsName { netns, name, pid }
 }
 
 /// What a process is, when the very one that was asked about still is.

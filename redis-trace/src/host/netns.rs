@@ -20,8 +20,6 @@ const VISITORS: usize = 4;
 /// A namespace and the ways into it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// Its `ip netns` name.
-    pub(crate) name: Option<Text>,
     /// A process that lives in it, the one with the lowest id.
     pub(crate) pid: Option<u32>,
     /// Files that lead into it, the most lasting first.
@@ -39,10 +37,7 @@ impl Place {
 pub(crate) fn all(pids: &[u32]) -> BTreeMap<Netns, Place> {
     let mut places = BTreeMap::<Netns, Place>::new();
     for (netns, root, path) in mounted() {
-        let place = places.entry(netns).or_default();
-        let name = NAMED.iter().find_map(|dir| path.strip_prefix(dir));
-        place.name = place.name.take().or_else(|| name.map(Text::from));
-        place.doors.push(PathBuf::from(format!("{root}{path}")));
+        places.entry(netns).or_default().doors.push(PathBuf::from(format!("{root}{path}")));
     }
     for &pid in pids {
         let door = format!("/proc/{pid}/ns/net");
@@ -56,12 +51,23 @@ pub(crate) fn all(pids: &[u32]) -> BTreeMap<Netns, Place> {
     places
 }
 
+/// Their `ip netns` names. Read whenever one is wanted: a namespace may get its name long after the way to it was found.
+pub(crate) fn names() -> BTreeMap<Netns, Text> {
+    let mut names = BTreeMap::new();
+    for (netns, _, path) in mounted() {
+        if let Some(name) = NAMED.iter().find_map(|dir| path.strip_prefix(dir)) {
+            names.entry(netns).or_insert_with(|| Text::from(name));
+        }
+    }
+    names
+}
+
 /// Adds namespaces that only a single thread of some process is in: nothing but a walk over all threads finds them.
 pub(crate) fn add_of_threads(places: &mut BTreeMap<Netns, Place>, pids: &[u32]) {
     let threads = pids.iter().filter_map(|pid| std::fs::read_dir(format!("/proc/{pid}/task")).ok()).flatten().flatten();
     for door in threads.map(|thread| thread.path().join("ns/net")) {
         if let Some(netns) = read(&door) {
-            places.entry(netns).or_insert_with(|| Place { name: None, pid: None, doors: vec![door] });
+            places.entry(netns).or_insert_with(|| Place { pid: None, doors: vec![door] });
         }
     }
 }

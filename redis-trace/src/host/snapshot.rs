@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::unix_sockets::{self, UnixSocket};
-use super::{Dump, Host, inodes, name, netns, process, sockets, told, unix};
+use super::{Dump, Host, inodes, netns, process, sockets, told, unix};
 use crate::trace::fact::{Process, What};
 use crate::trace::flow::Netns;
 
@@ -25,8 +25,9 @@ impl Host {
         let tcp = looks.iter().filter_map(|look| look.tcp.as_ref().ok()).flat_map(|(sockets, _)| inodes(sockets));
         let unix = looks.iter().flat_map(|look| look.unix.iter().map(|socket| socket.inode));
         let owners = self.owners.of_all(&tcp.chain(unix).collect(), &pids);
-        let names = self.places.iter().map(|(netns, place)| name(*netns, Some(place)));
-        names.chain(looks.into_iter().flat_map(|look| facts(look, &owners))).collect()
+        let names = netns::names();
+        let named = self.places.keys().map(|netns| self.name(*netns, &names));
+        named.chain(looks.into_iter().flat_map(|look| facts(look, &owners))).collect()
     }
 
     /// A look into every namespace; unix sockets that cannot be listed are not there.

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::process::Command;
 use std::sync::Arc;
 
 use super::netns::tests::Stranger;
 use super::*;
 use crate::trace::fact::{Process, UnixPath, UnixState};
-use crate::trace::text::Text;
 
 /// A listener in another namespace, held by this process.
 fn listener_in(stranger: &Stranger) -> (TcpListener, u16) {
@@ -106,6 +106,23 @@ fn a_namespace_answers_with_its_addresses_and_one_that_is_gone_with_a_sentence()
         host.answer(&Question::NetnsName(netns), boottime()),
         [What::NetnsName { netns, name: None, pid: None }]
     );
+}
+
+#[test]
+fn a_namespace_that_gets_its_name_after_it_was_found_has_it() {
+    let stranger = Stranger::new();
+    let (netns, pid) = (stranger.netns, stranger.child.id());
+    let mut host = Host::new();
+    assert_eq!(
+        host.answer(&Question::NetnsName(netns), boottime()),
+        [What::NetnsName { netns, name: None, pid: Some(pid) }]
+    );
+    let name = format!("redis-trace-test-{pid}");
+    let ip = |arguments: &[&str]| Command::new("ip").arg("netns").args(arguments).status().expect("ip is there");
+    assert!(ip(&["attach", &name, &pid.to_string()]).success());
+    let answer = host.answer(&Question::NetnsName(netns), boottime());
+    assert!(ip(&["del", &name]).success());
+    assert_eq!(answer, [What::NetnsName { netns, name: Some(Text::from(name.as_str())), pid: Some(pid) }]);
 }
 
 #[test]

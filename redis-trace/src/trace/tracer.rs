@@ -152,6 +152,7 @@ impl Tracer {
             What::ListenUp { socket, task, .. } => steps.extend(self.appeared(time, socket, task)),
             // What was refused in a namespace that is gone is not to be corrected by one that has its number.
             What::NetnsReborn { netns } => {
+                self.asked.retain(|question| question.netns() != Some(*netns));
                 self.told.retain(|told| flow_of(&told.refusal).is_none_or(|flow| flow.netns != *netns));
             }
             _ => {}

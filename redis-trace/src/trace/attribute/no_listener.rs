@@ -269,7 +269,8 @@ fn elsewhere(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
         .cloned()
         .collect();
     let others = listeners.iter().map(|listener| listener.socket.netns).collect::<std::collections::BTreeSet<_>>();
-    let nameless = others.iter().filter(|netns| known.namespace(**netns).is_none());
+    // One that has no name yet may get one.
+    let nameless = others.iter().filter(|netns| known.namespace(**netns).is_none_or(|there| there.name.is_none()));
     let questions = unanswered(nameless.take(NAMED).map(|netns| Question::NetnsName(*netns)), dial.time, known);
     if !questions.is_empty() {
         return Some(Judged::Ask(questions));
