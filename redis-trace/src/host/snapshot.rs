@@ -26,8 +26,8 @@ impl Host {
         let unix = looks.iter().flat_map(|look| look.unix.iter().map(|socket| socket.inode));
         let owners = self.owners.of_all(&tcp.chain(unix).collect(), &pids);
         let names = netns::names();
-        let named = self.places.keys().map(|netns| self.name(*netns, &names));
-        named.chain(looks.into_iter().flat_map(|look| facts(look, &owners))).collect()
+        let namespaces = self.places.keys().map(|netns| self.name(*netns, &names));
+        namespaces.chain(looks.into_iter().flat_map(|look| facts(look, &owners))).collect()
     }
 
     /// A look into every namespace; unix sockets that cannot be listed are not there.
