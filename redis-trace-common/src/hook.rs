@@ -98,7 +98,7 @@ roles! {
     /// listen(2) that failed, and unix sockets that listen.
     Listens { essential: false, causes: [RT1011, RT1016, RT1020, RT1021], }
     /// connect(2) that failed at once: on a unix socket, or before any SYN was sent.
-    Connects { essential: false, causes: [RT1015, RT1016, RT1017, RT3012, RT3020, RT3021], }
+    Connects { essential: false, causes: [RT1015, RT1016, RT1017, RT2007, RT3012, RT3020, RT3021, RT3030, RT3031], }
     /// socket(2) that failed.
     Sockets { essential: false, causes: [RT3020, RT3021], }
     /// What each security module and each cgroup's program denies, by its own functions; without it the same is deduced.
@@ -109,6 +109,12 @@ roles! {
     Capabilities { essential: false, causes: [RT1013], }
     /// Connections that find a listener's queue full.
     Queues { essential: false, causes: [RT2001, RT2002], }
+    /// SYNs that are sent again.
+    Retransmits { essential: false, causes: [RT4003], }
+    /// ICMP errors that answer a SYN.
+    IcmpErrors { essential: false, causes: [RT4002], }
+    /// How far resets and answers have travelled.
+    Distances { essential: false, causes: [RT4004], }
     /// Servers that are started.
     Execs { essential: false, causes: [RT1020, RT1021], }
     /// Processes that servers fork, such as their daemon.
@@ -196,6 +202,13 @@ hooks! {
     Queues: Fexit "tcp_conn_request" by "syn_answered";
     Queues: Fexit "tcp_v4_syn_recv_sock" by "ack_came_v4";
     Queues: Fexit "tcp_v6_syn_recv_sock" by "ack_came_v6";
+    // include/trace/events/tcp.h: with a third argument since Linux 6.18.
+    Retransmits: TypedTracepoint { arguments: 2 } "tcp_retransmit_skb" by "retransmitted";
+    // net/ipv4/tcp_ipv4.c, net/ipv6/tcp_ipv6.c: no tracepoint tells of an ICMP error that came.
+    IcmpErrors: Fentry "tcp_v4_err" by "icmp_error_v4";
+    IcmpErrors: Fentry "tcp_v6_err" by "icmp_error_v6";
+    // net/ipv4/tcp_input.c: what comes to a socket that is not established.
+    Distances: Fentry "tcp_rcv_state_process" by "answer_received";
     // include/trace/events/sched.h, signal.h, oom.h
     Execs: RawTracepoint { arguments: 3 } "sched_process_exec" by "exec";
     Forks: RawTracepoint { arguments: 2 } "sched_process_fork" by "fork";

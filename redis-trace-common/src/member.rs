@@ -116,6 +116,8 @@ members! {
     SK_V6_DADDR: [u8; 16] = "sock.__sk_common.skc_v6_daddr";
     /// Local IPv6 address.
     SK_V6_RCV_SADDR: [u8; 16] = "sock.__sk_common.skc_v6_rcv_saddr";
+    /// State of the connection: include/net/tcp_states.h.
+    SK_STATE: u8 = "sock.__sk_common.skc_state";
     /// `SO_BINDTODEVICE`.
     SK_BOUND_DEV_IF: u32 = "sock.__sk_common.skc_bound_dev_if";
     /// Its network namespace.
@@ -136,10 +138,12 @@ members! {
     SK_ACK_BACKLOG: u32 = "sock.sk_ack_backlog";
     /// Connections of a listener whose handshake is not over.
     CSK_HALF_OPEN: u32 = "inet_connection_sock.icsk_accept_queue.qlen";
-    /// State of the connection: include/net/tcp_states.h.
-    SK_STATE: u8 = "sock.__sk_common.skc_state";
     /// Local port, network byte order; outlives the port's return.
     INET_SPORT: u16 = "inet_sock.inet_sport";
+    /// Sequence number that the next byte gets; 0 until a dial has chosen where to begin.
+    TCP_WRITE_SEQ: u32 = "tcp_sock.write_seq";
+    /// Segments sent again, the SYN's among them.
+    TCP_TOTAL_RETRANS: u32 = "tcp_sock.total_retrans";
     /// First sequence number not yet acknowledged: the SYN's own while it waits for an answer.
     TCP_SND_UNA: u32 = "tcp_sock.snd_una";
     /// What a unix socket is bound to: include/net/af_unix.h.
@@ -160,6 +164,8 @@ members! {
     // A packet and where it came in: include/linux/skbuff.h, include/linux/netdevice.h.
     /// Start of the buffer.
     SKB_HEAD: Pointer = "sk_buff.head";
+    /// Where the part of it begins that is being looked at.
+    SKB_DATA: Pointer = "sk_buff.data";
     /// Distance of the IP header from it.
     SKB_NETWORK_HEADER: u16 = "sk_buff.network_header";
     /// Distance of the TCP header from it.

@@ -28,6 +28,22 @@ pub const WATCHED: u8 = 1;
 /// In the map of watched processes: one that descends from the command that the program runs.
 pub const FAMILY: u8 = 2;
 
+/// How far a dial was when it was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Phase {
+    /// connect(2) itself failed: no SYN was sent.
+    AtOnce = 0,
+    /// It is over.
+    Over = 1,
+    /// It has had no answer for seconds, and still waits.
+    Waiting = 2,
+    /// It is over, after it was told as waiting.
+    OverAtLast = 3,
+    /// It was answered after all, after it was told as waiting.
+    Answered = 4,
+}
+
 layout! {
     /// The two ends of a connection in one network namespace.
     Flow {
@@ -196,7 +212,7 @@ records! {
         /// Time to live, or hop limit, of the SYN.
         ttl: u32,
     }
-    /// A client's TCP socket left SYN_SENT for CLOSE with an error, or never came to it.
+    /// A client's dial came to nothing, or has had no answer for seconds.
     ConnectFailed = 2 {
         /// From the socket.
         flow: Flow,
@@ -204,10 +220,24 @@ records! {
         task: Task,
         /// When it dialled, boottime nanoseconds.
         dialled: u64,
-        /// The errno the client gets: `sk_err`, or what connect(2) returned.
+        /// The errno the client gets: `sk_err`, or what connect(2) returned; 0 while it waits or when it gave up.
         errno: u32,
-        /// Sequence number of its SYN (`snd_una`); 0 when connect(2) failed before one was sent.
+        /// Sequence number of its SYN (`snd_una`), 0 when none was sent.
         isn: u32,
+        /// How far it is, [`Phase`].
+        phase: u32,
+        /// SYNs sent again.
+        retransmits: u32,
+        /// Who sent the ICMP error that told the kernel; zero when none did.
+        icmp_from: [u8; 16],
+        /// Type of that ICMP error, `u32::MAX` when there was none.
+        icmp_type: u32,
+        /// Its code.
+        icmp_code: u32,
+        /// Time to live, or hop limit, of the reset that answered; 0 when not known.
+        ttl: u32,
+        /// The same of the peer's last answer to a SYN that was taken; 0 when not known.
+        peer_ttl: u32,
     }
     /// A thread that was refused a moment ago dialled again and was connected.
     Connected = 3 {

@@ -81,6 +81,16 @@ pub(crate) fn last() -> Option<(u64, Dial)> {
     Some((sk, unsafe { DIALS_TOO.get(&sk) }.copied()?))
 }
 
+/// Who dialled and still waits.
+#[inline(always)]
+pub(crate) fn of(sk: u64) -> Option<Dial> {
+    let place = place(sk)?;
+    if holds(place, sk) {
+        return Some(unsafe { (&raw const (*place).entry.dial).read() });
+    }
+    unsafe { DIALS_TOO.get(&sk) }.copied()
+}
+
 /// Who dialled, which is then forgotten; nothing when the dial is older than the probes.
 #[inline(always)]
 pub(crate) fn take(sk: u64) -> Option<Dial> {

@@ -198,6 +198,13 @@ pub(crate) fn mapped(into: *mut [u8; 16], address: [u8; 4]) {
     }
 }
 
+/// Whether an IPv6 address is an IPv4 one, mapped: ipv6_addr_v4mapped(), include/net/ipv6.h.
+#[inline(always)]
+pub(crate) fn is_mapped(address: *const [u8; 16]) -> bool {
+    let words = address.cast::<u32>();
+    unsafe { (words.read() | words.add(1).read() | (words.add(2).read() ^ u32::from_be(0xffff))) == 0 }
+}
+
 /// A sock's local port; `inet_sport` still has it when `tcp_set_state(sk, TCP_CLOSE)` gave the port back.
 #[inline(always)]
 pub(crate) fn local_port(sk: u64) -> u16 {
@@ -216,10 +223,9 @@ pub(crate) fn fill_flow(into: *mut Flow, sk: u64) {
         if read(sk, SK_FAMILY) == AF_INET6 {
             read_into(&raw mut (*into).client, sk, SK_V6_RCV_SADDR);
             read_into(&raw mut (*into).server, sk, SK_V6_DADDR);
-            // A mapped address is dialled by IPv4, whatever the socket: ipv6_addr_v4mapped(), include/net/ipv6.h.
-            let server = (&raw const (*into).server).cast::<u32>();
-            let is_mapped = (*server | *server.add(1) | (*server.add(2) ^ u32::from_be(0xffff))) == 0;
-            (&raw mut (*into).family).write(if is_mapped { AF_INET } else { AF_INET6 });
+            // A mapped address is dialled by IPv4, whatever the socket.
+            let family = if is_mapped(&raw const (*into).server) { AF_INET } else { AF_INET6 };
+            (&raw mut (*into).family).write(family);
         } else {
             mapped(&raw mut (*into).client, read(sk, SK_RCV_SADDR));
             mapped(&raw mut (*into).server, read(sk, SK_DADDR));

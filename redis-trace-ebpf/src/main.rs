@@ -19,13 +19,16 @@ mod probes {
     pub(crate) mod bind;
     pub(crate) mod connect;
     pub(crate) mod denied;
+    pub(crate) mod distance;
     pub(crate) mod dropped;
+    pub(crate) mod icmp;
     pub(crate) mod listen;
     pub(crate) mod process;
     pub(crate) mod queue;
     pub(crate) mod reset;
     pub(crate) mod security;
     pub(crate) mod signal;
+    pub(crate) mod silence;
     pub(crate) mod state;
     pub(crate) mod syscall;
     pub(crate) mod unix;

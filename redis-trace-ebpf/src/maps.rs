@@ -81,6 +81,46 @@ pub(crate) const REFUSED_PLACES: u32 = 1 << 12;
 #[map]
 pub(crate) static REFUSED: Array<u64> = Array::with_max_entries(REFUSED_PLACES, 0);
 
+/// Dials that were told as waiting: when they began, times two, plus one when the record found room.
+#[map]
+pub(crate) static SILENT: LruHashMap<u64, u64> = LruHashMap::with_max_entries(8_192, 0);
+
+/// An ICMP error that answered a SYN.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct IcmpError {
+    /// Who sent it.
+    pub(crate) from: [u8; 16],
+    /// Its type.
+    pub(crate) kind: u32,
+    /// Its code.
+    pub(crate) code: u32,
+}
+
+/// ICMP errors by the sequence number of the segment that they quote.
+#[map]
+pub(crate) static ICMP_ERRORS: LruHashMap<u32, IcmpError> = LruHashMap::with_max_entries(4_096, 0);
+
+/// The sock that a processor took a reset to last, and the reset's time to live.
+#[map]
+pub(crate) static RESET_TTL: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
+
+/// A host in a network namespace.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Peer {
+    /// Its address.
+    pub(crate) address: [u8; 16],
+    /// Inode of the namespace.
+    pub(crate) netns: u32,
+    /// Random for each namespace.
+    pub(crate) netns_mix: u32,
+}
+
+/// Time to live of the last answer by which a peer took a SYN.
+#[map]
+pub(crate) static PEER_TTL: LruHashMap<Peer, u32> = LruHashMap::with_max_entries(4_096, 0);
+
 /// Processes whose end matters: they listened, tried to, or are on the list of servers. Left when they end.
 #[map]
 pub(crate) static WATCHED: LruHashMap<u32, u8> = LruHashMap::with_max_entries(16_384, 0);

@@ -26,7 +26,7 @@ const IPPROTO_MPTCP: u16 = 262;
 pub(super) const SOCK_STREAM: u16 = 1;
 
 /// `struct sockaddr_in` and the beginning of `struct sockaddr_in6`, include/uapi/linux/in.h, in6.h.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Default)]
 pub(super) struct Asked {
     pub(super) family: u16,

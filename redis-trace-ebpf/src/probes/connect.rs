@@ -1,27 +1,28 @@
 //! The client end: who dialled, and what became of it.
 
-use redis_trace_common::member::{NET_INUM, SK_ERR, SK_NET, TCP_SND_UNA};
-use redis_trace_common::record::{ConnectFailed, Connected, Flow};
+use redis_trace_common::member::{NET_INUM, SK_ERR, SK_NET, TCP_SND_UNA, TCP_TOTAL_RETRANS};
+use redis_trace_common::record::{ConnectFailed, Connected, Flow, Phase};
 use redis_trace_common::tally::{End, Key, Watched};
 
-use super::who;
+use super::{distance, silence, who};
 use crate::dials::Dial;
 use crate::emit::{reserve, tick};
 use crate::kernel::{caller, fill_caller, fill_flow, load, read};
-use crate::maps::{REFUSED, REFUSED_PLACES};
+use crate::maps::{ICMP_ERRORS, IcmpError, REFUSED, REFUSED_PLACES};
 use crate::tally;
 use redis_trace_common::decision::STAMP_SHIFT;
 
-/// `ECONNREFUSED`, include/uapi/asm-generic/errno.h.
-const ECONNREFUSED: u32 = 111;
+/// Said of what no ICMP error answered.
+const NO_ICMP: IcmpError = IcmpError { from: [0; 16], kind: u32::MAX, code: 0 };
 /// How long after a refusal a success of the same thread is worth telling: `localhost` tried on `::1` and then 127.0.0.1.
 /// In units of 2^20 nanoseconds, about a millisecond.
 const SECOND_TRY: u32 = 2_000;
 
-/// The dial was answered: of interest if the same thread was refused a moment ago.
+/// The dial was answered: of interest if the same thread was refused a moment ago, or if it had waited for long.
 #[inline(always)]
 pub(crate) fn connected(sk: u64, dial: Option<Dial>) {
     let Some(dial) = dial else { return };
+    silence::ended(sk, 0, Phase::Answered, &dial);
     if was_refused(dial.tid) {
         tell_connected(sk, &dial);
     }
@@ -32,37 +33,39 @@ pub(crate) fn connected(sk: u64, dial: Option<Dial>) {
 pub(crate) fn failed(sk: u64, dial: Option<Dial>) {
     let error = unsafe { load(sk, SK_ERR) };
     // A dial that its own caller gave up has none.
-    if error == 0 {
-        return;
+    if error != 0 {
+        tally::saw(unsafe { load(load(sk, SK_NET), NET_INUM) }, Watched::FAILURE);
     }
-    tally::saw(unsafe { load(load(sk, SK_NET), NET_INUM) }, Watched::FAILURE);
-    if let (ECONNREFUSED, Some(dial)) = (error, dial) {
-        refused(sk, &dial);
+    let Some(dial) = dial else { return };
+    // Who gives up before the SYN had to be sent again has not been refused.
+    if error != 0 || read(sk, TCP_TOTAL_RETRANS) != 0 {
+        remember_refusal(dial.tid);
+        came_to_nothing(sk, error, Phase::Over, &dial);
     }
 }
 
-/// A refusal that was counted when its reset was sent is told as was decided then; another is counted here.
+/// A refusal that was counted when its SYN was turned away is told as was decided then, one that was counted while it waited
+/// likewise; another is counted here. Whether it was told.
 #[inline(always)]
-fn refused(sk: u64, dial: &Dial) {
-    let isn = read(sk, TCP_SND_UNA);
-    remember_refusal(dial.tid);
-    match tally::decided(isn) {
-        Some(true) => {
-            tell_refused(sk, isn, dial);
-        }
-        Some(false) => {}
-        None => {
-            let key = key(sk);
-            if tally::is_sample(End::Client, &key) && !tell_refused(sk, isn, dial) {
-                tally::lost(End::Client);
-            }
-        }
+pub(super) fn came_to_nothing(sk: u64, error: u32, phase: Phase, dial: &Dial) -> bool {
+    if let Some(is_told) = tally::decided(read(sk, TCP_SND_UNA)) {
+        return is_told && tell(sk, error, phase, dial);
     }
+    if phase == Phase::Over && silence::ended(sk, error, Phase::OverAtLast, dial) {
+        return true;
+    }
+    let key = key(sk);
+    let is_sample = tally::is_sample(End::Client, &key);
+    let is_told = is_sample && tell(sk, error, phase, dial);
+    if is_sample && !is_told {
+        tally::lost(End::Client);
+    }
+    is_told
 }
 
 /// What refusals of which only this end is seen are counted by.
 #[inline(always)]
-fn key(sk: u64) -> Key {
+pub(super) fn key(sk: u64) -> Key {
     let mut flow = Flow {
         netns: 0,
         family: 0,
@@ -88,7 +91,7 @@ fn key(sk: u64) -> Key {
 
 /// When a thread was last refused: its id, and the time in units of 2^20 nanoseconds. A later one may take its place.
 #[inline(always)]
-fn remember_refusal(tid: u32) {
+pub(super) fn remember_refusal(tid: u32) {
     if let Some(refused) = REFUSED.get_ptr_mut(tid % REFUSED_PLACES) {
         unsafe { refused.write_volatile(u64::from(tid) << 32 | u64::from((tick() >> STAMP_SHIFT) as u32)) };
     }
@@ -114,16 +117,25 @@ fn tell_connected(sk: u64, dial: &Dial) {
 
 /// Whether there was room to tell it.
 #[inline(always)]
-fn tell_refused(sk: u64, isn: u32, dial: &Dial) -> bool {
+pub(super) fn tell(sk: u64, error: u32, phase: Phase, dial: &Dial) -> bool {
     who::introduce(caller(dial));
     let Some(mut slot) = reserve::<ConnectFailed>() else { return false };
     let record = slot.record();
+    let isn = read(sk, TCP_SND_UNA);
     unsafe {
         fill_flow(&raw mut (*record).flow, sk);
         fill_caller(&raw mut (*record).task, dial);
         (&raw mut (*record).dialled).write(dial.time);
-        (&raw mut (*record).errno).write(ECONNREFUSED);
+        (&raw mut (*record).errno).write(error);
         (&raw mut (*record).isn).write(isn);
+        (&raw mut (*record).phase).write(phase as u32);
+        (&raw mut (*record).retransmits).write(read(sk, TCP_TOTAL_RETRANS));
+        let icmp = ICMP_ERRORS.get(&isn).copied().unwrap_or(NO_ICMP);
+        (&raw mut (*record).icmp_from).write(icmp.from);
+        (&raw mut (*record).icmp_type).write(icmp.kind);
+        (&raw mut (*record).icmp_code).write(icmp.code);
+        (&raw mut (*record).ttl).write(distance::of_reset(sk));
+        (&raw mut (*record).peer_ttl).write(distance::of_peer(&raw const (*record).flow));
     }
     slot.submit();
     true

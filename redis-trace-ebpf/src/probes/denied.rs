@@ -1,15 +1,16 @@
 //! connect(2) and socket(2) for TCP that this host itself refused: before anything was sent.
 
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::{fexit, tracepoint};
 use aya_ebpf::programs::{FExitContext, TracePointContext};
 use redis_trace_common::denial::{CONNECT, CREATE};
-use redis_trace_common::member::{NET_INUM, NET_MIX, NSPROXY_NET, SOCKET_SK, TASK_NSPROXY, TASK_TGID};
-use redis_trace_common::record::{ConnectFailed, Flow, SocketDenied};
+use redis_trace_common::member::{NET_INUM, NET_MIX, NSPROXY_NET, SOCKET_SK, TASK_NSPROXY, TASK_TGID, TCP_WRITE_SEQ};
+use redis_trace_common::record::{ConnectFailed, Flow, Phase, SocketDenied};
 use redis_trace_common::tally::{End, Key};
 
 use super::bind::{Asked, SOCK_STREAM, is_tcp, is_tcp_protocol, syscall_address};
 use super::syscall::{self, Left};
-use super::who;
+use super::{connect, who};
 use crate::denial::{self, has_filter, is_denial};
 use crate::emit::{now, reserve};
 use crate::kernel::{AF_INET, AF_INET6, copy, current, fill_flow, fill_task, mapped, read};
@@ -31,7 +32,7 @@ pub(crate) fn dials(call: &Call) {
 #[inline(always)]
 pub(crate) fn dialled(left: &Left) {
     let errno = left.result.unsigned_abs();
-    if !is_denial(errno) && left.is_entered {
+    if !is_denial(errno) && left.is_entered && !has_no_way(left.sk, errno) {
         return;
     }
     let mut asked = Asked::default();
@@ -78,6 +79,7 @@ pub(super) fn tell_dial(sk: u64, asked: &Asked, errno: u32, is_entered: bool) {
     if !tally::is_sample(End::Client, &key) {
         return;
     }
+    connect::remember_refusal(bpf_get_current_pid_tgid() as u32);
     who::introduce(task);
     denial::tell(task, CONNECT + usize::from(is_v6), is_entered);
     let Some(mut slot) = reserve::<ConnectFailed>() else { return tally::lost(End::Client) };
@@ -88,6 +90,13 @@ pub(super) fn tell_dial(sk: u64, asked: &Asked, errno: u32, is_entered: bool) {
         (&raw mut (*record).dialled).write(now());
         (&raw mut (*record).errno).write(errno);
         (&raw mut (*record).isn).write(0);
+        (&raw mut (*record).phase).write(Phase::AtOnce as u32);
+        (&raw mut (*record).retransmits).write(0);
+        (&raw mut (*record).icmp_from).write([0; 16]);
+        (&raw mut (*record).icmp_type).write(u32::MAX);
+        (&raw mut (*record).icmp_code).write(0);
+        (&raw mut (*record).ttl).write(0);
+        (&raw mut (*record).peer_ttl).write(0);
     }
     slot.submit();
 }
@@ -110,12 +119,20 @@ pub(crate) fn denied_connect(ctx: FExitContext) -> u32 {
 #[inline(always)]
 fn called(ctx: &FExitContext, result: i32) {
     let errno = result.unsigned_abs();
-    if result < 0 && is_denial(errno) {
+    let sk = read(ctx.arg(0), SOCKET_SK);
+    if result < 0 && (is_denial(errno) || has_no_way(sk, errno)) {
         let mut asked = Asked::default();
         copy(&raw mut asked, ctx.arg(1));
-        tell_dial(read(ctx.arg(0), SOCKET_SK), &asked, errno, true);
+        tell_dial(sk, &asked, errno, true);
         denial::forget();
     }
+}
+
+/// Whether the kernel found no way to a server, or no port to start from: not what came back later, for a sequence number is
+/// chosen right before the SYN is sent.
+#[inline(always)]
+fn has_no_way(sk: u64, errno: u32) -> bool {
+    syscall::leads_nowhere(errno) && is_tcp(sk) && read(sk, TCP_WRITE_SEQ) == 0
 }
 
 /// `int __sys_socket(int family, int type, int protocol)`, net/socket.c.

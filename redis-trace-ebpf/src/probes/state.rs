@@ -41,6 +41,6 @@ pub(crate) fn state(ctx: BtfTracePointContext) -> i32 {
 
 /// The sock as a number: the verifier forbids to reckon with what it knows for a pointer.
 #[inline(always)]
-fn number(ctx: &BtfTracePointContext) -> u64 {
+pub(super) fn number(ctx: &BtfTracePointContext) -> u64 {
     peek(ctx.as_ptr() as u64)
 }

@@ -61,10 +61,17 @@ pub(crate) fn leave(ctx: &TracePointContext) -> Option<(Call, i32, bool)> {
     }
     let is_filtered = has_filter(current());
     // What a thread with a filter enters is remembered, see `denied::dials`.
-    if is_filtered || is_denial(result.unsigned_abs()) {
+    if is_filtered || is_denial(result.unsigned_abs()) || leads_nowhere(result.unsigned_abs()) {
         return by_registers().map(|call| (call, result, !is_filtered));
     }
     None
+}
+
+/// Whether a call may have failed because there is no way to a server, or no port to start from.
+#[inline(always)]
+pub(super) fn leads_nowhere(errno: u32) -> bool {
+    // EINVAL, EADDRNOTAVAIL, ENETDOWN, ENETUNREACH, EHOSTUNREACH: include/uapi/asm-generic/errno*.h.
+    matches!(errno, 22 | 99 | 100 | 101 | 113)
 }
 
 /// The call that the current task made, by its registers as they were when it made it.

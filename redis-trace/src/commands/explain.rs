@@ -63,6 +63,12 @@ pub fn page(code: Code) -> &'static str {
         Code::RT3012 => include_str!("../pages/RT3012.md"),
         Code::RT3020 => include_str!("../pages/RT3020.md"),
         Code::RT3021 => include_str!("../pages/RT3021.md"),
+        Code::RT2007 => include_str!("../pages/RT2007.md"),
+        Code::RT3030 => include_str!("../pages/RT3030.md"),
+        Code::RT3031 => include_str!("../pages/RT3031.md"),
+        Code::RT4002 => include_str!("../pages/RT4002.md"),
+        Code::RT4003 => include_str!("../pages/RT4003.md"),
+        Code::RT4004 => include_str!("../pages/RT4004.md"),
         Code::RT4001 => include_str!("../pages/RT4001.md"),
     }
 }

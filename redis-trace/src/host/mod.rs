@@ -15,9 +15,11 @@ mod netns;
 mod nf_tables;
 mod oom;
 mod owners;
+mod ports;
 mod process;
 mod queues;
 mod route;
+mod routes;
 mod ruleset;
 mod scene;
 mod serving;
@@ -25,6 +27,7 @@ mod snapshot;
 mod sockets;
 mod unix;
 mod unix_sockets;
+mod xfrm;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -34,7 +37,7 @@ use netns::Place;
 use owners::Owners;
 use ruleset::Rulesets;
 
-use crate::trace::fact::{BoundSocket, ProcessKey, Source, What};
+use crate::trace::fact::{BoundSocket, ProcessKey, Source, WayTo, What};
 use crate::trace::flow::{Endpoint, Netns};
 use crate::trace::question::Question;
 use crate::trace::text::Text;
@@ -69,6 +72,13 @@ impl Host {
             Question::Sockets { netns, port } => self.sockets(*netns, *port),
             Question::Queues { netns, port } => self.queues(*netns, *port),
             Question::Addresses(netns) => self.addresses(*netns),
+            Question::Way { netns, to, uid } => {
+                let way = self.inside(*netns, || routes::way(*to, *uid)).flatten();
+                told_of(*netns, way.map(|way| What::Way(WayTo { netns: *netns, to: to.ip, way })))
+            }
+            Question::Ports { netns, to } => {
+                told_of(*netns, self.inside(*netns, || ports::towards(*netns, *to)).flatten().map(What::Ports))
+            }
             Question::NetnsName(netns) => self.name(*netns, &netns::names()),
             Question::Process(key) => process_of(*key),
             Question::Alive(key) => state(*key),
@@ -180,6 +190,11 @@ fn told(netns: Netns, port: Option<u16>, dump: Dump) -> What {
         Ok((sockets, source)) => What::Sockets { netns, port, sockets, source },
         Err(why) => What::Unreadable { netns, why },
     }
+}
+
+/// What was found in a namespace, or that it could not be read.
+fn told_of(netns: Netns, found: Result<What, String>) -> What {
+    found.unwrap_or_else(|why| What::Unreadable { netns, why })
 }
 
 /// Inodes of sockets that have a file.

@@ -1,6 +1,12 @@
-//! Socket dumps: one question to the kernel's `sock_diag`, many answers.
+//! Netlink: one question to the kernel, many answers.
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use std::fmt::Debug;
+use std::io;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NetlinkSerializable,
+};
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::{Socket, SocketAddr};
@@ -11,47 +17,62 @@ const BUFFER: usize = 64 << 10;
 /// The kernel's answers end here.
 const HEADER: usize = 16;
 
-/// Asks about sockets of the calling thread's namespace and hands out each answer.
-pub(crate) fn dump(request: SockDiagMessage, each: impl FnMut(SockDiagMessage)) -> Result<(), String> {
-    let socket = ask(request).map_err(|error| format!("The kernel's sock_diag could not be asked: {error}."))?;
-    listen(&socket, each)
+/// What is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// One object.
+    One,
+    /// All there are.
+    All,
+    /// All there are of the kind that the request describes: since Linux 4.20, a table of routes is not sent whole.
+    Filtered,
 }
 
-/// Sends the request.
-fn ask(request: SockDiagMessage) -> std::io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+/// Asks about sockets of the calling thread's namespace and hands out each answer.
+pub(crate) fn dump(request: SockDiagMessage, each: impl FnMut(SockDiagMessage)) -> Result<(), String> {
+    talk(NETLINK_SOCK_DIAG, Wanted::All, request, each)
+        .map_err(|error| format!("The kernel's sock_diag could not be asked, or broke off: {error}."))
+}
+
+/// Asks on a netlink protocol and hands out each answer; an error is the kernel's own.
+pub(crate) fn talk<M>(protocol: isize, wanted: Wanted, request: M, each: impl FnMut(M)) -> io::Result<()>
+where
+    M: NetlinkSerializable + NetlinkDeserializable + Debug,
+{
+    let mut socket = Socket::new(protocol)?;
     socket.bind_auto()?;
+    if wanted == Wanted::Filtered {
+        socket.set_netlink_get_strict_chk(true)?;
+    }
     let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request));
+    header.flags = NLM_F_REQUEST | if wanted == Wanted::One { NLM_F_ACK } else { NLM_F_DUMP };
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(request));
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
     message.serialize(&mut bytes);
     socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
-    Ok(socket)
+    listen(&socket, each)
 }
 
 /// Reads until the kernel says that was all.
-fn listen(socket: &Socket, mut each: impl FnMut(SockDiagMessage)) -> Result<(), String> {
+fn listen<M: NetlinkDeserializable + Debug>(socket: &Socket, mut each: impl FnMut(M)) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(BUFFER);
     loop {
         buffer.clear();
-        socket.recv_from(&mut buffer, 0).map_err(|error| format!("A socket dump broke off: {error}."))?;
+        socket.recv_from(&mut buffer, 0)?;
         let mut rest = buffer.as_slice();
         while let Some((message, after)) = split(rest) {
             rest = after;
-            // One socket whose name or attribute cannot be decoded must not hide the others.
-            let Ok(message) = NetlinkMessage::<SockDiagMessage>::deserialize(message) else { continue };
+            // One answer whose name or attribute cannot be decoded must not hide the others.
+            let Ok(message) = NetlinkMessage::<M>::deserialize(message) else { continue };
             match message.payload {
                 NetlinkPayload::InnerMessage(answer) => each(answer),
-                NetlinkPayload::Error(error) if error.code.is_some() => {
-                    return Err(format!("The kernel refused a socket dump: {}.", error.to_io()));
-                }
+                // Without a code it says that all was done.
+                NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
                 NetlinkPayload::Done(done) if done.code != 0 => {
-                    let error = std::io::Error::from_raw_os_error(done.code.saturating_neg());
-                    return Err(format!("The kernel ended a socket dump early: {error}."));
+                    return Err(io::Error::from_raw_os_error(done.code.saturating_neg()));
                 }
-                NetlinkPayload::Done(_) => return Ok(()),
+                NetlinkPayload::Done(_) | NetlinkPayload::Error(_) => return Ok(()),
                 _ => {}
             }
         }

@@ -136,6 +136,8 @@ codes! {
     RT2004 = "listener-closed-with-queue", BacklogFull;
     /// The unix socket's queue is full.
     RT2005 = "unix-backlog-full", BacklogFull;
+    /// The client has no port left to dial from.
+    RT2007 = "ephemeral-ports-exhausted", Client;
     /// The firewall sent a reset.
     RT3001 = "firewall-reject-reset", FirewallReject;
     /// The firewall sent an ICMP error.
@@ -154,8 +156,18 @@ codes! {
     RT3020 = "cgroup-bpf-denied", Policy;
     /// A seccomp filter denied it.
     RT3021 = "seccomp-denied", Policy;
+    /// A route, a rule or the lack of one refused it, or the next hop did not answer.
+    RT3030 = "route-refused", Policy;
+    /// A policy of IPsec blocked it.
+    RT3031 = "ipsec-refused", Policy;
     /// A reset to our SYN came from another host.
     RT4001 = "remote-refused", Remote;
+    /// An ICMP error came from elsewhere.
+    RT4002 = "remote-icmp", Remote;
+    /// SYNs went out and nothing came back.
+    RT4003 = "no-answer", Remote;
+    /// The reset came from another place than the peer's answers do.
+    RT4004 = "middlebox-reset", Remote;
 }
 
 impl fmt::Display for Code {

@@ -7,8 +7,8 @@ use redis_trace_common::record::{self, Record};
 use redis_trace_common::tally::{End, Key};
 
 use super::fact::{
-    Alike, Asked, Bind, BpfProgram, ConnectFailed, Denial, Dropped, Ending, Fact, Module, Overflow, Passing, Process,
-    QueueKind, Reset, Said, Socket, Task, UnixPath, What,
+    Alike, Asked, Bind, BpfProgram, ConnectFailed, Denial, Dropped, Ending, Fact, IcmpError, Module, Overflow, Passing,
+    Phase, Process, QueueKind, Reset, Said, Socket, Task, UnixPath, What,
 };
 use super::flow::{Endpoint, Flow, Netns};
 use super::text::Text;
@@ -35,16 +35,7 @@ impl Names {
 pub fn decode(record: &Record, names: &Names) -> Fact {
     let (time, what) = match record {
         Record::Reset(r) => (r.time, reset(r, names)),
-        Record::ConnectFailed(r) => (
-            r.time,
-            What::ConnectFailed(ConnectFailed {
-                flow: flow(&r.flow),
-                task: task(&r.task),
-                dialled: r.dialled,
-                errno: r.errno,
-                isn: r.isn,
-            }),
-        ),
+        Record::ConnectFailed(r) => (r.time, What::ConnectFailed(connect_failed(r))),
         Record::Dropped(r) => (r.time, What::Dropped(dropped(r, names))),
         Record::Connected(r) => (r.time, What::Connected { flow: flow(&r.flow), task: task(&r.task) }),
         Record::ListenUp(r) => {
@@ -198,6 +189,40 @@ fn overflow(r: &record::QueueFull) -> Overflow {
         reset: r.reset != 0,
         length: r.length,
         limit: r.limit,
+    }
+}
+
+fn connect_failed(r: &record::ConnectFailed) -> ConnectFailed {
+    let hops = |ttl: u32| (ttl != 0).then_some(ttl);
+    let icmp = || IcmpError { from: Endpoint::from_bytes(r.icmp_from, 0).ip, kind: r.icmp_type, code: r.icmp_code };
+    ConnectFailed {
+        flow: flow(&r.flow),
+        task: task(&r.task),
+        dialled: r.dialled,
+        errno: r.errno,
+        isn: r.isn,
+        phase: phase(r.phase),
+        retransmits: r.retransmits,
+        icmp: (r.icmp_type != NO_ICMP).then(icmp),
+        ttl: hops(r.ttl),
+        peer_ttl: hops(r.peer_ttl),
+    }
+}
+
+/// The type of an ICMP error when there was none.
+const NO_ICMP: u32 = u32::MAX;
+
+fn phase(number: u32) -> Phase {
+    const AT_ONCE: u32 = record::Phase::AtOnce as u32;
+    const WAITING: u32 = record::Phase::Waiting as u32;
+    const OVER_AT_LAST: u32 = record::Phase::OverAtLast as u32;
+    const ANSWERED: u32 = record::Phase::Answered as u32;
+    match number {
+        AT_ONCE => Phase::AtOnce,
+        WAITING => Phase::Waiting,
+        OVER_AT_LAST => Phase::OverAtLast,
+        ANSWERED => Phase::Answered,
+        _ => Phase::Over,
     }
 }
 

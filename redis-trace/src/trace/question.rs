@@ -25,6 +25,23 @@ pub enum Question {
     },
     /// Which addresses has this namespace? Answered by [`What::Addresses`] or [`What::Unreadable`].
     Addresses(Netns),
+    /// Where would the kernel send a packet of this user's to this server? Answered by [`What::Way`] or
+    /// [`What::Unreadable`].
+    Way {
+        /// Where.
+        netns: Netns,
+        /// To which server.
+        to: Endpoint,
+        /// Whose.
+        uid: u32,
+    },
+    /// Are there ports left to dial this server from? Answered by [`What::Ports`] or [`What::Unreadable`].
+    Ports {
+        /// Where.
+        netns: Netns,
+        /// Which server.
+        to: Endpoint,
+    },
     /// What is this namespace called? Answered by [`What::NetnsName`].
     NetnsName(Netns),
     /// What is this process? Answered by [`What::Process`], or [`What::ProcessState`] with `alive` false.
@@ -98,10 +115,12 @@ impl Question {
         match self {
             Self::Sockets { netns, .. }
             | Self::Queues { netns, .. }
+            | Self::Route { netns, .. }
+            | Self::Ports { netns, .. }
             | Self::Addresses(netns)
             | Self::NetnsName(netns)
             | Self::UnixListeners(netns)
-            | Self::Route { netns, .. }
+            | Self::Way { netns, .. }
             | Self::Unix { netns, .. } => Some(*netns),
             Self::Firewall { flow, .. } => Some(flow.netns),
             Self::Process(_)
@@ -120,6 +139,8 @@ impl Question {
                 netns == of && port == on
             }
             (Self::Queues { netns, port }, What::Queues(queues)) => *netns == queues.netns && *port == queues.port,
+            (Self::Way { netns, to, .. }, What::Way(way)) => *netns == way.netns && to.ip == way.to,
+            (Self::Ports { netns, to }, What::Ports(ports)) => *netns == ports.netns && *to == ports.to,
             (Self::Addresses(netns), What::Addresses { netns: of, .. })
             | (Self::NetnsName(netns), What::NetnsName { netns: of, .. })
             | (Self::UnixListeners(netns), What::UnixListeners { netns: of, .. }) => netns == of,

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fact::{
-    Bind, ConnectFailed, Dropped, Ending, Overflow, Overflows, Process, ProcessKey, Reset, Socket, Task, UnixPath,
+    Bind, ConnectFailed, Dropped, Ending, Overflow, Overflows, Phase, Process, ProcessKey, Reset, Socket, Task,
+    UnixPath,
 };
 use super::flow::{Flow, Netns};
 use super::report::Side;
@@ -20,6 +21,15 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// The SYN that was dropped, by its sequence number, while its client still waits.
+    pub fn dropped_isn(&self) -> Option<u32> {
+        match &self.attempt {
+            Attempt::Connect(Connect { client: None, dropped: Some(dropped), .. }) => Some(dropped.isn),
+            Attempt::Overflow(overflow) if !overflow.by_ack => Some(overflow.isn),
+            _ => None,
+        }
+    }
+
     /// The connect whose SYN, which had this sequence number, was dropped.
     pub fn dropped_with(&mut self, isn: u32) -> Option<&mut Connect> {
         let Attempt::Connect(connect) = &mut self.attempt else { return None };
@@ -111,6 +121,20 @@ impl Connect {
         client.or_else(|| self.dropped.as_ref()?.caller.as_ref().map(|(task, _)| task))
     }
 
+    /// Nothing more is to come: the client's end and another were seen, or no SYN was sent, or nothing has come for seconds.
+    fn is_whole(&self) -> bool {
+        let is_alone = |client: &ConnectFailed| matches!(client.phase, Phase::AtOnce | Phase::Waiting);
+        let is_joined = self.client.is_some() && (self.server.is_some() || self.dropped.is_some());
+        self.client.as_ref().is_some_and(is_alone) || is_joined
+    }
+
+    /// Sequence number of the SYN; absent when none was sent.
+    pub fn isn(&self) -> Option<u32> {
+        let dialled = self.client.as_ref().filter(|client| client.phase != Phase::AtOnce).map(|client| client.isn);
+        let dropped = self.dropped.as_ref().map(|dropped| dropped.isn);
+        dialled.or(self.server.as_ref().map(|server| server.isn)).or(dropped)
+    }
+
     /// Which end was seen.
     pub fn side(&self) -> Side {
         let is_of_server = self.server.is_some() || self.dropped.as_ref().is_some_and(|it| !it.sight.outgoing);
@@ -153,9 +177,7 @@ struct Held {
 impl Held {
     /// It has waited long enough.
     fn is_ripe(&self, now: u64) -> bool {
-        let Connect { client, server, dropped } = &self.connect;
-        let is_whole = client.is_some() && (server.is_some() || dropped.is_some());
-        let patience = if is_whole { HOLD } else { HOLD_HALF };
+        let patience = if self.connect.is_whole() { HOLD } else { HOLD_HALF };
         self.time.saturating_add(patience) <= now
     }
 }
@@ -172,8 +194,9 @@ impl Joining {
     /// The dialling end of a connect was seen.
     pub fn client(&mut self, time: u64, failed: ConnectFailed) {
         match self.partner(failed.isn, failed.flow.netns, |connect| connect.client.is_none()) {
-            Some(held) => held.connect.client = Some(failed),
-            None => self.hold(time, failed.isn, Connect { client: Some(failed), ..Connect::default() }),
+            // One that sent no SYN has no other end.
+            Some(held) if failed.phase != Phase::AtOnce => held.connect.client = Some(failed),
+            _ => self.hold(time, failed.isn, Connect { client: Some(failed), ..Connect::default() }),
         }
     }
 
@@ -271,7 +294,20 @@ mod tests {
     fn failed(netns: u32) -> ConnectFailed {
         let (comm, netns) = (Text::from("redis-cli"), Netns(netns));
         let task = Task { pid: 9, tid: 9, uid: 0, netns, start: 0, cgroup: 1, comm, family: false };
-        ConnectFailed { flow: flow(netns.0), task, dialled: 0, errno: 111, isn: 7 }
+        let (phase, retransmits) = (Phase::Over, 0);
+        let flow = flow(netns.0);
+        ConnectFailed {
+            flow,
+            task,
+            dialled: 0,
+            errno: 111,
+            isn: 7,
+            phase,
+            retransmits,
+            icmp: None,
+            ttl: None,
+            peer_ttl: None,
+        }
     }
 
     #[test]

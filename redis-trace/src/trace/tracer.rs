@@ -1,5 +1,9 @@
 //! The line itself: facts go in, questions and what is to be told come out. Pure, so a recording replays to the same words.
 
+mod dials;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 
 use jiff::Timestamp;
@@ -13,7 +17,7 @@ use super::folding::{Folding, More};
 use super::known::{Known, accepts};
 use super::question::Question;
 use super::queues;
-use super::refusal::{Attempt, Connect, Joining, Refusal, is_fallback};
+use super::refusal::{Attempt, HOLD, Joining, Refusal, is_fallback};
 use super::remembered::{Bounds, Remembered};
 use super::report::{CauseReport, Report, Update, schema};
 
@@ -38,6 +42,8 @@ const RETRY_EVERY: u64 = 5_000_000;
 const APPEARS_WITHIN: u64 = 60_000_000_000;
 /// How long after a refusal another address may answer the same thread, nanoseconds.
 const FALLS_BACK_WITHIN: u64 = 5_000_000_000;
+/// How long a dial may wait for an answer and still be known by its SYN, nanoseconds: the kernel gives up after two minutes.
+const SYN_LIVES: u64 = 300_000_000_000;
 /// Refusals kept for correction.
 const KEPT: usize = 1024;
 /// How long after its SYN was dropped a connect may still fail, nanoseconds: with `tcp_syn_retries` 6 it takes two minutes.
@@ -72,6 +78,10 @@ pub struct Tracer {
     /// Refusals whose SYN was dropped, by its sequence number: what they were told as, if they are. Their clients may fail
     /// minutes later.
     dropped: Remembered<u32, Option<u64>>,
+    /// By the sequence number of their SYN.
+    syns: Remembered<u32, (u64, CauseReport)>,
+    /// Ends of dials that are still to be told as waiting.
+    waits_ended: Remembered<u32, ConnectFailed>,
     folding: Folding,
     retried: u64,
     judged: u64,
@@ -88,6 +98,8 @@ impl Tracer {
             asked: Remembered::new(Bounds { number: KEPT, age: PATIENCE }),
             told: VecDeque::new(),
             dropped: Remembered::new(Bounds { number: KEPT_DROPPED, age: FAILS_WITHIN }),
+            syns: Remembered::new(Bounds { number: 4 * KEPT, age: SYN_LIVES }),
+            waits_ended: Remembered::new(Bounds { number: KEPT, age: SYN_LIVES }),
             folding: Folding::default(),
             retried: 0,
             judged: 0,
@@ -111,15 +123,7 @@ impl Tracer {
                 self.ask(Question::Sockets { netns, port: server.port }, &mut steps);
                 self.joining.server(time, reset.clone());
             }
-            What::ConnectFailed(failed) if failed.isn == 0 => {
-                // No SYN was sent: there is no other end.
-                let connect = Connect { client: Some(failed.clone()), server: None, dropped: None };
-                self.refused(Refusal { time, attempt: Attempt::Connect(connect), benign: false }, &mut steps);
-            }
-            What::ConnectFailed(failed) if self.dropped.get(&failed.isn).is_some() => {
-                steps.extend(self.failed(time, failed));
-            }
-            What::ConnectFailed(failed) => self.joining.client(time, failed.clone()),
+            What::ConnectFailed(failed) => steps.extend(self.dial_failed(time, failed)),
             What::Dropped(dropped) => {
                 // Asked at once: the rules may soon be others.
                 if dropped.is_by_netfilter() {
@@ -216,19 +220,21 @@ impl Tracer {
                 let report = explain::explain(&refusal, &verdict, &self.known, self.seq);
                 self.judged += u64::from(queues::is_told_by_a_record(&refusal.attempt));
                 let more = self.folding.judged(self.known.now, &refusal, &report);
-                if let Attempt::Connect(Connect { client: None, dropped: Some(dropped), .. }) = &refusal.attempt {
-                    self.dropped.insert(self.known.now, dropped.isn, Some(self.seq));
+                if let Some(isn) = refusal.dropped_isn() {
+                    self.dropped.insert(self.known.now, isn, Some(self.seq));
                 }
+                let ended = self.remember_syn(&refusal, report.cause.clone());
                 self.remember(Told { seq: self.seq, refusal, code: verdict.cause.code() });
                 steps.push(Step::Tell(report));
                 steps.extend(more.map(Step::More));
+                steps.extend(ended);
             }
             Judged::Ask(questions) => {
                 for question in &questions {
                     self.ask(question.clone(), steps);
                 }
-                if let Attempt::Connect(Connect { client: None, dropped: Some(dropped), .. }) = &refusal.attempt {
-                    self.dropped.insert(self.known.now, dropped.isn, None);
+                if let Some(isn) = refusal.dropped_isn() {
+                    self.dropped.insert(self.known.now, isn, None);
                 }
                 self.waiting.push_back(Waiting { refusal, since: self.known.now, asked: questions });
             }
@@ -290,27 +296,6 @@ impl Tracer {
             cause: None,
             summary: format!("the same thread was then connected to {}", flow.server),
             benign: true,
-        }))
-    }
-
-    /// A connect whose SYN was dropped failed at last: that was told, or is about to be.
-    fn failed(&mut self, time: u64, failed: &ConnectFailed) -> Option<Step> {
-        let Some(seq) = *self.dropped.get(&failed.isn)? else {
-            let mut waiting = self.waiting.iter_mut().map(|waiting| &mut waiting.refusal);
-            let connect = waiting.find_map(|refusal| refusal.dropped_with(failed.isn))?;
-            connect.client.get_or_insert_with(|| failed.clone());
-            return None;
-        };
-        let process = explain::named(&self.known.process_of(&failed.task));
-        let summary = explain::failed(&process, failed.errno, time.saturating_sub(failed.dialled));
-        let time = explain::wall(time, &self.known);
-        Some(Step::Correct(Update {
-            schema: schema::UPDATE.to_owned(),
-            time,
-            seq,
-            cause: None,
-            summary,
-            benign: false,
         }))
     }
 
@@ -381,74 +366,4 @@ fn is_start_order(code: Code) -> bool {
 fn not_yet() -> CauseReport {
     let code = Code::RT1018;
     CauseReport { code, name: code.name().to_owned(), class: code.class(), confidence: Confidence::Certain }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::trace::fact::Reset;
-    use crate::trace::flow::{Endpoint, Netns};
-
-    const SECOND: u64 = 1_000_000_000;
-
-    fn reset(time: u64) -> Fact {
-        let end = Endpoint { ip: "127.0.0.1".parse().expect("an address"), port: 6379 };
-        let flow = Flow { netns: Netns(7), client: end, server: end, ifindex: 1 };
-        let isn = u32::try_from(time / SECOND).expect("a small number");
-        Fact { time, what: What::Reset(Reset { flow, isn, reason: None, sk_lookup: false, ttl: 64 }) }
-    }
-
-    fn asks(steps: &[Step]) -> usize {
-        steps.iter().filter(|step| matches!(step, Step::Ask(Question::Sockets { .. }))).count()
-    }
-
-    #[test]
-    fn a_question_is_asked_once_while_it_is_on_its_way_and_again_when_its_answer_has_grown_old() {
-        let mut tracer = Tracer::new(Bounds::default());
-        assert_eq!(asks(&tracer.take(&reset(SECOND))), 1);
-        assert_eq!(asks(&tracer.take(&reset(SECOND + 1))), 0);
-        let why = "the dump was interrupted".to_owned();
-        tracer.take(&Fact { time: SECOND + 2, what: What::Unreadable { netns: Netns(7), why } });
-        assert_eq!(asks(&tracer.take(&reset(SECOND + 3))), 0, "it was answered a moment ago");
-        assert_eq!(asks(&tracer.take(&reset(5 * SECOND / 2))), 1, "that was too long ago");
-    }
-
-    #[test]
-    fn a_refusal_is_told_without_the_host_when_it_does_not_answer() {
-        let mut tracer = Tracer::new(Bounds::default());
-        tracer.take(&reset(SECOND));
-        let waited = tracer.take(&Fact { time: 2 * SECOND, what: What::Tick });
-        assert!(waited.is_empty() && tracer.is_waiting());
-        let told = tracer.take(&Fact { time: 2 * SECOND + PATIENCE, what: What::Tick });
-        let [Step::Tell(report)] = told.as_slice() else { panic!("told: {told:?}") };
-        assert_eq!((report.cause.code, report.cause.confidence), (Code::RT1001, Confidence::Likely));
-        assert!(!tracer.is_waiting());
-    }
-
-    #[test]
-    fn what_the_host_did_not_say_in_time_is_not_told_as_certain() {
-        use crate::trace::text::Text;
-        let end = Endpoint { ip: "127.0.0.1".parse().expect("an address"), port: 6379 };
-        let socket = Socket { netns: Netns(7), local: end, ipv6: false, v6only: false, ifindex: 0, inode: 5 };
-        let comm = Text::from("redis-server");
-        let task = Task { pid: 9, tid: 9, uid: 0, netns: Netns(7), start: 0, cgroup: 1, comm, family: false };
-        let mut tracer = Tracer::new(Bounds::default());
-        let up = What::ListenUp { socket: socket.clone(), task: task.clone(), backlog: 511 };
-        tracer.take(&Fact { time: SECOND / 4, what: up });
-        let down = What::ListenDown { socket, task: task.clone(), ending: None, queued: 0 };
-        tracer.take(&Fact { time: SECOND / 2, what: down });
-        tracer.take(&reset(SECOND));
-        let path = UnixPath::File(Text::from("/run/redis.sock"));
-        tracer.take(&Fact { time: SECOND, what: What::UnixConnect { task, errno: 111, path } });
-        let mut told = Vec::new();
-        for tick in 1..150 {
-            let steps = tracer.take(&Fact { time: SECOND + tick * SECOND / 10, what: What::Tick });
-            told.extend(steps.into_iter().filter_map(|step| match step {
-                Step::Tell(report) => Some((report.cause.code, report.cause.confidence)),
-                Step::Ask(_) | Step::More(_) | Step::Correct(_) => None,
-            }));
-        }
-        told.sort();
-        assert_eq!(told, [(Code::RT0000, Confidence::Possible), (Code::RT1015, Confidence::Likely)]);
-    }
 }

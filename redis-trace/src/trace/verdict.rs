@@ -1,14 +1,17 @@
 //! A verdict: the cause of a refusal with all that its sentence needs, and how sure it is.
 
+use std::net::IpAddr;
+
 use crate::firewall::{Candidate, Effect};
 
 use super::cause::{Code, Confidence};
 use super::denied::Denied;
-use super::fact::{BoundSocket, Forbidden, Process, QueueKind, Socket, UnixListener, UnixPath};
+use super::fact::{BoundSocket, Forbidden, IcmpError, Ports, Process, QueueKind, Socket, UnixListener, UnixPath};
 use super::flow::Endpoint;
 use super::known::{EndedListener, FailedBind, FailedStart, Listener, OomLimit, Sent};
 use super::queue::FullQueue;
 use super::refusal::ClosedQueue;
+use super::text::Text;
 
 /// Why a refusal happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -220,8 +223,6 @@ pub enum Cause {
         /// The queue.
         queue: FullQueue,
     },
-    /// A reset came from another host.
-    RemoteRefused,
     /// A rule or a policy of the firewall.
     Firewall {
         /// Which.
@@ -236,6 +237,65 @@ pub enum Cause {
         /// The rule that translated it, where it is known.
         rule: Option<Candidate>,
     },
+    /// Only the end that dialled tells.
+    Dialling(Dialling),
+}
+
+/// Causes of which only the end that dialled tells: there was no way, nobody answered, or the answer came from elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Dialling {
+    /// The client has no port left to dial from.
+    PortsExhausted {
+        /// How many there are, and are taken.
+        ports: Ports,
+    },
+    /// There is no way there.
+    RouteRefused {
+        /// What says so.
+        by: NoWay,
+    },
+    /// A policy of IPsec blocks it.
+    IpsecRefused {
+        /// The policy, as `ip xfrm policy` shows it.
+        by: Text,
+    },
+    /// A reset came from another host.
+    RemoteRefused,
+    /// An ICMP error came from elsewhere.
+    RemoteIcmp {
+        /// The error; absent where only the errno tells of it.
+        icmp: Option<IcmpError>,
+    },
+    /// SYNs went out and nothing came back.
+    NoAnswer,
+    /// The reset came from another place than the peer's answers do.
+    MiddleboxReset {
+        /// Time to live of the reset.
+        ttl: u32,
+        /// Time to live of the peer's answers.
+        peer: u32,
+    },
+}
+
+impl From<Dialling> for Cause {
+    fn from(cause: Dialling) -> Self {
+        Self::Dialling(cause)
+    }
+}
+
+impl Dialling {
+    /// Its code.
+    fn code(&self) -> Code {
+        match self {
+            Self::PortsExhausted { .. } => Code::RT2007,
+            Self::RouteRefused { .. } => Code::RT3030,
+            Self::IpsecRefused { .. } => Code::RT3031,
+            Self::RemoteRefused => Code::RT4001,
+            Self::RemoteIcmp { .. } => Code::RT4002,
+            Self::NoAnswer => Code::RT4003,
+            Self::MiddleboxReset { .. } => Code::RT4004,
+        }
+    }
 }
 
 /// A rule of the firewall that did it, or can have.
@@ -259,6 +319,17 @@ impl Filtered {
             Effect::Drop | Effect::Elsewhere | Effect::Translate { .. } => Code::RT3003,
         }
     }
+}
+
+/// Why there is no way to a server.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NoWay {
+    /// A route or a rule refuses, as `ip` shows it.
+    Entry(Text),
+    /// No route matches.
+    NoRoute,
+    /// This next hop does not answer: its hardware address is not known.
+    Neighbour(IpAddr),
 }
 
 impl Cause {
@@ -291,7 +362,7 @@ impl Cause {
             Self::AcceptQueueFull { .. } | Self::SomeQueueFull { .. } => Code::RT2001,
             Self::ListenerClosedWithQueue { .. } => Code::RT2004,
             Self::UnixBacklogFull { .. } => Code::RT2005,
-            Self::RemoteRefused => Code::RT4001,
+            Self::Dialling(cause) => cause.code(),
             Self::Firewall { filtered } => filtered.code(),
             Self::NatToNowhere { .. } => Code::RT3005,
         }

@@ -44,6 +44,8 @@ const MODULES: &[&str] = &[
     "veth",
     "dummy",
     "sch_netem",
+    // Policies of IPsec.
+    "xfrm_user",
     // What the agent asks for sockets.
     "inet_diag",
     "tcp_diag",

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, connect, getsockname, listen,
@@ -59,10 +59,12 @@ pub(crate) fn play(arguments: &[String]) -> Result<()> {
         ["dial-unix-until-refused", path] => dial_unix_until_refused(path),
         ["healthy", address, connections] => healthy::play(address.parse()?, connections.parse()?),
         ["flood", source, server, number] => wire::flood(source.parse()?, server.parse()?, number.parse()?),
-        ["answer-with-reset", server] => wire::answer_with_reset(server.parse()?),
         ["landlock", what, rest @ ..] => confine::landlock(what, rest),
         ["seccomp", rest @ ..] => confine::seccomp(rest),
         ["cgroup", door, rest @ ..] => confine::cgroup(door, rest),
+        ["exhaust", address] => exhaust(address.parse()?),
+        ["give-up", milliseconds, address] => give_up(milliseconds.parse()?, address.parse()?),
+        ["answer", server, answers @ ..] => wire::answer(server.parse()?, answers),
         unknown => bail!("there is no part {unknown:?} to play"),
     }
 }
@@ -127,6 +129,35 @@ fn dial_briefly(address: SocketAddr) -> Result<()> {
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(Duration::from_millis(100)))?;
     let result = connect(&socket, &address);
     report(getsockname(&socket).ok().and_then(|name| SocketAddr::try_from(name).ok()), result)
+}
+
+/// Dials an address until it is refused, and keeps every connection until then.
+fn exhaust(address: SocketAddr) -> Result<()> {
+    become_user(0)?;
+    let mut connected = Vec::new();
+    loop {
+        let socket = stream_socket(address)?;
+        let result = connect(&socket, &address);
+        report(None, result)?;
+        if result.is_err() {
+            return Ok(());
+        }
+        connected.push(socket);
+    }
+}
+
+/// Dials an address and gives up when it has not answered in time.
+fn give_up(milliseconds: i64, address: SocketAddr) -> Result<()> {
+    become_user(0)?;
+    let socket = stream_socket(address)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    let dialled = connect(&socket, &address);
+    let from = getsockname(&socket).ok().and_then(|name| SocketAddr::try_from(name).ok());
+    let patience = Timespec { tv_sec: milliseconds / 1000, tv_nsec: milliseconds % 1000 * 1_000_000 };
+    let mut answered = [PollFd::new(&socket, PollFlags::OUT)];
+    let answers = poll(&mut answered, Some(&patience))?;
+    // A dial that was answered is none to give up.
+    report(from, if answers == 0 { dialled } else { Ok(()) })
 }
 
 /// Dials a unix socket; a name that begins with `@` is abstract.

@@ -16,6 +16,7 @@ use super::confine::has_landlock;
 use super::expect::Scope;
 use super::scenarios::{Needs, Scenario};
 use crate::host::clock::boottime;
+use crate::trace::cause::Code;
 use crate::trace::report::schema;
 
 /// How long the agent may take to attach, to tell, or to end, on a slow emulated machine too.
@@ -83,8 +84,15 @@ impl Agent {
         match scenario.needs {
             Needs::Nothing => true,
             Needs::Landlock => has_landlock(),
+            Needs::Trampolines => !self.is_degraded(scenario.code),
             Needs::SyscallHooks => self.aside.iter().any(|line| line.starts_with("system call tracepoints are on")),
         }
+    }
+
+    /// Whether it has said that it lacks hooks for this cause.
+    fn is_degraded(&self, code: Option<Code>) -> bool {
+        let degraded = self.aside.iter().filter_map(|line| line.strip_prefix("degraded: "));
+        code.is_some_and(|code| degraded.flat_map(str::split_whitespace).any(|word| word == code.as_str()))
     }
 
     /// Waits until what was told is enough, at most until the deadline.

@@ -1,6 +1,7 @@
 //! The stage of one scenario: its namespace, its directory, its processes. All of it is gone when this value is.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -303,8 +304,8 @@ impl Stage {
         Ok(table.lines().filter(|line| line.contains(SYN_RECV)).count() as u64)
     }
 
-    /// Sets a number of the namespace under `/proc/sys/net`.
-    pub(crate) fn sysctl(&self, name: &str, value: u32) -> Result<()> {
+    /// Sets what the namespace has under `/proc/sys/net`.
+    pub(crate) fn sysctl(&self, name: &str, value: impl Display + Copy + Sync) -> Result<()> {
         let path = format!("/proc/sys/net/{name}");
         self.netns.within(|| fs::write(&path, value.to_string()).with_context(|| format!("cannot write {path}")))
     }
@@ -357,6 +358,23 @@ impl Stage {
         Ok(dialled)
     }
 
+    /// Dials an address, which must end with this errno.
+    pub(crate) fn fails(&mut self, address: SocketAddr, errno: i32) -> Result<Dialled> {
+        let dialled = self.dial(1, &address.to_string())?.remove(0);
+        ensure!(dialled.errno == errno, "a dial of {address} ended with errno {}, not {errno}", dialled.errno);
+        Ok(dialled)
+    }
+
+    /// Plays a part of which nothing but its dials is wanted.
+    pub(crate) fn dials(&mut self, part: &str) -> Result<Vec<Dialled>> {
+        self.client(part)
+    }
+
+    /// Runs `ip` in the namespace.
+    pub(crate) fn ip(&self, arguments: &str) -> Result<()> {
+        self.netns.ip(arguments)
+    }
+
     /// Dials a unix socket, which must end with this errno.
     pub(crate) fn unix_denied(&mut self, path: &str, errno: i32, nobody: bool) -> Result<Dialled> {
         let uid = if nobody { NOBODY } else { 0 };
@@ -389,6 +407,11 @@ impl Stage {
         }
         Expected::refusal(code).with(json!({"outcome": "refused", "side": "both", "flow": flow,
             "client_process": {"pid": dialled.pid, "comm": "client", "uid": dialled.uid}}))
+    }
+
+    /// What a dial came to of which no other end was seen.
+    pub(crate) fn failure(&self, code: Code, dialled: &Dialled, server: SocketAddr, outcome: &str) -> Expected {
+        self.refusal(code, dialled, server).with(json!({"outcome": outcome, "side": "client"}))
     }
 
     /// A server's failure to listen there.

@@ -1,11 +1,13 @@
-//! Another host at the end of a wire, whose answer to every SYN is a reset that no TCP stack of ours has sent.
+//! Another host at the end of a wire, whose answers to SYNs no TCP stack of ours has sent.
 //!
 //! The namespace at the far end of a veth pair does not own the address that is dialled, so its kernel ignores the SYN; this
-//! actor reads it from the wire and writes the reset by hand. To the dialling side that is what another host looks like.
+//! actor reads it from the wire and writes the answer by hand. To the dialling side that is what another host looks like, or a
+//! router or middlebox on the way to it.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use rustix::net::{AddressFamily, Protocol, SendFlags, SocketFlags, SocketType, ipproto, sendto, socket_with};
 
 use super::actor::say;
@@ -18,13 +20,32 @@ const IP_HEADER: usize = 20;
 const TCP_HEADER: usize = 20;
 /// `IPPROTO_TCP`.
 const TCP: u8 = 6;
+/// `IPPROTO_ICMP`.
+const ICMP: u8 = 1;
 /// TCP flags.
 const SYN: u8 = 0x02;
+/// Synchronize and acknowledge.
+const SYN_ACK: u8 = 0x12;
 /// Reset and acknowledge.
 const RST_ACK: u8 = 0x14;
+/// What hosts commonly begin with.
+const TTL: u8 = 64;
 
-/// Answers SYNs to this address with a reset, until it is killed.
-pub(super) fn answer_with_reset(server: Ipv4Addr) -> Result<()> {
+/// How a SYN to a port is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// As by a listener.
+    Accept,
+    /// By a reset with this time to live.
+    Reset(u8),
+    /// By an ICMP error "unreachable" with this code, from this address.
+    Unreachable(u8, Ipv4Addr),
+}
+
+/// Answers SYNs to this address, port by port as the words say, until it is killed: `6379:accept`, `6380:reset:64`,
+/// `6381:unreachable:13:10.77.0.254`.
+pub(super) fn answer(server: Ipv4Addr, words: &[&str]) -> Result<()> {
+    let answers = words.iter().map(|word| parse(word)).collect::<Result<BTreeMap<u16, Answer>>>()?;
     let protocol = std::num::NonZeroU32::new(ETH_P_IP).map(Protocol::from_raw);
     let wire = socket_with(AddressFamily::PACKET, SocketType::DGRAM, SocketFlags::CLOEXEC, protocol)
         .context("cannot read from the wire: CAP_NET_RAW is needed")?;
@@ -34,8 +55,8 @@ pub(super) fn answer_with_reset(server: Ipv4Addr) -> Result<()> {
     let mut packet = [0; 2048];
     loop {
         let length = rustix::io::read(&wire, &mut packet).context("cannot read from the wire")?;
-        if let Some((reset, client)) = packet.get(..length).and_then(|packet| reset_for(packet, server)) {
-            sendto(&out, &reset, SendFlags::empty(), &client).context("cannot write to the wire")?;
+        if let Some((answer, client)) = packet.get(..length).and_then(|packet| answer_to(packet, server, &answers)) {
+            sendto(&out, &answer, SendFlags::empty(), &client).context("cannot write to the wire")?;
         }
     }
 }
@@ -52,55 +73,91 @@ pub(super) fn flood(source: Ipv4Addr, server: SocketAddrV4, number: u16) -> Resu
 }
 
 /// A SYN without options.
-fn syn(source: Ipv4Addr, port: u16, server: SocketAddrV4, isn: u32) -> [u8; IP_HEADER + TCP_HEADER] {
-    let mut syn = [0; IP_HEADER + TCP_HEADER];
-    syn[0] = 0x45;
-    syn[3] = 40;
-    syn[8] = 64;
-    syn[9] = TCP;
-    syn[12..16].copy_from_slice(&source.octets());
-    syn[16..20].copy_from_slice(&server.ip().octets());
+fn syn(source: Ipv4Addr, port: u16, server: SocketAddrV4, isn: u32) -> Vec<u8> {
+    let mut syn = ip_header(source, *server.ip(), TCP, TTL);
+    syn.resize(IP_HEADER + TCP_HEADER, 0);
     syn[20..22].copy_from_slice(&port.to_be_bytes());
     syn[22..24].copy_from_slice(&server.port().to_be_bytes());
     syn[24..28].copy_from_slice(&isn.to_be_bytes());
     syn[32] = 0x50;
     syn[33] = SYN;
     syn[34..36].copy_from_slice(&1024_u16.to_be_bytes());
-    let checksum = checksum(&syn);
-    syn[36..38].copy_from_slice(&checksum.to_be_bytes());
+    sign(&mut syn);
     syn
 }
 
-/// The reset that answers this packet, and where it goes; `None` unless the packet is a SYN to that address.
-fn reset_for(packet: &[u8], server: Ipv4Addr) -> Option<([u8; IP_HEADER + TCP_HEADER], SocketAddrV4)> {
+fn parse(word: &str) -> Result<(u16, Answer)> {
+    let parts: Vec<&str> = word.split(':').collect();
+    Ok(match parts.as_slice() {
+        [port, "accept"] => (port.parse()?, Answer::Accept),
+        [port, "reset", ttl] => (port.parse()?, Answer::Reset(ttl.parse()?)),
+        [port, "unreachable", code, from] => (port.parse()?, Answer::Unreachable(code.parse()?, from.parse()?)),
+        _ => bail!("there is no answer {word:?}"),
+    })
+}
+
+/// What answers this packet, and where it goes; `None` unless the packet is a SYN to that address and a port with an answer.
+fn answer_to(packet: &[u8], server: Ipv4Addr, answers: &BTreeMap<u16, Answer>) -> Option<(Vec<u8>, SocketAddrV4)> {
     let tcp = packet.get(usize::from(packet.first()? & 0x0f) * 4..)?;
     let source: [u8; 4] = packet.get(12..16)?.try_into().ok()?;
     if packet[9] != TCP || packet.get(16..20)? != server.octets() || tcp.get(13)? & RST_ACK != 0 || tcp[13] & SYN == 0 {
         return None;
     }
-    let isn = u32::from_be_bytes(tcp.get(4..8)?.try_into().ok()?);
-    let mut reset = [0; IP_HEADER + TCP_HEADER];
-    reset[0] = 0x45;
-    reset[3] = 40;
-    reset[8] = 64;
-    reset[9] = TCP;
-    reset[12..16].copy_from_slice(&server.octets());
-    reset[16..20].copy_from_slice(&source);
-    reset[20..22].copy_from_slice(&tcp[2..4]);
-    reset[22..24].copy_from_slice(&tcp[..2]);
-    reset[28..32].copy_from_slice(&isn.wrapping_add(1).to_be_bytes());
-    reset[32] = 0x50;
-    reset[33] = RST_ACK;
-    let checksum = checksum(&reset);
-    reset[36..38].copy_from_slice(&checksum.to_be_bytes());
-    let port = u16::from_be_bytes([tcp[0], tcp[1]]);
-    Some((reset, SocketAddrV4::new(source.into(), port)))
+    let client = SocketAddrV4::new(source.into(), u16::from_be_bytes([tcp[0], tcp[1]]));
+    let answer = match *answers.get(&u16::from_be_bytes([tcp[2], tcp[3]]))? {
+        Answer::Accept => segment(server, client, tcp, SYN_ACK, TTL)?,
+        Answer::Reset(ttl) => segment(server, client, tcp, RST_ACK, ttl)?,
+        Answer::Unreachable(code, from) => unreachable(from, client, packet, code)?,
+    };
+    Some((answer, client))
 }
 
-/// The TCP checksum of a segment without data behind an IPv4 header; the kernel fills in the header's own.
-fn checksum(packet: &[u8; IP_HEADER + TCP_HEADER]) -> u16 {
-    let words = packet[12..].chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
-    let pseudo_header = u32::from(TCP) + 20;
+/// An IPv4 header; the kernel fills in its length and checksum.
+fn ip_header(from: Ipv4Addr, to: Ipv4Addr, protocol: u8, ttl: u8) -> Vec<u8> {
+    let mut header = vec![0; IP_HEADER];
+    header[0] = 0x45;
+    header[8] = ttl;
+    header[9] = protocol;
+    header[12..16].copy_from_slice(&from.octets());
+    header[16..20].copy_from_slice(&to.octets());
+    header
+}
+
+/// A segment that acknowledges the SYN.
+fn segment(server: Ipv4Addr, client: SocketAddrV4, syn: &[u8], flags: u8, ttl: u8) -> Option<Vec<u8>> {
+    let isn = u32::from_be_bytes(syn.get(4..8)?.try_into().ok()?);
+    let mut packet = ip_header(server, *client.ip(), TCP, ttl);
+    packet.resize(IP_HEADER + TCP_HEADER, 0);
+    packet[20..22].copy_from_slice(&syn[2..4]);
+    packet[22..24].copy_from_slice(&syn[..2]);
+    packet[28..32].copy_from_slice(&isn.wrapping_add(1).to_be_bytes());
+    packet[32] = 0x50;
+    packet[33] = flags;
+    // A window, for the one that is accepted.
+    packet[34] = 0x10;
+    sign(&mut packet);
+    Some(packet)
+}
+
+/// Fills in the checksum of a segment without data.
+fn sign(packet: &mut [u8]) {
+    let checksum = checksum(&packet[12..], u32::from(TCP) + 20);
+    packet[36..38].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// An ICMP error that quotes the header of the packet and 8 bytes more.
+fn unreachable(from: Ipv4Addr, client: SocketAddrV4, syn: &[u8], code: u8) -> Option<Vec<u8>> {
+    let mut packet = ip_header(from, *client.ip(), ICMP, TTL);
+    packet.extend([3, code, 0, 0, 0, 0, 0, 0]);
+    packet.extend(syn.get(..usize::from(syn.first()? & 0x0f) * 4 + 8)?);
+    let checksum = checksum(&packet[IP_HEADER..], 0);
+    packet[22..24].copy_from_slice(&checksum.to_be_bytes());
+    Some(packet)
+}
+
+/// The Internet checksum: RFC 1071.
+fn checksum(bytes: &[u8], pseudo_header: u32) -> u16 {
+    let words = bytes.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
     let mut sum = words.sum::<u32>() + pseudo_header;
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
@@ -111,6 +168,8 @@ fn checksum(packet: &[u8; IP_HEADER + TCP_HEADER]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 
     /// A SYN from 10.77.0.1:40000 to 10.77.0.2:6379 with sequence number 7.
     fn syn() -> Vec<u8> {
@@ -124,23 +183,36 @@ mod tests {
         packet
     }
 
-    #[test]
-    fn a_syn_is_answered_with_a_reset_that_acknowledges_it() {
-        let (reset, client) = reset_for(&syn(), Ipv4Addr::new(10, 77, 0, 2)).expect("an answer");
-        assert_eq!(client, "10.77.0.1:40000".parse().expect("an address"));
-        assert_eq!(&reset[20..34], &[0x18, 0xeb, 0x9c, 0x40, 0, 0, 0, 0, 0, 0, 0, 8, 0x50, RST_ACK]);
-        let carried = u16::from_be_bytes([reset[36], reset[37]]);
-        let mut blank = reset;
-        blank[36..38].fill(0);
-        assert_eq!(checksum(&blank), carried);
+    fn answers(word: &str) -> BTreeMap<u16, Answer> {
+        BTreeMap::from([parse(word).expect("an answer")])
     }
 
     #[test]
-    fn what_is_not_a_syn_to_that_address_is_left_alone() {
-        assert!(reset_for(&syn(), Ipv4Addr::new(10, 77, 0, 3)).is_none());
+    fn a_syn_is_answered_with_a_reset_that_acknowledges_it() {
+        let (reset, client) = answer_to(&syn(), SERVER, &answers("6379:reset:200")).expect("an answer");
+        assert_eq!(client, "10.77.0.1:40000".parse().expect("an address"));
+        assert_eq!(reset[8], 200);
+        assert_eq!(&reset[20..34], &[0x18, 0xeb, 0x9c, 0x40, 0, 0, 0, 0, 0, 0, 0, 8, 0x50, RST_ACK]);
+        // Over the checksum itself too the sum is 0.
+        assert_eq!(checksum(&reset[12..], u32::from(TCP) + 20), 0);
+    }
+
+    #[test]
+    fn an_icmp_error_quotes_the_packet_that_it_answers() {
+        let (error, _) = answer_to(&syn(), SERVER, &answers("6379:unreachable:13:10.77.0.254")).expect("an answer");
+        assert_eq!((&error[12..16], &error[20..22]), (&[10, 77, 0, 254][..], &[3, 13][..]));
+        assert_eq!(error[28..], syn()[..28]);
+        assert_eq!(checksum(&error[IP_HEADER..], 0), 0);
+    }
+
+    #[test]
+    fn what_is_not_a_syn_to_that_address_and_port_is_left_alone() {
+        let all = answers("6379:accept");
+        assert!(answer_to(&syn(), Ipv4Addr::new(10, 77, 0, 3), &all).is_none());
+        assert!(answer_to(&syn(), SERVER, &answers("6380:accept")).is_none());
         let mut ack = syn();
         ack[33] = RST_ACK;
-        assert!(reset_for(&ack, Ipv4Addr::new(10, 77, 0, 2)).is_none());
-        assert!(reset_for(&[], Ipv4Addr::new(10, 77, 0, 2)).is_none());
+        assert!(answer_to(&ack, SERVER, &all).is_none());
+        assert!(answer_to(&[], SERVER, &all).is_none());
     }
 }

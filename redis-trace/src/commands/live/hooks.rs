@@ -35,7 +35,9 @@ pub fn report(hooks: &[HookState]) -> HooksReport {
     let mut hidden = BTreeSet::new();
     for role in Role::ALL {
         let of_role: Vec<_> = hooks.iter().filter(|state| state.hook.role == *role).collect();
-        let tier = of_role.iter().find(|state| state.state == State::Up).map_or(Tier::T2, |state| state.tier());
+        let up = of_role.iter().find(|state| state.state == State::Up);
+        // What only trampolines can tell has no hooks of the other tier.
+        let tier = up.or(of_role.last()).map_or(Tier::T2, |state| state.tier());
         let wanted = of_role.iter().filter(|state| state.tier() == tier && !state.is_idle());
         let (up, all) = wanted.fold((0, 0), |(up, all), state| (up + u32::from(state.state == State::Up), all + 1));
         report.up += up;

@@ -9,8 +9,8 @@ use crate::trace::question::Question;
 use crate::trace::text::Text;
 use crate::trace::verdict::{Cause, Verdict};
 
-use super::Judged;
 use super::no_listener::EACCES;
+use super::{Judged, client};
 
 const EPERM: u32 = 1;
 
@@ -28,7 +28,7 @@ pub(super) fn of_dial(time: u64, failed: &ConnectFailed, known: &Known) -> Judge
         return Judged::Ask(vec![question]);
     }
     let Some((denied, confidence)) = denial.and_then(|denial| judge(Call::Connect, failed.errno, denial, known)) else {
-        return unknown("connect", failed.errno);
+        return client::no_way(time, failed, known);
     };
     if denial.is_some_and(|denial| denial.said.is_some() || denial.seccomp) {
         return verdict(denied, confidence);
@@ -40,7 +40,7 @@ pub(super) fn of_dial(time: u64, failed: &ConnectFailed, known: &Known) -> Judge
         return Judged::Ask(vec![question]);
     }
     match known.route(netns, to) {
-        Some(errno) if errno == failed.errno => unknown("connect", failed.errno),
+        Some(errno) if errno == failed.errno => client::no_way(time, failed, known),
         Some(_) => verdict(denied, confidence),
         None => verdict(denied, Confidence::Possible),
     }

@@ -1,6 +1,7 @@
 //! From a refusal and everything known to a verdict, or to the questions that a verdict needs. Total: most specific cause
 //! first, `Unknown` last.
 
+mod client;
 mod denial;
 mod dropped;
 mod listen;
@@ -9,7 +10,6 @@ mod queue;
 mod translated;
 mod unix;
 
-use super::fact::ConnectFailed;
 use super::known::Known;
 use super::question::Question;
 use super::refusal::{Attempt, Connect, Refusal};
@@ -52,38 +52,14 @@ fn connect_refused(time: u64, connect: &Connect, known: &Known) -> Judged {
             &no_listener::Dial { flow: reset.flow, time, sk_lookup: reset.sk_lookup, client: client.as_ref() },
             known,
         ),
-        Connect { client: Some(client), server: None, .. } if client.isn == 0 => denial::of_dial(time, client, known),
-        Connect { client: Some(client), .. } => client_alone(time, client, known),
+        Connect { client: Some(client), server: None, .. } if client::may_be_denied(client) => {
+            denial::of_dial(time, client, known)
+        }
+        Connect { client: Some(client), .. } => client::attribute(time, client, known),
         Connect { client: None, .. } => {
             Verdict::possible(Cause::Unknown { missing: "neither end of the connection was seen".to_owned() }).into()
         }
     }
-}
-
-/// Only the dialling end was seen: the reset came from elsewhere, or from something on this host that is no socket look-up.
-fn client_alone(time: u64, client: &ConnectFailed, known: &Known) -> Judged {
-    let flow = client.flow;
-    let netns_addresses = Question::Addresses(flow.netns);
-    if !flow.server.ip.is_loopback() && !known.is_answered(&netns_addresses, time) {
-        return Judged::Ask(vec![netns_addresses]);
-    }
-    let own = known.namespace(flow.netns).and_then(|netns| netns.addresses.as_ref());
-    let is_local = flow.server.ip.is_loopback() || own.is_some_and(|own| own.contains(&flow.server.ip));
-    if !is_local {
-        return match own {
-            Some(_) => Verdict::likely(Cause::RemoteRefused),
-            None => Verdict::possible(Cause::RemoteRefused),
-        }
-        .into();
-    }
-    if known.sight.resets {
-        let missing = "the address is this host's own, yet the kernel's socket look-up sent no reset: a firewall's \
-                       REJECT answers like this"
-            .to_owned();
-        return Verdict::possible(Cause::Unknown { missing }).into();
-    }
-    let dial = no_listener::Dial { flow, time, sk_lookup: false, client: Some(client) };
-    no_listener::attribute(&dial, known)
 }
 
 /// The questions among these that the host has yet to answer.

@@ -1,8 +1,8 @@
 //! A connection found a queue full: which listener's, what limits it, and why nobody empties it.
 
 use crate::trace::fact::{BoundSocket, Overflow, Overflows, Process, Queue, QueueKind, Queues, UnixPath, UnixQueue};
-use crate::trace::flow::Netns;
-use crate::trace::known::{Known, Sent};
+use crate::trace::flow::{Flow, Netns};
+use crate::trace::known::{Known, Sent, accepts};
 use crate::trace::question::Question;
 use crate::trace::queue::{FullQueue, Stall, is_full, limited_by};
 use crate::trace::refusal::ClosedQueue;
@@ -56,6 +56,13 @@ pub(super) fn counted(time: u64, overflows: &Overflows, known: &Known) -> Judged
     queue.limit = full.backlog.unwrap_or_default();
     // The counter says that one was full, the socket dump that this one is.
     Verdict::likely(cause(queue)).into()
+}
+
+/// The accept queue of whoever listens for this flow, when it is full.
+pub(super) fn full(time: u64, flow: &Flow, known: &Known) -> Option<Cause> {
+    let shown = known.queues(flow.netns, flow.server.port, time)?;
+    let queue = shown.queues.iter().find(|queue| is_full(queue) && accepts(&queue.bound.socket, flow))?;
+    Some(cause(seen(time, queue, shown, known)))
 }
 
 /// A listener went with connections in its queue: the kernel resets them.

@@ -8,7 +8,7 @@ use crate::trace::report::Evidence;
 use crate::trace::verdict::{Cause, Verdict};
 
 use super::summary::{ended_how, target};
-use super::{denial, firewall, queue, words};
+use super::{denial, elsewhere, firewall, queue, words};
 
 pub(super) fn evidence(refusal: &Refusal, verdict: &Verdict, known: &Known) -> Vec<Evidence> {
     let mut evidence = of_the_attempt(refusal, known);
@@ -16,7 +16,7 @@ pub(super) fn evidence(refusal: &Refusal, verdict: &Verdict, known: &Known) -> V
     evidence
 }
 
-fn seen(source: &str, text: impl Into<String>) -> Evidence {
+pub(super) fn seen(source: &str, text: impl Into<String>) -> Evidence {
     Evidence { source: source.to_owned(), text: text.into() }
 }
 
@@ -31,9 +31,7 @@ fn of_the_attempt(refusal: &Refusal, known: &Known) -> Vec<Evidence> {
             }
             evidence.extend(connect.dropped.as_deref().map(drop));
             if let Some(client) = &connect.client {
-                let got = errno::name(client.errno);
-                let source = if client.isn == 0 { "connect" } else { "inet_sock_set_state" };
-                evidence.push(seen(source, format!("connect to {} got {got}", client.flow.server)));
+                evidence.push(elsewhere::dialled(client));
                 if connect.server.as_ref().is_some_and(|server| server.flow.server != client.flow.server) {
                     let text = format!("the SYN arrived as one for {}", target(&refusal.attempt));
                     evidence.push(seen("address translation", text));
@@ -166,7 +164,7 @@ fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence
         Cause::NatToNowhere { rule, .. } => {
             rule.iter().map(|rule| seen("ruleset", firewall::rule(&rule.site))).collect()
         }
-        Cause::RemoteRefused => vec![seen("addresses", "the address is on no interface of this namespace")],
+        Cause::Dialling(cause) => elsewhere::evidence(refusal, cause),
         Cause::AcceptQueueFull { queue } | Cause::SynQueueFull { queue } | Cause::UnixBacklogFull { queue } => {
             queue::of_queue(queue)
         }

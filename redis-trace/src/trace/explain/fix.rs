@@ -12,7 +12,7 @@ use crate::trace::verdict::Cause;
 
 use super::denial;
 use super::summary::target;
-use super::{firewall, queue, words};
+use super::{elsewhere, firewall, queue, words};
 
 pub(super) fn fix(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Fix> {
     match cause {
@@ -108,10 +108,7 @@ pub(super) fn fix(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Fix> {
         | Cause::ListenerClosedWithQueue { .. } => queue::fix(cause),
         Cause::Firewall { filtered } => firewall::fix(filtered, refusal, known),
         Cause::NatToNowhere { arrived, .. } => vec![firewall::serve(*arrived)],
-        Cause::RemoteRefused => vec![Fix {
-            command: Some("redis-trace watch".to_owned()),
-            ..advice(&format!("run redis-trace on the host that has {}", target(&refusal.attempt)))
-        }],
+        Cause::Dialling(cause) => elsewhere::fix(refusal, cause),
     }
 }
 

@@ -1,6 +1,7 @@
 //! From a verdict to words: the summary, the evidence and the fix.
 
 mod denial;
+mod elsewhere;
 mod evidence;
 mod firewall;
 mod fix;
@@ -85,8 +86,13 @@ pub fn appeared(refused: u64, appeared: u64, listener: &str) -> String {
 
 /// The sentence of an update.
 pub fn failed(client: &str, errno: u32, after: u64) -> String {
-    format!("{client} got {} after {}", errno::name(errno), words::span(after))
+    match errno {
+        0 => format!("{client} gave up after {}", words::span(after)),
+        errno => format!("{client} got {} after {}", errno::name(errno), words::span(after)),
+    }
 }
+
+pub use elsewhere::ended as wait_ended;
 
 /// `redis-server (pid 991)`, for an update.
 pub fn named(process: &Process) -> String {
@@ -111,6 +117,8 @@ fn outcome(refusal: &Refusal, cause: &Cause) -> (Outcome, Option<String>) {
             match errno.or(expected) {
                 None if connect.dropped.is_some() => (Outcome::Timeout, None),
                 None | Some(ECONNREFUSED) => (Outcome::Refused, Some(errno::name(ECONNREFUSED))),
+                // It waits, or gave up by itself.
+                Some(0) => (Outcome::Timeout, None),
                 Some(ETIMEDOUT) => (Outcome::Timeout, Some(errno::name(ETIMEDOUT))),
                 Some(errno) => (Outcome::Denied, Some(errno::name(errno))),
             }
@@ -147,7 +155,9 @@ fn flow(attempt: &Attempt, known: &Known) -> Option<FlowReport> {
     let (netns, client, server) = match attempt {
         Attempt::Connect(connect) => {
             let flow = connect.flow()?;
-            (flow.netns, Some(flow.client), Some(flow.server))
+            // What never left has no address yet.
+            let client = Some(flow.client).filter(|client| !client.ip.is_unspecified() || client.port != 0);
+            (flow.netns, client, Some(flow.server))
         }
         Attempt::Overflow(overflow) => (overflow.flow.netns, Some(overflow.flow.client), Some(overflow.flow.server)),
         Attempt::Counted(overflows) => {
@@ -224,7 +234,7 @@ fn server(attempt: &Attempt, cause: &Cause, known: &Known) -> Option<Process> {
         | Cause::UnixSocketPermission { .. }
         | Cause::Firewall { .. }
         | Cause::NatToNowhere { .. }
-        | Cause::RemoteRefused => match attempt {
+        | Cause::Dialling(_) => match attempt {
             Attempt::Listen(bind) => Some(known.process_of(&bind.task)),
             Attempt::Socket { task, .. } if is_server(task) => Some(known.process_of(task)),
             _ => None,

@@ -5,7 +5,7 @@ use crate::trace::known::{EndedListener, FailedBind, FailedStart, Known, Listene
 use crate::trace::refusal::{Attempt, Refusal};
 use crate::trace::verdict::{Cause, Verdict};
 
-use super::{denial, firewall, queue, words};
+use super::{denial, elsewhere, firewall, queue, words};
 
 pub(super) fn summary(refusal: &Refusal, verdict: &Verdict, known: &Known) -> String {
     let (now, target) = (refusal.time, target(&refusal.attempt));
@@ -102,9 +102,7 @@ pub(super) fn summary(refusal: &Refusal, verdict: &Verdict, known: &Known) -> St
         | Cause::ListenerClosedWithQueue { .. } => queue::summary(&verdict.cause),
         Cause::Firewall { filtered } => firewall::summary(&target, filtered),
         Cause::NatToNowhere { dialled, arrived, rule } => firewall::led(*dialled, *arrived, rule.as_ref()),
-        Cause::RemoteRefused => format!(
-            "{target} answered with a reset, and it is no address of this host: run redis-trace there to know why"
-        ),
+        Cause::Dialling(cause) => elsewhere::summary(refusal, cause, &target),
     }
 }
 

@@ -4,11 +4,13 @@
 //! core: no clock, no file, no socket. Times are `CLOCK_BOOTTIME` nanoseconds.
 mod counters;
 mod denial;
+mod dial;
 mod dropped;
 mod fault;
 mod folded;
 mod process;
 mod queue;
+mod route;
 mod socket;
 mod unix;
 
@@ -18,11 +20,13 @@ use serde::{Deserialize, Serialize};
 
 pub use counters::{Counters, Watched};
 pub use denial::{Asked, BpfProgram, Denial, Module, Said};
+pub use dial::{ConnectFailed, IcmpError, Phase};
 pub use dropped::{Dropped, Passing, Suspected};
 pub use fault::{ConfigLine, Fault};
 pub use folded::{Alike, Folded};
 pub use process::{Ending, Process, ProcessKey, Task};
 pub use queue::{Overflow, Overflows, Queue, QueueKind, Queues, Serving, TaskState};
+pub use route::{Ports, Way, WayTo};
 pub use socket::{Bind, BoundSocket, Socket, Source};
 pub use unix::{Forbidden, UnixListener, UnixPath, UnixQueue, UnixState};
 
@@ -207,6 +211,10 @@ pub enum What {
         /// All of them.
         addresses: Vec<IpAddr>,
     },
+    /// Where the kernel would send a packet, or that it would not.
+    Way(WayTo),
+    /// How many of the ports that the kernel may choose from are taken.
+    Ports(Ports),
     /// What is known of a process by asking `/proc` (its owner may be gone: then `alive` is false).
     ProcessState {
         /// Process id.
@@ -320,19 +328,4 @@ pub struct Reset {
     pub sk_lookup: bool,
     /// Time to live of the SYN.
     pub ttl: u32,
-}
-
-/// A connect(2) that failed after the SYN was sent, or before.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ConnectFailed {
-    /// From the client's socket.
-    pub flow: Flow,
-    /// Who dialled.
-    pub task: Task,
-    /// When it dialled, boottime nanoseconds.
-    pub dialled: u64,
-    /// The errno the client gets.
-    pub errno: u32,
-    /// Its SYN's sequence number; 0 when none was sent.
-    pub isn: u32,
 }

@@ -19,8 +19,8 @@ use listeners::Listeners;
 use servers::Servers;
 
 use super::fact::{
-    BoundSocket, BpfProgram, Ending, Fact, Process, ProcessKey, Queues, Sight, Socket, Suspected, Task, UnixListener,
-    UnixPath, UnixState, What,
+    BoundSocket, BpfProgram, Ending, Fact, Ports, Process, ProcessKey, Queues, Sight, Socket, Suspected, Task,
+    UnixListener, UnixPath, UnixState, Way, What,
 };
 use super::flow::{Endpoint, Netns};
 use super::question::Question;
@@ -61,6 +61,8 @@ pub struct Known {
     routes: Remembered<(Netns, Endpoint), u32>,
     lsm_programs: Option<Vec<BpfProgram>>,
     queues: Remembered<(Netns, u16), Queues>,
+    ways: Remembered<(Netns, IpAddr), Way>,
+    ports: Remembered<(Netns, Endpoint), Ports>,
     unreadable: Remembered<Netns, String>,
     given_up: Remembered<Question, ()>,
 }
@@ -101,6 +103,8 @@ impl Known {
             routes: Remembered::new(answers),
             lsm_programs: None,
             queues: Remembered::new(answers),
+            ways: Remembered::new(answers),
+            ports: Remembered::new(answers),
             unreadable: Remembered::new(answers),
             given_up: Remembered::new(answers),
         }
@@ -189,6 +193,7 @@ impl Known {
                 self.namespaces.entry(*netns).or_default().addresses = Some(addresses.clone());
                 self.answered.insert(time, Question::Addresses(*netns), ());
             }
+            What::Way(_) | What::Ports(_) => self.way_told(time, &fact.what),
             What::Holds { pid, start, inode, holds } => {
                 let process = ProcessKey::new(*pid, *start);
                 self.held.insert(time, (process, *inode), *holds);
@@ -251,6 +256,16 @@ impl Known {
         (time.saturating_add(FRESH) > now).then_some(queues)
     }
 
+    /// The way to an address, as the host said of late.
+    pub fn way(&self, netns: Netns, to: IpAddr) -> Option<&Way> {
+        self.ways.get(&(netns, to))
+    }
+
+    /// The ports that a server may be dialled from, as the host said of late.
+    pub fn ports(&self, netns: Netns, to: Endpoint) -> Option<&Ports> {
+        self.ports.get(&(netns, to))
+    }
+
     /// What stands behind a unix path that a process dialled.
     pub fn unix_state(&self, pid: u32, path: &UnixPath) -> Option<&UnixState> {
         self.unix_states.get(&(pid, path.clone()))
@@ -286,6 +301,12 @@ impl Known {
             Question::LastWords { process, .. } => {
                 self.servers.failed_start(*process).is_some_and(|failed| failed.heard)
             }
+            Question::Way { netns, to, .. } => {
+                self.ways.get_with_time(&(*netns, to.ip)).is_some_and(|(time, _)| fresh(time))
+            }
+            Question::Ports { netns, to } => {
+                self.ports.get_with_time(&(*netns, *to)).is_some_and(|(time, _)| fresh(time))
+            }
             other => self.answered.get_with_time(other).is_some_and(|(time, ())| fresh(time)),
         };
         let unreadable = question.netns().and_then(|netns| self.unreadable.get_with_time(&netns));
@@ -301,6 +322,15 @@ impl Known {
     /// Whether a process descends from the command that the tool runs.
     pub fn is_family(&self, pid: u32) -> bool {
         self.family.get(&pid).is_some()
+    }
+
+    /// The host told of the way to a server, or of the ports to start from.
+    fn way_told(&mut self, time: u64, what: &What) {
+        match what {
+            What::Way(way) => self.ways.insert(time, (way.netns, way.to), way.way.clone()),
+            What::Ports(ports) => self.ports.insert(time, (ports.netns, ports.to), ports.clone()),
+            _ => {}
+        }
     }
 
     /// A task was seen: its process has at least a name.
@@ -393,6 +423,8 @@ impl Known {
         self.unix_listeners.remove(&netns);
         self.sockets.retain(|(other, _)| *other != netns);
         self.queues.retain(|(other, _)| *other != netns);
+        self.ways.retain(|(other, _)| *other != netns);
+        self.ports.retain(|(other, _)| *other != netns);
         self.answered.retain(|question| question.netns() != Some(netns));
         self.unreadable.remove(&netns);
     }

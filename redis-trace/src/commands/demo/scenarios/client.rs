@@ -13,7 +13,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new("localhost is refused on ::1 and answers on 127.0.0.1", Code::RT1009, &[localhost]),
     Scenario { agent: Agent::Own, ..Scenario::new("a client tries 20 times", Code::RT1001, &[twenty_times]) },
     Scenario::new("an sk_lookup program turns the connection away from its listener", Code::RT1019, &[sk_lookup]),
-    Scenario::new("another host sends the reset", Code::RT4001, &[remote]),
 ];
 
 fn localhost(stage: &mut Stage) -> Result<()> {
@@ -45,17 +44,5 @@ fn sk_lookup(stage: &mut Stage) -> Result<()> {
     let dialled = stage.refused(server)?;
     let expected = stage.refusal(Code::RT1019, &dialled, server);
     stage.expect(expected.says(&redis));
-    Ok(())
-}
-
-fn remote(stage: &mut Stage) -> Result<()> {
-    let server: SocketAddr = (Ipv4Addr::new(10, 77, 0, 2), REDIS).into();
-    let other = stage.other_netns("10.77.0.254/24")?;
-    let mac = other.mac()?;
-    stage.know_neighbour("10.77.0.2", &mac)?;
-    stage.actor_elsewhere("answer-with-reset 10.77.0.2", "ready")?;
-    let dialled = stage.refused(server)?;
-    let expected = stage.refusal(Code::RT4001, &dialled, server).with(json!({"side": "client"}));
-    stage.expect(expected);
     Ok(())
 }

@@ -13,6 +13,8 @@ mod history;
 mod iptables;
 mod queue;
 mod quiet;
+mod remote;
+mod route;
 mod start;
 mod unix;
 
@@ -42,6 +44,8 @@ pub(crate) enum Needs {
     Nothing,
     /// Landlock with a say in TCP ports.
     Landlock,
+    /// Hooks on functions.
+    Trampolines,
     /// Hooks on system calls.
     SyscallHooks,
 }
@@ -94,6 +98,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
         queue::SCENARIOS,
         firewall::SCENARIOS,
         iptables::SCENARIOS,
+        route::SCENARIOS,
+        remote::SCENARIOS,
         quiet::SCENARIOS,
     ]
     .into_iter()

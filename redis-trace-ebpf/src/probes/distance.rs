@@ -1,0 +1,90 @@
+//! How far the answers to SYNs have travelled: the time to live of resets, and of the answers by which the same peer took others.
+
+use aya_ebpf::macros::fentry;
+use aya_ebpf::programs::FEntryContext;
+use redis_trace_common::member::{
+    NET_INUM, NET_MIX, SK_DADDR, SK_FAMILY, SK_NET, SK_RCV_SADDR, SK_STATE, SK_V6_DADDR, SK_V6_RCV_SADDR, SKB_HEAD,
+    SKB_NETWORK_HEADER, SKB_TRANSPORT_HEADER,
+};
+use redis_trace_common::record::Flow;
+
+use crate::kernel::{AF_INET6, load, mapped, peek};
+use crate::maps::{PEER_TTL, Peer, RESET_TTL};
+
+/// `TCP_SYN_SENT`, include/net/tcp_states.h.
+const SYN_SENT: u8 = 2;
+/// Where the flags are in a TCP header.
+const FLAGS: u64 = 13;
+/// The flag of a reset.
+const TH_RST: u8 = 0x04;
+
+/// `tcp_rcv_state_process(struct sock *sk, struct sk_buff *skb)`, net/ipv4/tcp_input.c: a segment for a socket that is not
+/// established, such as the answer to a SYN.
+#[fentry(function = "tcp_rcv_state_process")]
+pub(crate) fn answer_received(ctx: FEntryContext) -> u32 {
+    let sk = ctx.arg::<u64>(0);
+    if unsafe { load(sk, SK_STATE) } != SYN_SENT {
+        return 0;
+    }
+    let mut peer = Peer { address: [0; 16], netns: 0, netns_mix: 0 };
+    if !fill_address(&mut peer, sk) {
+        return 0;
+    }
+    let skb = ctx.arg::<u64>(1);
+    let head = unsafe { load(skb, SKB_HEAD) };
+    let ip: [u32; 3] = peek(head + u64::from(unsafe { load(skb, SKB_NETWORK_HEADER) }));
+    let flags: u8 = peek(head + u64::from(unsafe { load(skb, SKB_TRANSPORT_HEADER) }) + FLAGS);
+    // The 9th byte of an IPv4 header, the 8th of an IPv6 header.
+    let ttl = if ip[0] as u8 >> 4 == 4 { ip[2] & 0xff } else { ip[1] >> 24 };
+    if flags & TH_RST == 0 {
+        fill_netns(&mut peer, sk);
+        let _ = PEER_TTL.insert(&peer, &ttl, 0);
+    } else if let Some(last) = RESET_TTL.get_ptr_mut(0) {
+        unsafe { *last = [sk, u64::from(ttl)] };
+    }
+    0
+}
+
+/// Time to live of the reset that ended a dial, 0 when not known.
+#[inline(always)]
+pub(super) fn of_reset(sk: u64) -> u32 {
+    // The compiler must not take the number that was kept for the pointer that it equals: the verifier would not.
+    let sk = core::hint::black_box(sk);
+    match RESET_TTL.get(0) {
+        Some([of, ttl]) if *of == sk => *ttl as u32,
+        _ => 0,
+    }
+}
+
+/// Time to live of the last answer by which the server of a flow took a SYN, 0 when not known.
+#[inline(always)]
+pub(super) unsafe fn of_peer(flow: *const Flow) -> u32 {
+    let peer = unsafe { Peer { address: (*flow).server, netns: (*flow).netns, netns_mix: (*flow).netns_mix } };
+    unsafe { PEER_TTL.get(&peer) }.copied().unwrap_or(0)
+}
+
+/// Takes the peer's address from a sock; false when it is the sock's own: nothing travels then.
+#[inline(always)]
+fn fill_address(peer: &mut Peer, sk: u64) -> bool {
+    unsafe {
+        if load(sk, SK_FAMILY) == AF_INET6 {
+            peer.address = load(sk, SK_V6_DADDR);
+            let own: [u8; 16] = load(sk, SK_V6_RCV_SADDR);
+            let (one, other) = ((&raw const peer.address).cast::<u64>(), (&raw const own).cast::<u64>());
+            *one != *other || *one.add(1) != *other.add(1)
+        } else {
+            let (address, own): ([u8; 4], [u8; 4]) = (load(sk, SK_DADDR), load(sk, SK_RCV_SADDR));
+            mapped(&raw mut peer.address, address);
+            u32::from_ne_bytes(address) != u32::from_ne_bytes(own)
+        }
+    }
+}
+
+#[inline(always)]
+fn fill_netns(peer: &mut Peer, sk: u64) {
+    unsafe {
+        let net = load(sk, SK_NET);
+        peer.netns = load(net, NET_INUM);
+        peer.netns_mix = load(net, NET_MIX);
+    }
+}

@@ -1,0 +1,79 @@
+//! Dials that last: told while they wait, or when their SYN was dropped, and corrected when they end.
+
+use super::{HOLD, Step, Tracer};
+use crate::trace::explain;
+use crate::trace::fact::{ConnectFailed, Phase};
+use crate::trace::refusal::{Attempt, Refusal};
+use crate::trace::report::{CauseReport, Update, schema};
+
+impl Tracer {
+    /// A dial came to nothing, or waits for an answer. One whose SYN was seen to be turned away has been told by that, and one
+    /// that was told as waiting is told how it ended.
+    pub(super) fn dial_failed(&mut self, time: u64, failed: &ConnectFailed) -> Option<Step> {
+        if failed.phase != Phase::AtOnce && self.dropped.get(&failed.isn).is_some() {
+            return if failed.phase == Phase::Waiting { None } else { self.failed(time, failed) };
+        }
+        let is_late = failed.phase != Phase::AtOnce && time.saturating_sub(failed.dialled) >= HOLD;
+        match (is_late && self.syns.get(&failed.isn).is_some(), failed.phase) {
+            (true, Phase::OverAtLast | Phase::Answered) => self.wait_ended(time, failed),
+            (true, _) => None,
+            (false, Phase::OverAtLast | Phase::Answered) => {
+                self.waits_ended.insert(time, failed.isn, failed.clone());
+                None
+            }
+            (false, Phase::AtOnce | Phase::Over | Phase::Waiting) => {
+                self.joining.client(time, failed.clone());
+                None
+            }
+        }
+    }
+
+    /// Corrects what was told of a dial while it waited.
+    fn wait_ended(&self, time: u64, failed: &ConnectFailed) -> Option<Step> {
+        let (seq, cause) = self.syns.get(&failed.isn)?;
+        Some(Step::Correct(Update {
+            schema: schema::UPDATE.to_owned(),
+            time: explain::wall(time, &self.known),
+            seq: *seq,
+            cause: Some(cause.clone()),
+            summary: explain::wait_ended(time, failed),
+            benign: false,
+        }))
+    }
+
+    /// Remembers the SYN of a refusal that is told; the correction, when its dial has ended meanwhile.
+    pub(super) fn remember_syn(&mut self, refusal: &Refusal, cause: CauseReport) -> Option<Step> {
+        let Attempt::Connect(connect) = &refusal.attempt else { return None };
+        let isn = connect.isn()?;
+        self.syns.insert(self.known.now, isn, (self.seq, cause));
+        let (time, ended) = self.waits_ended.get_with_time(&isn)?;
+        let step = self.wait_ended(time, ended);
+        self.waits_ended.remove(&isn);
+        step
+    }
+
+    /// A connect whose SYN was dropped failed at last: that was told, or is about to be.
+    fn failed(&mut self, time: u64, failed: &ConnectFailed) -> Option<Step> {
+        let Some(seq) = *self.dropped.get(&failed.isn)? else {
+            let mut waiting = self.waiting.iter_mut().map(|waiting| &mut waiting.refusal);
+            let connect = waiting.find_map(|refusal| refusal.dropped_with(failed.isn))?;
+            connect.client.get_or_insert_with(|| failed.clone());
+            return None;
+        };
+        let summary = if failed.phase == Phase::Answered {
+            explain::wait_ended(time, failed)
+        } else {
+            let process = explain::named(&self.known.process_of(&failed.task));
+            explain::failed(&process, failed.errno, time.saturating_sub(failed.dialled))
+        };
+        let time = explain::wall(time, &self.known);
+        Some(Step::Correct(Update {
+            schema: schema::UPDATE.to_owned(),
+            time,
+            seq,
+            cause: None,
+            summary,
+            benign: false,
+        }))
+    }
+}

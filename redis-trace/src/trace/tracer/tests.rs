@@ -1,0 +1,129 @@
+//! The line as a whole.
+
+use super::*;
+use crate::trace::fact::Reset;
+use crate::trace::flow::{Endpoint, Netns};
+
+const SECOND: u64 = 1_000_000_000;
+
+fn reset(time: u64) -> Fact {
+    let end = Endpoint { ip: "127.0.0.1".parse().expect("an address"), port: 6379 };
+    let flow = Flow { netns: Netns(7), client: end, server: end, ifindex: 1 };
+    let isn = u32::try_from(time / SECOND).expect("a small number");
+    Fact { time, what: What::Reset(Reset { flow, isn, reason: None, sk_lookup: false, ttl: 64 }) }
+}
+
+fn asks(steps: &[Step]) -> usize {
+    steps.iter().filter(|step| matches!(step, Step::Ask(Question::Sockets { .. }))).count()
+}
+
+#[test]
+fn a_question_is_asked_once_while_it_is_on_its_way_and_again_when_its_answer_has_grown_old() {
+    let mut tracer = Tracer::new(Bounds::default());
+    assert_eq!(asks(&tracer.take(&reset(SECOND))), 1);
+    assert_eq!(asks(&tracer.take(&reset(SECOND + 1))), 0);
+    let why = "the dump was interrupted".to_owned();
+    tracer.take(&Fact { time: SECOND + 2, what: What::Unreadable { netns: Netns(7), why } });
+    assert_eq!(asks(&tracer.take(&reset(SECOND + 3))), 0, "it was answered a moment ago");
+    assert_eq!(asks(&tracer.take(&reset(5 * SECOND / 2))), 1, "that was too long ago");
+}
+
+#[test]
+fn a_refusal_is_told_without_the_host_when_it_does_not_answer() {
+    let mut tracer = Tracer::new(Bounds::default());
+    tracer.take(&reset(SECOND));
+    let waited = tracer.take(&Fact { time: 2 * SECOND, what: What::Tick });
+    assert!(waited.is_empty() && tracer.is_waiting());
+    let told = tracer.take(&Fact { time: 2 * SECOND + PATIENCE, what: What::Tick });
+    let [Step::Tell(report)] = told.as_slice() else { panic!("told: {told:?}") };
+    assert_eq!((report.cause.code, report.cause.confidence), (Code::RT1001, Confidence::Likely));
+    assert!(!tracer.is_waiting());
+}
+
+#[test]
+fn what_the_host_did_not_say_in_time_is_not_told_as_certain() {
+    use crate::trace::text::Text;
+    let end = Endpoint { ip: "127.0.0.1".parse().expect("an address"), port: 6379 };
+    let socket = Socket { netns: Netns(7), local: end, ipv6: false, v6only: false, ifindex: 0, inode: 5 };
+    let comm = Text::from("redis-server");
+    let task = Task { pid: 9, tid: 9, uid: 0, netns: Netns(7), start: 0, cgroup: 1, comm, family: false };
+    let mut tracer = Tracer::new(Bounds::default());
+    let up = What::ListenUp { socket: socket.clone(), task: task.clone(), backlog: 511 };
+    tracer.take(&Fact { time: SECOND / 4, what: up });
+    let down = What::ListenDown { socket, task: task.clone(), ending: None, queued: 0 };
+    tracer.take(&Fact { time: SECOND / 2, what: down });
+    tracer.take(&reset(SECOND));
+    let path = UnixPath::File(Text::from("/run/redis.sock"));
+    tracer.take(&Fact { time: SECOND, what: What::UnixConnect { task, errno: 111, path } });
+    let mut told = Vec::new();
+    for tick in 1..150 {
+        let steps = tracer.take(&Fact { time: SECOND + tick * SECOND / 10, what: What::Tick });
+        told.extend(steps.into_iter().filter_map(|step| match step {
+            Step::Tell(report) => Some((report.cause.code, report.cause.confidence)),
+            Step::Ask(_) | Step::More(_) | Step::Correct(_) => None,
+        }));
+    }
+    told.sort();
+    assert_eq!(told, [(Code::RT0000, Confidence::Possible), (Code::RT1015, Confidence::Likely)]);
+}
+
+/// What is told of a dial of 127.0.0.1:6379 that has waited for three seconds, and of which this was known before.
+fn told_of_a_wait(before: Option<What>, full: bool) -> Vec<(Code, Option<u32>)> {
+    use crate::trace::fact::{BoundSocket, ConnectFailed, Phase, Queue, Queues, Source};
+    use crate::trace::text::Text;
+    let Fact { what: What::Reset(Reset { flow, isn, .. }), .. } = reset(SECOND) else { unreachable!("a reset") };
+    let socket = Socket { netns: flow.netns, local: flow.server, ipv6: false, v6only: false, ifindex: 0, inode: 5 };
+    let comm = Text::from("redis-cli");
+    let task = Task { pid: 9, tid: 9, uid: 0, netns: flow.netns, start: 0, cgroup: 1, comm, family: false };
+    let wait = ConnectFailed {
+        flow,
+        task,
+        dialled: SECOND,
+        errno: 0,
+        isn,
+        phase: Phase::Waiting,
+        retransmits: 2,
+        icmp: None,
+        ttl: None,
+        peer_ttl: None,
+    };
+    let bound =
+        BoundSocket { socket, listening: true, queued: Some(2 * u32::from(full)), backlog: Some(1), owner: None };
+    let queue = Queue { bound: bound.clone(), oldest: None, serving: None };
+    let queues = Queues { netns: flow.netns, port: 6379, somaxconn: Some(128), queues: vec![queue] };
+    let facts = before.into_iter().map(|what| (SECOND, what)).chain([
+        (4 * SECOND, What::ConnectFailed(wait)),
+        (5 * SECOND, What::Tick),
+        (
+            5 * SECOND,
+            What::Sockets { netns: flow.netns, port: Some(6379), sockets: vec![bound], source: Source::SockDiag },
+        ),
+        (5 * SECOND, What::Queues(queues)),
+        (12 * SECOND, What::Tick),
+    ]);
+    let mut tracer = Tracer::new(Bounds::default());
+    let steps = facts.flat_map(|(time, what)| tracer.take(&Fact { time, what })).collect::<Vec<_>>();
+    steps
+        .into_iter()
+        .filter_map(|step| match step {
+            Step::Tell(report) => Some((report.cause.code, report.client_process.map(|client| client.pid))),
+            Step::Ask(_) | Step::More(_) | Step::Correct(_) => None,
+        })
+        .collect()
+}
+
+#[test]
+fn who_waits_at_a_full_queue_is_told_the_queue() {
+    assert_eq!(told_of_a_wait(None, true), [(Code::RT2001, Some(9))]);
+    assert_eq!(told_of_a_wait(None, false), [(Code::RT0000, Some(9))]);
+}
+
+#[test]
+fn who_waits_is_not_told_again_when_the_kernel_named_the_queue_that_dropped_the_syn() {
+    use crate::trace::fact::{Overflow, QueueKind};
+    let Fact { what: What::Reset(Reset { flow, isn, .. }), .. } = reset(SECOND) else { unreachable!("a reset") };
+    let socket = Socket { netns: flow.netns, local: flow.server, ipv6: false, v6only: false, ifindex: 0, inode: 5 };
+    let queue = QueueKind::Accept;
+    let full = Overflow { flow, socket, isn, queue, by_ack: false, reset: false, length: 2, limit: 1 };
+    assert_eq!(told_of_a_wait(Some(What::QueueFull(full)), true), [(Code::RT2001, None)]);
+}
