@@ -18,46 +18,56 @@ const NO_ICMP: IcmpError = IcmpError { from: [0; 16], kind: u32::MAX, code: 0 };
 /// In units of 2^20 nanoseconds, about a millisecond.
 const SECOND_TRY: u32 = 2_000;
 
-/// The dial was answered: of interest if the same thread was refused a moment ago, or if it had waited for long.
+/// A dial is over. One that was answered is of interest if the same thread was refused a moment ago, or if it had waited for
+/// long. Of another `sk_err` is set first: tcp_reset() (tcp_done_with_error() since Linux 6.10), tcp_v4_err().
 #[inline(always)]
-pub(crate) fn connected(sk: u64, dial: Option<Dial>) {
-    let Some(dial) = dial else { return };
-    silence::ended(sk, 0, Phase::Answered, &dial);
-    if was_refused(dial.tid) {
-        tell_connected(sk, &dial);
-    }
-}
-
-/// The dial came to nothing. `sk_err` is set first: tcp_reset() (tcp_done_with_error() since Linux 6.10), tcp_v4_err().
-#[inline(always)]
-pub(crate) fn failed(sk: u64, dial: Option<Dial>) {
-    let error = unsafe { load(sk, SK_ERR) };
+pub(crate) fn over(sk: u64, is_answered: bool, dial: Option<Dial>) {
+    let error = if is_answered { 0 } else { unsafe { load(sk, SK_ERR) } };
     // A dial that its own caller gave up has none.
     if error != 0 {
         tally::saw(unsafe { load(load(sk, SK_NET), NET_INUM) }, Watched::FAILURE);
     }
     let Some(dial) = dial else { return };
-    // Who gives up before the SYN had to be sent again has not been refused.
-    if error != 0 || read(sk, TCP_TOTAL_RETRANS) != 0 {
+    let is_sent_again = read(sk, TCP_TOTAL_RETRANS) != 0;
+    let waited = if is_sent_again { silence::ended(sk, &dial) } else { None };
+    if is_answered {
+        if was_refused(dial.tid) {
+            tell_connected(sk, &dial);
+        }
+        if waited.is_none() {
+            return;
+        }
+    } else {
+        // Who gives up before the SYN had to be sent again has not been refused.
+        if error == 0 && !is_sent_again {
+            return;
+        }
         remember_refusal(dial.tid);
-        came_to_nothing(sk, error, Phase::Over, &dial);
     }
+    let decided = if is_answered { None } else { decided(sk) };
+    let phase = match (is_answered, decided, waited) {
+        (true, ..) => Phase::Answered,
+        (false, None, Some(_)) => Phase::OverAtLast,
+        _ => Phase::Over,
+    };
+    tell_once(sk, error, phase, decided.or(waited), &dial);
 }
 
-/// A refusal that was counted when its SYN was turned away is told as was decided then, one that was counted while it waited
-/// likewise; another is counted here. Whether it was told.
+/// Whether a refusal that was counted when its SYN was turned away is told.
 #[inline(always)]
-pub(super) fn came_to_nothing(sk: u64, error: u32, phase: Phase, dial: &Dial) -> bool {
-    if let Some(is_told) = tally::decided(read(sk, TCP_SND_UNA)) {
-        return is_told && tell(sk, error, phase, dial);
-    }
-    if phase == Phase::Over && silence::ended(sk, error, Phase::OverAtLast, dial) {
-        return true;
-    }
-    let key = key(sk);
-    let is_sample = tally::is_sample(End::Client, &key);
+pub(super) fn decided(sk: u64) -> Option<bool> {
+    tally::decided(read(sk, TCP_SND_UNA))
+}
+
+/// Tells one that was counted before if it was told then; another is counted here. Whether it was told.
+#[inline(always)]
+pub(super) fn tell_once(sk: u64, error: u32, phase: Phase, counted: Option<bool>, dial: &Dial) -> bool {
+    let is_sample = match counted {
+        Some(is_told) => is_told,
+        None => tally::is_sample(End::Client, &key(sk)),
+    };
     let is_told = is_sample && tell(sk, error, phase, dial);
-    if is_sample && !is_told {
+    if counted.is_none() && is_sample && !is_told {
         tally::lost(End::Client);
     }
     is_told
@@ -65,7 +75,7 @@ pub(super) fn came_to_nothing(sk: u64, error: u32, phase: Phase, dial: &Dial) ->
 
 /// What refusals of which only this end is seen are counted by.
 #[inline(always)]
-pub(super) fn key(sk: u64) -> Key {
+fn key(sk: u64) -> Key {
     let mut flow = Flow {
         netns: 0,
         family: 0,
@@ -117,7 +127,7 @@ fn tell_connected(sk: u64, dial: &Dial) {
 
 /// Whether there was room to tell it.
 #[inline(always)]
-pub(super) fn tell(sk: u64, error: u32, phase: Phase, dial: &Dial) -> bool {
+fn tell(sk: u64, error: u32, phase: Phase, dial: &Dial) -> bool {
     who::introduce(caller(dial));
     let Some(mut slot) = reserve::<ConnectFailed>() else { return false };
     let record = slot.record();

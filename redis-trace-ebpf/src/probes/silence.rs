@@ -2,14 +2,14 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use redis_trace_common::member::{SK_STATE, TCP_TOTAL_RETRANS};
+use redis_trace_common::member::SK_STATE;
 use redis_trace_common::record::Phase;
 
 use super::connect;
 use super::state::number;
 use crate::dials::{self, Dial};
 use crate::emit::now;
-use crate::kernel::{load, read};
+use crate::kernel::load;
 use crate::maps::SILENT;
 
 /// `TCP_SYN_SENT`, include/net/tcp_states.h.
@@ -36,7 +36,7 @@ fn waits(sk: u64, dial: &Dial) {
     if now() - dial.time < PATIENCE || told_as_waiting(sk, dial).is_some() {
         return;
     }
-    let is_told = connect::came_to_nothing(sk, 0, Phase::Waiting, dial);
+    let is_told = connect::tell_once(sk, 0, Phase::Waiting, connect::decided(sk), dial);
     let _ = SILENT.insert(&sk, &(dial.time << 1 | u64::from(is_told)), 0);
 }
 
@@ -48,16 +48,10 @@ fn told_as_waiting(sk: u64, dial: &Dial) -> Option<bool> {
     if silent >> 1 == dial.time & (u64::MAX >> 1) { Some(silent & 1 != 0) } else { None }
 }
 
-/// Ends what was counted while it waited; false for a dial that never was.
+/// Ends what was counted while it waited: whether it was told then; nothing for a dial that never was counted.
 #[inline(always)]
-pub(super) fn ended(sk: u64, error: u32, phase: Phase, dial: &Dial) -> bool {
-    if read(sk, TCP_TOTAL_RETRANS) == 0 {
-        return false;
-    }
-    let Some(was_told) = told_as_waiting(sk, dial) else { return false };
+pub(super) fn ended(sk: u64, dial: &Dial) -> Option<bool> {
+    let was_told = told_as_waiting(sk, dial)?;
     let _ = SILENT.remove(&sk);
-    if was_told {
-        connect::tell(sk, error, phase, dial);
-    }
-    true
+    Some(was_told)
 }

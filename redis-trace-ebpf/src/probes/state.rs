@@ -31,8 +31,7 @@ pub(crate) fn state(ctx: BtfTracePointContext) -> i32 {
     aya_log_ebpf::debug!(&ctx, "sock {:x} from state {} to {}", sk, old, new);
     match (old, new) {
         (CLOSE, SYN_SENT) => dials::remember(number(&ctx)),
-        (SYN_SENT, ESTABLISHED) => connect::connected(sk, dials::take(number(&ctx))),
-        (SYN_SENT, _) => connect::failed(sk, dials::take(number(&ctx))),
+        (SYN_SENT, _) => connect::over(sk, new == ESTABLISHED, dials::take(number(&ctx))),
         (CLOSE, _) => listen::up(sk),
         _ => listen::down(sk),
     }
