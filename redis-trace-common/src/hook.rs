@@ -94,19 +94,19 @@ roles! {
     /// SYNs that the kernel drops on their way.
     Drops { essential: false, causes: [RT3001, RT3002, RT3003, RT3004], }
     /// bind(2) that failed.
-    Binds { essential: false, causes: [RT1011, RT1012, RT1013, RT1014, RT3010, RT3020, RT3021], }
+    Binds { essential: false, causes: [RT1011, RT1012, RT1013, RT1014, RT3010, RT3014, RT3020, RT3021], }
     /// listen(2) that failed, and unix sockets that listen.
     Listens { essential: false, causes: [RT1011, RT1016, RT1020, RT1021], }
     /// connect(2) that failed at once: on a unix socket, or before any SYN was sent.
     Connects { essential: false, causes: [RT1015, RT1016, RT1017, RT2007, RT3012, RT3020, RT3021, RT3030, RT3031], }
     /// socket(2) that failed.
-    Sockets { essential: false, causes: [RT3020, RT3021], }
+    Sockets { essential: false, causes: [RT3011, RT3020, RT3021], }
     /// What each security module and each cgroup's program denies, by its own functions; without it the same is deduced.
     Modules { essential: false, causes: [], }
     /// What SELinux denies.
-    Selinux { essential: false, causes: [RT3010, RT3012], }
+    Selinux { essential: false, causes: [RT3010, RT3011, RT3012, RT3014], }
     /// Questions for capabilities that were answered by no.
-    Capabilities { essential: false, causes: [RT1013], }
+    Capabilities { essential: false, causes: [RT1013, RT3014], }
     /// Connections that find a listener's queue full.
     Queues { essential: false, causes: [RT2001, RT2002], }
     /// SYNs that are sent again.

@@ -298,6 +298,8 @@ members! {
     LANDLOCK_HIERARCHY: Pointer = "landlock_ruleset.hierarchy";
     /// Its number; since Linux 6.15.
     LANDLOCK_ID: u64 = "landlock_hierarchy.id";
+    /// The name of an AppArmor label: security/apparmor/include/label.h.
+    LABEL_NAME: Pointer = "aa_label.hname";
     /// The programs of a cgroup and of those above it, by what they have a say in.
     CGROUP_EFFECTIVE: Place = "cgroup.bpf.effective";
     /// The programs of one array, until an empty place.

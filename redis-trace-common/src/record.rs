@@ -423,7 +423,7 @@ records! {
         domain: u64,
         /// The name of the first program.
         program_name: [u8; COMM_LEN],
-        /// The caller's context or profile.
+        /// The caller's context, or its AppArmor profile.
         subject: [u8; CONTEXT_LEN],
         /// The context of what it wanted.
         object: [u8; CONTEXT_LEN],

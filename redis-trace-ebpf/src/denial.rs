@@ -7,8 +7,9 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use redis_trace_common::denial::{ATTACH_POINTS, Asked, Said};
 use redis_trace_common::member::{
-    ABSENT, BPF_PROGRAMS, CGROUP_EFFECTIVE, CRED_SECURITY, CSS_SET_CGROUP, LANDLOCK_DOMAIN, LANDLOCK_HIERARCHY,
-    LANDLOCK_ID, PROGRAM_AUX, PROGRAM_ID, PROGRAM_NAME, TASK_CGROUPS, TASK_CRED, TASK_PID, TASK_SECCOMP,
+    ABSENT, BPF_PROGRAMS, CGROUP_EFFECTIVE, CRED_SECURITY, CSS_SET_CGROUP, LABEL_NAME, LANDLOCK_DOMAIN,
+    LANDLOCK_HIERARCHY, LANDLOCK_ID, PROGRAM_AUX, PROGRAM_ID, PROGRAM_NAME, TASK_CGROUPS, TASK_CRED, TASK_PID,
+    TASK_SECCOMP,
 };
 use redis_trace_common::record::{CONTEXT_LEN, Denial};
 
@@ -19,6 +20,10 @@ use crate::maps::{HINT, HINTS};
 /// Where Landlock keeps its part beside a task's credentials, from the program; absent where that is not known.
 #[unsafe(no_mangle)]
 static LANDLOCK_AT: u32 = ABSENT;
+
+/// Where AppArmor keeps its part, likewise.
+#[unsafe(no_mangle)]
+static APPARMOR_AT: u32 = ABSENT;
 
 /// Places in the running kernel's table of a cgroup's programs, in the order of [`ATTACH_POINTS`].
 #[unsafe(no_mangle)]
@@ -118,6 +123,7 @@ pub(crate) fn tell(task: u64, point: usize, is_entered: bool) {
         (&raw mut (*record).seccomp).write(u32::from(!is_entered));
         (&raw mut (*record).reserved).write(0);
         fill_hint(record);
+        fill_profile(record, task);
         fill_domain(record, task);
         fill_programs(record, task, point);
     }
@@ -141,6 +147,21 @@ unsafe fn fill_hint(record: *mut Denial) {
         (&raw mut (*record).object_length).write(lengths.1);
         copy(&raw mut (*record).subject, subject);
         copy(&raw mut (*record).object, object);
+    }
+}
+
+/// The caller's AppArmor profile, unless somebody was seen to name the caller: cred_label(), security/apparmor/include/cred.h.
+#[inline(always)]
+unsafe fn fill_profile(record: *mut Denial, task: u64) {
+    let at = unsafe { read_volatile(&raw const APPARMOR_AT) };
+    if at == ABSENT || unsafe { (&raw const (*record).subject_length).read() } != 0 {
+        return;
+    }
+    let label = peek::<u64>(read(read(task, TASK_CRED), CRED_SECURITY) + u64::from(at));
+    let name = if label == 0 { 0 } else { read(label, LABEL_NAME) };
+    unsafe {
+        let length = string(&raw mut (*record).subject, name);
+        (&raw mut (*record).subject_length).write(length);
     }
 }
 

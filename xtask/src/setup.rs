@@ -51,6 +51,7 @@ const EVERYTHING: &[Need] = &[
     need("modprobe", &[&["kmod"]]),
     need("xz", &[&["xz-utils"]]),
     need("strace", &[&["strace"]]),
+    need("apparmor_parser", &[&["apparmor"]]),
     // What the tests make real refusals with, and look at the kernel with.
     need("nft", &[&["nftables"]]),
     need("iptables", &[&["iptables"]]),

@@ -90,7 +90,9 @@ fn load(btf: &Btf, options: Options) -> Result<Ebpf, aya::EbpfError> {
     let offsets: Vec<u32> = MEMBERS.iter().map(|m| btf.member(m.paths, m.shape).unwrap_or(ABSENT)).collect();
     let (reasons, places) = drops(btf);
     let counts: Vec<u32> = ARGUMENTS.iter().map(|called| arguments(btf, *called).unwrap_or(ABSENT)).collect();
-    let landlock = modules().map_or(ABSENT, |modules| part_of("landlock", &modules, btf));
+    let at_work = modules();
+    let part = |module: &str| at_work.as_ref().map_or(ABSENT, |modules| part_of(module, modules, btf));
+    let (landlock, apparmor) = (part("landlock"), part("apparmor"));
     let stride = btf.structure_size("bpf_prog_array_item").unwrap_or_default();
     let attach_places: Vec<u32> = attach_places(btf);
     EbpfLoader::new()
@@ -101,6 +103,7 @@ fn load(btf: &Btf, options: Options) -> Result<Ebpf, aya::EbpfError> {
         .override_global("DROP_REASONS_TOLD", reasons.as_slice(), true)
         .override_global("DROP_PLACES_TOLD", places.as_slice(), true)
         .override_global("LANDLOCK_AT", &landlock, true)
+        .override_global("APPARMOR_AT", &apparmor, true)
         .override_global("PROGRAM_STRIDE", &stride, true)
         .override_global("ATTACH_PLACES", attach_places.as_slice(), true)
         .override_global("INVALID_SYN", &invalid_syn(btf), true)

@@ -150,8 +150,12 @@ codes! {
     RT3005 = "nat-to-nowhere", FirewallReject;
     /// A security module denied bind.
     RT3010 = "lsm-denied-bind", LsmDenial;
+    /// A security module denied socket creation or listen.
+    RT3011 = "lsm-denied-listen", LsmDenial;
     /// A security module denied connect in the client.
     RT3012 = "lsm-denied-connect", LsmDenial;
+    /// A security module denied the capability that a privileged port needs.
+    RT3014 = "lsm-denied-capability", LsmDenial;
     /// A cgroup's BPF program denied it.
     RT3020 = "cgroup-bpf-denied", Policy;
     /// A seccomp filter denied it.

@@ -74,7 +74,9 @@ impl Denied {
         match (&self.by, self.call) {
             (By::Filter, _) => Code::RT3021,
             (By::Program { .. }, _) => Code::RT3020,
-            (By::Module { .. }, Call::Create | Call::Listen | Call::Bind) => Code::RT3010,
+            (By::Module { capability: true, .. }, _) => Code::RT3014,
+            (By::Module { .. }, Call::Bind) => Code::RT3010,
+            (By::Module { .. }, Call::Create | Call::Listen) => Code::RT3011,
             (By::Module { .. }, Call::Connect) => Code::RT3012,
         }
     }

@@ -27,6 +27,7 @@ const PROGRAMS: &[&str] = &[
     "unshare",
     "nsenter",
     "bpftool",
+    "apparmor_parser",
 ];
 
 /// The names under which the two iptables programs are called.
@@ -52,10 +53,14 @@ const FILES: &[(&str, &str)] = &[
         "root:x:0:0:root:/root:/bin/sh\nredis:x:110:110::/var/lib/redis:/bin/false\nnobody:x:65534:65534::/:/bin/false\n",
     ),
     ("etc/group", "root:x:0:\nredis:x:110:\nnogroup:x:65534:\n"),
+    ("etc/apparmor/parser.conf", ""),
     ("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 guest\n"),
     ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
     ("etc/protocols", "ip 0 IP\nicmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\nipv6-icmp 58 IPv6-ICMP\n"),
 ];
+
+/// The features that AppArmor's profiles are written for.
+const ABI: &str = "etc/apparmor.d/abi/3.0";
 
 /// Packs everything that is the same for each kernel.
 pub(crate) fn pack_base(work: &Path) -> Result<PathBuf> {
@@ -75,6 +80,8 @@ pub(crate) fn pack_base(work: &Path) -> Result<PathBuf> {
         "root",
         "t",
         "var/lib/redis",
+        "etc/apparmor",
+        "etc/apparmor.d/abi",
     ] {
         fs::create_dir_all(root.join(directory))?;
     }
@@ -87,6 +94,9 @@ pub(crate) fn pack_base(work: &Path) -> Result<PathBuf> {
         fs::write(root.join(path), text)?;
     }
     copy_programs(&root)?;
+    // What a profile may count on: without it the parser takes the kernel to know nothing of networks.
+    fs::copy(Path::new("/").join(ABI), root.join(ABI))
+        .with_context(|| format!("/{ABI} is missing: run `cargo xtask setup`"))?;
     link_busybox(&root)?;
     for (name, program) in IPTABLES {
         symlink(program, root.join("usr/sbin").join(name))?;

@@ -60,6 +60,7 @@ pub(crate) fn play(arguments: &[String]) -> Result<()> {
         ["healthy", address, connections] => healthy::play(address.parse()?, connections.parse()?),
         ["flood", source, server, number] => wire::flood(source.parse()?, server.parse()?, number.parse()?),
         ["landlock", what, rest @ ..] => confine::landlock(what, rest),
+        ["apparmor", profile, rest @ ..] => confine::apparmor(profile, rest),
         ["seccomp", rest @ ..] => confine::seccomp(rest),
         ["cgroup", door, rest @ ..] => confine::cgroup(door, rest),
         ["exhaust", address] => exhaust(address.parse()?),

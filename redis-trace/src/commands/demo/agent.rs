@@ -12,7 +12,6 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::confine::has_landlock;
 use super::expect::Scope;
 use super::scenarios::{Needs, Scenario};
 use crate::host::clock::boottime;
@@ -82,8 +81,7 @@ impl Agent {
     /// Whether this kernel can stage a scenario and this agent see it.
     pub(super) fn can_see(&self, scenario: &Scenario) -> bool {
         match scenario.needs {
-            Needs::Nothing => true,
-            Needs::Landlock => has_landlock(),
+            Needs::Nothing | Needs::Landlock | Needs::AppArmor => scenario.needs.are_met(),
             Needs::Trampolines => !self.is_degraded(scenario.code),
             Needs::SyscallHooks => self.aside.iter().any(|line| line.starts_with("system call tracepoints are on")),
         }

@@ -1,10 +1,11 @@
 //! Actors that confine themselves before they play their part, or become another program.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use landlock::{ABI, Access as _, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, RulesetError};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
@@ -36,6 +37,63 @@ pub(super) fn landlock(what: &str, rest: &[&str]) -> Result<()> {
         .and_then(landlock::RulesetCreated::restrict_self)
         .context("cannot confine the process by Landlock")?;
     go_on(rest)
+}
+
+/// Whether AppArmor is at work and profiles can be loaded.
+pub(super) fn has_apparmor() -> bool {
+    let is_enabled =
+        std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|it| it.trim() == "Y");
+    is_enabled && Command::new("apparmor_parser").arg("--version").output().is_ok()
+}
+
+/// Becomes a program under an AppArmor profile.
+pub(super) fn apparmor(profile: &str, rest: &[&str]) -> Result<()> {
+    std::fs::write("/proc/self/attr/apparmor/exec", format!("exec {profile}"))
+        .with_context(|| format!("cannot ask for the AppArmor profile {profile}"))?;
+    go_on(rest)
+}
+
+/// An AppArmor profile that is loaded, and no longer when this value is gone.
+pub(crate) struct Profile {
+    name: String,
+    /// As the parser reads it.
+    text: String,
+}
+
+impl Profile {
+    /// Loads one with these flags and rules; files, signals and unix sockets are free to it.
+    pub(crate) fn load(name: String, flags: &str, rules: &str) -> Result<Self> {
+        let text = format!("abi <abi/3.0>,\nprofile {name} {flags} {{\n  file,\n  signal,\n  unix,\n  {rules}\n}}\n");
+        let profile = Self { name, text };
+        profile.parse("--replace")?;
+        Ok(profile)
+    }
+
+    /// The part that becomes a program under it.
+    pub(crate) fn part(&self) -> String {
+        format!("apparmor {}", self.name)
+    }
+
+    fn parse(&self, what: &str) -> Result<()> {
+        let mut parser = Command::new("apparmor_parser")
+            .args([what, "--skip-cache", "--quiet"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .context("cannot run apparmor_parser: install apparmor")?;
+        parser.stdin.take().context("the parser has a standard input")?.write_all(self.text.as_bytes())?;
+        let status = parser.wait()?;
+        ensure!(status.success(), "apparmor_parser {what} of {} ended with {status}", self.name);
+        Ok(())
+    }
+}
+
+impl Drop for Profile {
+    fn drop(&mut self) {
+        if let Err(error) = self.parse("--remove") {
+            eprintln!("redis-trace: {error:#}");
+        }
+    }
 }
 
 /// Denies itself bind by a seccomp filter, then goes on.

@@ -62,6 +62,13 @@ pub fn slugs() -> Vec<String> {
     scenarios::all().map(Scenario::slug).collect()
 }
 
+/// How many scenarios this kernel can stage and an agent with or without hooks on functions can see; the others are staged in
+/// virtual machines.
+pub fn stageable(has_trampolines: bool) -> usize {
+    let is_seen = |scenario: &&Scenario| has_trampolines || scenario.needs != scenarios::Needs::Trampolines;
+    scenarios::all().filter(|scenario| scenario.needs.are_met()).filter(is_seen).count()
+}
+
 /// Plays the part of a client or a server in a scenario.
 pub fn act(arguments: &[String]) -> Result<Exit> {
     actor::play(arguments).map(|()| Exit::Fine)
@@ -81,6 +88,7 @@ fn chosen(only: &[String]) -> Result<Vec<&'static Scenario>> {
             .into());
     }
     Ok(scenarios::all()
+        .filter(|scenario| scenario.needs.are_met())
         .filter(|scenario| only.is_empty() || only.iter().any(|name| scenario.is_called(name)))
         .collect())
 }

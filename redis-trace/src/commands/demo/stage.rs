@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::actor::Dialled;
 use super::cgroup::{DenyingCgroup, MemoryCgroup};
+use super::confine::Profile;
 use super::expect::{Expected, SENTINEL_PORT, Scope};
 use super::netns::Netns;
 use super::process::{NOBODY, Process, Recipe};
@@ -40,6 +41,7 @@ pub(crate) struct Stage {
     refuser: Option<Refuser>,
     cgroup: Option<MemoryCgroup>,
     denying: Option<DenyingCgroup>,
+    profile: Option<Profile>,
     /// A second namespace, once one was asked for.
     other: Option<Netns>,
     netns: Netns,
@@ -88,6 +90,7 @@ impl Stage {
             refuser: None,
             cgroup: None,
             denying: None,
+            profile: None,
             other: None,
             netns,
             home,
@@ -207,6 +210,21 @@ impl Stage {
     pub(crate) fn deny_by_cgroup(&mut self, section: &str) -> Result<String> {
         let cgroup = DenyingCgroup::new(&format!("redis-trace-demo-{}", std::process::id()), section)?;
         Ok(format!("cgroup {}", self.denying.insert(cgroup).door()))
+    }
+
+    /// Loads an AppArmor profile with these flags and rules; the part that becomes a program under it.
+    pub(crate) fn profile(&mut self, flags: &str, rules: &str) -> Result<String> {
+        let profile = Profile::load(format!("redis-trace-demo-{}", std::process::id()), flags, rules)?;
+        Ok(self.profile.insert(profile).part())
+    }
+
+    /// A redis-server that confines itself as this part does, and is ready nevertheless.
+    pub(crate) fn unharmed_redis(&mut self, how: &str, options: &str) -> Result<u32> {
+        let mut arguments = words(&format!("{how} exec redis-server"));
+        arguments.extend(self.redis_arguments(options));
+        let mut server = Process::actor(&arguments).spawn(Some(&self.netns))?;
+        server.wait_for(READY)?;
+        Ok(self.keep(server))
     }
 
     /// A redis-server that ends over this configuration file.

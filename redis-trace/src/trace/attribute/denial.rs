@@ -115,7 +115,11 @@ fn suspects(call: Call, errno: u32, denial: &Denial, known: &Known) -> Vec<By> {
         _ => &[],
     };
     // On the hooks of BPF LSM nobody says no unless a program is there.
-    let has_voice = |module: Module| module != Module::Bpf || known.lsm_programs().is_none_or(|all| !all.is_empty());
+    let has_voice = |module: Module| match module {
+        Module::Bpf => known.lsm_programs().is_none_or(|all| !all.is_empty()),
+        Module::Apparmor => denial.subject.as_ref().is_none_or(|profile| profile.as_str() != "unconfined"),
+        Module::Landlock | Module::Selinux | Module::Tomoyo => true,
+    };
     let silent =
         silent.iter().filter(|module| is_at_work(**module) && has_voice(**module) && !known.sight.module_hooks);
     suspects.extend(silent.map(|module| by_module(*module, denial, false)));
@@ -125,8 +129,8 @@ fn suspects(call: Call, errno: u32, denial: &Denial, known: &Known) -> Vec<By> {
 fn by_module(module: Module, denial: &Denial, capability: bool) -> By {
     let subject = match (module, denial.domain) {
         (Module::Landlock, Some(domain)) => Some(Text::from(format!("domain {domain:x}").as_str())),
-        (Module::Landlock, None) => None,
-        _ => denial.subject.clone(),
+        (Module::Landlock, None) | (Module::Tomoyo | Module::Bpf, _) => None,
+        (Module::Selinux | Module::Apparmor, _) => denial.subject.clone(),
     };
     By::Module { module, subject, object: denial.object.clone(), capability }
 }

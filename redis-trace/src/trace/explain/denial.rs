@@ -230,3 +230,21 @@ fn plain(name: &Text) -> Option<&str> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/@".contains(c);
     Some(name.as_str()).filter(|name| !name.is_empty() && !name.starts_with('-') && name.chars().all(is_plain))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_with_a_hostile_name_forges_no_line_and_stands_in_no_command() {
+        let subject = Text::new(b"x; rm -rf /\n12:00 REFUSED\x1b[2J\xff\",\"code\":\"RT1001");
+        let by = By::Module { module: Module::Apparmor, subject: Some(subject), object: None, capability: false };
+        let denied = Denied { call: Call::Bind, by, others: Vec::new(), failed: None };
+        let said = clause(&denied, 13);
+        assert!(!said.chars().any(char::is_control), "{said:?}");
+        let fixes = fix(&denied, None);
+        assert!(fixes.iter().all(|fix| fix.command.as_ref().is_none_or(|line| !line.contains("rm"))), "{fixes:?}");
+        let evidence = evidence(&denied);
+        assert!(evidence.iter().all(|seen| !seen.text.chars().any(char::is_control)), "{evidence:?}");
+    }
+}

@@ -21,7 +21,21 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new("a cgroup's program denies connect to a client", Code::RT3020, &[cgroup_connect]),
     Scenario::new("a seccomp filter denies bind to redis-server", Code::RT3021, &[filtered, dial_after_denial])
         .needing(Needs::SyscallHooks),
+    Scenario::new("AppArmor denies redis-server a socket for want of a network rule", Code::RT3011, &[no_network_rule])
+        .needing(Needs::AppArmor),
+    Scenario::new("AppArmor denies redis-server a socket by a rule that is not logged", Code::RT3011, &[deny_rule])
+        .needing(Needs::AppArmor),
+    Scenario::new("AppArmor denies redis-server the capability for port 79", Code::RT3014, &[no_capability_rule])
+        .needing(Needs::AppArmor),
+    Scenario {
+        code: None,
+        ..Scenario::new("AppArmor complains of redis-server and denies nothing", Code::RT0000, &[complained])
+            .needing(Needs::AppArmor)
+    },
 ];
+
+/// What redis-server needs as root besides.
+const CAPABILITIES: &str = "capability dac_override,\n  capability sys_resource,\n";
 
 /// `EPERM`, `EACCES`.
 const EPERM: i32 = 1;
@@ -100,4 +114,41 @@ fn filtered(stage: &mut Stage) -> Result<()> {
     let expected = denied_bind(stage, Code::RT3021, redis, REDIS, "EPERM").with(json!({"lsm": null}));
     stage.expect(expected.says("seccomp filter"));
     Ok(())
+}
+
+/// A socket that AppArmor denied: no address was named yet.
+fn denied_socket(stage: &mut Stage, rules: &str) -> Result<()> {
+    let profile = stage.profile("", rules)?;
+    let redis = stage.confined_redis(&profile, "--bind 127.0.0.1")?;
+    let subject = profile.split(' ').next_back();
+    let lsm = json!({"module": "apparmor", "operation": "create", "subject": subject, "object": "tcp socket"});
+    let is = json!({"errno": "EACCES", "cause": {"confidence": "certain"}, "lsm": lsm});
+    let expected = stage.listen_failure(Code::RT3011, redis, None).with(is);
+    stage.expect(expected.says("denied create").says("network inet stream,"));
+    Ok(())
+}
+
+fn no_network_rule(stage: &mut Stage) -> Result<()> {
+    denied_socket(stage, CAPABILITIES)
+}
+
+fn deny_rule(stage: &mut Stage) -> Result<()> {
+    denied_socket(stage, &format!("{CAPABILITIES}  network,\n  deny network inet stream,"))
+}
+
+fn no_capability_rule(stage: &mut Stage) -> Result<()> {
+    let profile = stage.profile("", &format!("{CAPABILITIES}  network,"))?;
+    let redis = stage.confined_redis(&profile, "--bind 127.0.0.1 --port 79")?;
+    let subject = profile.split(' ').next_back();
+    let lsm = json!({"module": "apparmor", "operation": "capable", "subject": subject, "object": "net_bind_service"});
+    let is = json!({"errno": "EACCES", "cause": {"confidence": "certain"}, "lsm": lsm});
+    let expected = stage.listen_failure(Code::RT3014, redis, Some(loopback(79))).with(is);
+    stage.expect(expected.says("capability net_bind_service,"));
+    Ok(())
+}
+
+/// A profile in complain mode would deny the socket, and does not.
+fn complained(stage: &mut Stage) -> Result<()> {
+    let profile = stage.profile("flags=(complain)", CAPABILITIES)?;
+    stage.unharmed_redis(&profile, "--bind 127.0.0.1").map(drop)
 }

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::confine::{has_apparmor, has_landlock};
 use super::stage::Stage;
 use crate::trace::cause::Code;
 
@@ -46,8 +47,21 @@ pub(crate) enum Needs {
     Landlock,
     /// Hooks on functions.
     Trampolines,
+    /// AppArmor, and its parser.
+    AppArmor,
     /// Hooks on system calls.
     SyscallHooks,
+}
+
+impl Needs {
+    /// Whether this kernel has it; of hooks the agent knows.
+    pub(crate) fn are_met(self) -> bool {
+        match self {
+            Self::Nothing | Self::SyscallHooks | Self::Trampolines => true,
+            Self::Landlock => has_landlock(),
+            Self::AppArmor => has_apparmor(),
+        }
+    }
 }
 
 /// Who watches a scenario.
