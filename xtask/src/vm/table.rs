@@ -26,6 +26,8 @@ pub(crate) struct Table {
     columns: Vec<String>,
     /// Cause, situation, and one cell a column.
     rows: Vec<(String, String, Vec<&'static str>)>,
+    /// One line a run that was not as expected: series, situation and what was wrong.
+    wrong: Vec<String>,
 }
 
 impl Table {
@@ -42,7 +44,10 @@ impl Table {
         self.columns.push(format!("{series} {}", if has_trampolines { "T1" } else { "T2" }));
         for performance in performances {
             let mark = if performance["passed"] == true { "✓" } else { "✗" };
-            self.mark(&text(&performance["code"]), &text(&performance["scenario"]), mark);
+            let scenario = text(&performance["scenario"]);
+            self.mark(&text(&performance["code"]), &scenario, mark);
+            let wrong = performance["wrong"].as_array().into_iter().flatten();
+            self.wrong.extend(wrong.map(|wrong| format!("{series}: {scenario}: {}", text(wrong))));
         }
         for (_, _, cells) in &mut self.rows {
             cells.resize(self.columns.len(), "–");
@@ -72,6 +77,11 @@ impl Table {
         };
         lines.extend(self.rows.iter().map(row));
         lines.join("\n") + "\n"
+    }
+
+    /// What was not as expected, a line a run.
+    pub(crate) fn wrong(&self) -> &[String] {
+        &self.wrong
     }
 
     /// Whether any machine ran the demo.
@@ -115,10 +125,12 @@ mod tests {
         let check = "{\"schema\":\"redis-trace.check/1\",\"hooks\":[{\"tier\":1,\"state\":\"up\"}]}\n";
         let mut table = Table::default();
         table.add("5.10", &(String::from("VMTEST-INIT 5.10\n") + check + &line("RT1001", true)));
-        table.add("6.1", &(line("RT1002", false) + &line("RT1001", true)));
+        let failed = line("RT1002", false).replace('}', ",\"wrong\":[\"not told: it\"]}");
+        table.add("6.1", &(failed + &line("RT1001", true)));
         table.add("6.12", "no demo here\n");
         let expected = "| cause | situation | 5.10 T1 | 6.1 T2 |\n|---|---|:-:|:-:|\n\
                         | RT1001 | s | ✓ | ✓ |\n| RT1002 | s | – | ✗ |\n";
         assert_eq!(table.markdown(), expected);
+        assert_eq!(table.wrong(), ["6.1: s: not told: it"]);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::expect::{Expected, Judgement};
 use super::scenarios::Scenario;
@@ -36,6 +36,17 @@ struct Run<'a> {
     error: Option<String>,
 }
 
+impl Run<'_> {
+    /// What is not as expected, in words.
+    fn wrong(&self) -> Vec<String> {
+        let missing = self.missing.iter().map(|missing| format!("not told: {}", json!(missing)));
+        let said =
+            |line: &Value| format!("{} {}: {}", line["cause"]["code"], line["cause"]["confidence"], line["summary"]);
+        let besides = self.besides.iter().map(|line| format!("not expected: {}", said(line)));
+        missing.chain(besides).chain(self.error.clone()).collect()
+    }
+}
+
 /// How a scenario went in all its runs: what the table of causes, kernels and tiers is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Performance {
@@ -51,6 +62,9 @@ pub struct Performance {
     pub runs: u32,
     /// How often it was not as expected.
     pub failed: u32,
+    /// What was wrong, for each run that was not as expected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wrong: Vec<String>,
     /// The kernel's tier.
     pub tier: String,
     /// The kernel's release.
@@ -114,12 +128,16 @@ impl Programme {
             passed: true,
             runs: 0,
             failed: 0,
+            wrong: Vec::new(),
             tier: self.tier.clone(),
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         });
         performance.runs += 1;
         performance.failed += u32::from(!run.passed);
         performance.passed &= run.passed;
+        if !run.passed {
+            performance.wrong.push(run.wrong().join("; "));
+        }
     }
 
     fn show_text(&mut self, run: &Run<'_>) -> Result<()> {
@@ -128,16 +146,7 @@ impl Programme {
         for line in run.told.iter().chain(run.besides) {
             self.show_line(line)?;
         }
-        for missing in run.missing {
-            write_line(&format!("  not told: {}", serde_json::to_string(missing)?))?;
-        }
-        for line in run.besides {
-            write_line(&format!("  not expected: {}", line["summary"]))?;
-        }
-        if let Some(error) = &run.error {
-            write_line(&format!("  {error}"))?;
-        }
-        Ok(())
+        run.wrong().iter().try_for_each(|wrong| write_line(&format!("  {wrong}")))
     }
 
     /// Shows a line as `watch` would.
