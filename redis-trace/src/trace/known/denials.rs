@@ -10,12 +10,22 @@ use super::{FailedBind, Known};
 
 /// As many as are remembered: they are looked at while their call is judged, and kept with what came of it.
 const KEPT: usize = 1_024;
-/// A call's own fact comes so soon after, nanoseconds: both are told at its end.
-const WITH: u64 = 10_000_000;
+/// A call's own fact comes so soon after, nanoseconds, or never: both are told at its end, one right after the other, but the
+/// thread may lose its processor between the two.
+const WITH: u64 = 1_000_000_000;
 
 /// What may have said no to calls, the newest last.
 #[derive(Debug, Default)]
-pub struct Denials(VecDeque<(u64, Denial)>);
+pub struct Denials(VecDeque<Told>);
+
+/// What may have said no to a call.
+#[derive(Debug)]
+struct Told {
+    time: u64,
+    denial: Denial,
+    /// When the end of its call was told.
+    call: Option<u64>,
+}
 
 impl Denials {
     /// One was told.
@@ -23,13 +33,21 @@ impl Denials {
         if self.0.len() == KEPT {
             self.0.pop_front();
         }
-        self.0.push_back((time, denial.clone()));
+        self.0.push_back(Told { time, denial: denial.clone(), call: None });
+    }
+
+    /// The end of a thread's call was told: what was told of the thread last concerns this call, unless it concerned one before.
+    pub fn call_ended(&mut self, tid: u32, time: u64) {
+        let newest = self.0.iter_mut().rev().find(|told| told.denial.tid == tid);
+        if let Some(told) = newest.filter(|told| time.saturating_sub(told.time) < WITH) {
+            told.call.get_or_insert(time);
+        }
     }
 
     /// What may have said no to the call of a thread whose end was told at this time.
     pub fn of(&self, tid: u32, time: u64) -> Option<&Denial> {
-        let belongs = |(told, denial): &&(u64, Denial)| denial.tid == tid && *told <= time && time - *told < WITH;
-        self.0.iter().rev().find(belongs).map(|(_, denial)| denial)
+        let belongs = |told: &&Told| told.denial.tid == tid && told.call == Some(time);
+        self.0.iter().rev().find(belongs).map(|told| &told.denial)
     }
 }
 
@@ -76,9 +94,15 @@ impl Known {
         }
     }
 
+    /// A call that may have been denied has ended.
+    pub(super) fn call_ended(&mut self, time: u64, task: &Task) {
+        self.meet(time, task);
+        self.denials.call_ended(task.tid, time);
+    }
+
     /// A socket could not be made: what wanted it cannot listen by it.
     pub(super) fn socket_denied(&mut self, time: u64, task: &Task) {
-        self.meet(time, task);
+        self.call_ended(time, task);
         self.servers.was_denied(task.key());
     }
 

@@ -125,7 +125,7 @@ impl Known {
             | What::Overflows(_)
             | What::Folded(_)
             | What::Counted { .. } => {}
-            What::ConnectFailed(failed) => self.meet(time, &failed.task),
+            What::ConnectFailed(failed) => self.call_ended(time, &failed.task),
             What::Dropped(dropped) => dropped.caller.iter().for_each(|(task, _)| self.meet(time, task)),
             What::Suspected(suspected) => {
                 let key = (suspected.netns, suspected.isn, suspected.wanted);
@@ -147,7 +147,7 @@ impl Known {
                 self.endings.listener_ended(time, socket, listener, self.process_of(task), *ending);
             }
             What::Bind(bind) => {
-                self.meet(time, &bind.task);
+                self.call_ended(time, &bind.task);
                 self.forget_answers(&bind.socket);
                 if bind.listen && bind.errno != 0 {
                     // The kernel enters the state before it knows that it may not: what began and ended never listened.

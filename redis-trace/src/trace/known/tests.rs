@@ -1,7 +1,7 @@
 //! What is remembered, and what must not be.
 
 use super::*;
-use crate::trace::fact::{Bind, Ending};
+use crate::trace::fact::{Bind, Denial, Ending};
 use crate::trace::flow::{Endpoint, Flow};
 
 const NETNS: Netns = Netns(7);
@@ -52,4 +52,19 @@ fn a_listen_that_failed_leaves_no_listener_behind() {
         Bind { socket: socket(5), task: task(), errno: 98, listen: true, net_bind_service: true, unprivileged: 1024 };
     known.learn(&Fact { time: 3, what: What::Bind(bind) });
     assert_eq!(known.endings.last_listener(&dialled(), 4), None);
+}
+
+#[test]
+fn a_denial_is_of_the_call_that_its_thread_ends_next_however_late_and_of_no_other() {
+    let mut known = Known::new(Bounds::default());
+    let denied = |thread: u32| What::Denial(Denial { tid: thread, programs: thread, ..Denial::default() });
+    let ended = What::SocketDenied { task: task(), ipv6: false, errno: 1 };
+    known.learn(&Fact { time: 1, what: denied(9) });
+    known.learn(&Fact { time: 2, what: denied(8) });
+    // The thread lost its processor between the two.
+    known.learn(&Fact { time: 200_000_000, what: ended.clone() });
+    known.learn(&Fact { time: 200_000_001, what: ended });
+    assert_eq!(known.denials.of(9, 200_000_000).map(|denial| denial.programs), Some(9));
+    assert_eq!(known.denials.of(9, 200_000_001), None);
+    assert_eq!(known.denials.of(8, 200_000_000), None);
 }
