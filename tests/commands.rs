@@ -1,6 +1,9 @@
 //! The commands as a user runs them: help, exit codes, errors, recordings. The ones that take root say so and skip nothing
 //! else.
 
+#[path = "support/executable.rs"]
+mod executable;
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -40,7 +43,7 @@ fn public_copy() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().expect("a directory");
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("ours");
     let copy = directory.path().join("redis-trace");
-    fs::copy(program(), &copy).expect("a copy");
+    executable::copy(program(), &copy);
     (directory, copy)
 }
 
@@ -159,6 +162,18 @@ fn a_recording_gives_its_verdicts_without_root() {
     assert_eq!(objects[0]["client_process"]["pid"], 42);
     assert_eq!(objects.last().expect("a summary")["schema"], "redis-trace.summary/1");
     assert_eq!(objects.last().expect("a summary")["seen"], 1);
+}
+
+#[test]
+fn where_filters_are_applied_is_said_without_watching() {
+    let said = |arguments: &[&str]| {
+        let ran = redis_trace(&[&["watch", "--print-filter"], arguments].concat());
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+        ran.out
+    };
+    assert!(said(&[]).contains("samples of it are sent\nprogram  no filter"));
+    assert!(said(&["--port", "6379", "--to", "::1"]).contains("samples of it are sent\nprogram  --port --to: chooses"));
+    assert!(said(&["--comm", "redis-cli"]).contains("every refusal is sent by itself"));
 }
 
 #[test]

@@ -3,6 +3,9 @@
 //! Needs root and a kernel with BTF; run it in a virtual machine for the tiers that this one refuses. Everything happens on
 //! loopback with ports and paths of the test's own.
 
+#[path = "support/executable.rs"]
+mod executable;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt as _;
@@ -259,7 +262,7 @@ async fn a_server_is_told_from_its_start_to_its_end(watch: &mut Watch) {
     let directory = tempfile::tempdir().expect("a directory");
     // Any program by that name: what it is called is what makes it a server. A shell, for it has no other names to heed.
     let server = directory.path().join("redis-server");
-    std::fs::copy("/bin/sh", &server).expect("a copy");
+    executable::copy("/bin/sh", &server);
     for (signal, killed) in [("-TERM", 15), ("-KILL", 9)] {
         let mut child = sleeper(&server);
         let pid = child.id();

@@ -1,5 +1,8 @@
 //! Every recording replays to the verdict that was told when it was made, without root.
 
+#[path = "support/executable.rs"]
+mod executable;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -32,7 +35,7 @@ impl Elsewhere {
     fn new() -> Self {
         let place = tempfile::tempdir().expect("a directory");
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).expect("the directory is ours");
-        fs::copy(env!("CARGO_BIN_EXE_redis-trace"), place.path().join("redis-trace")).expect("a copy");
+        executable::copy(env!("CARGO_BIN_EXE_redis-trace"), &place.path().join("redis-trace"));
         Self(place)
     }
 

@@ -7,8 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket, socket_with};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -59,6 +60,23 @@ fn every_refusal_of_a_flood_is_counted_and_few_are_told() {
     assert_eq!(lines.last().expect("a line")["count"], 40_000);
     assert!(lines.iter().all(|line| line["side"] == "both"), "samples are told with both their ends: {lines:#?}");
     assert_eq!(code, Some(0));
+}
+
+#[test]
+fn ten_thousand_a_second_are_at_most_twenty_lines_a_minute() {
+    const A_TICK: u32 = 100;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let agent = Agent::start(&["--from", "127.77.0.5"]);
+    let start = Instant::now();
+    for tick in 0..6_000 {
+        thread::sleep((start + tick * Duration::from_millis(10)).saturating_duration_since(Instant::now()));
+        (0..A_TICK).for_each(|_| dial(Ipv4Addr::new(127, 77, 0, 5), CLOSED));
+    }
+    let took = start.elapsed();
+    let (lines, summary, _) = end(agent);
+    assert!(took < Duration::from_secs(75), "this machine does not make 10,000 a second: {took:?}");
+    assert_eq!(summary["seen"], 600_000, "{summary}");
+    assert!((3..=20).contains(&lines.len()), "{lines:#?}");
 }
 
 #[test]
@@ -134,4 +152,48 @@ fn unix_sockets_and_failed_binds_are_counted_alike() {
     let by_cause = &summary["by_cause"];
     assert_eq!(by_cause["RT1016"].as_u64(), Some(3_000), "{summary}");
     assert_eq!(by_cause["RT1011"].as_u64(), Some(3_000), "{summary}");
+}
+
+/// Attempts that meet a full queue.
+const ATTEMPTS: u64 = 10_000;
+
+/// `ListenOverflows` of this network namespace.
+fn overflows() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/net/netstat").expect("counters");
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt: "));
+    let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
+    let place = names.split(' ').position(|name| name == "ListenOverflows").expect("the counter");
+    values.split(' ').nth(place).expect("a value").parse().expect("a number")
+}
+
+/// Dials without waiting for an answer.
+fn begin(server: &SocketAddr) -> OwnedFd {
+    let client = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None).expect("a socket");
+    assert_eq!(connect(&client, server), Err(Errno::INPROGRESS));
+    client
+}
+
+#[test]
+fn of_ten_thousand_attempts_as_many_are_told_as_the_kernel_counts() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let listener = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    bind(&listener, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
+    listen(&listener, 2).expect("it listens");
+    let server: SocketAddr = getsockname(&listener).expect("a name").try_into().expect("an address");
+    let agent = Agent::start(&["--port", &server.port().to_string()]);
+    let before = overflows();
+    let waiting: Vec<_> = (0..3).map(|_| begin(&server)).collect();
+    for _ in 0..ATTEMPTS {
+        // Who goes away at once does not send his SYN again.
+        drop(begin(&server));
+    }
+    let counted = overflows() - before;
+    assert_eq!(counted, ATTEMPTS);
+    let (lines, summary, _) = end(agent);
+    assert_eq!(summary["by_cause"]["RT2001"], counted, "{summary}");
+    let first = lines.first().expect("a verdict");
+    let queue = |name: &str| first["queue"][name].clone();
+    assert_eq!((queue("length"), queue("limit")), (Value::from(3), Value::from(2)), "{first}");
+    assert_eq!(first["server_process"]["pid"], std::process::id(), "{first}");
+    drop(waiting);
 }

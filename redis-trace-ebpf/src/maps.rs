@@ -33,9 +33,9 @@ pub(crate) static WHOLE: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(1
 #[map]
 pub(crate) static TOTAL: PerCpuArray<u64> = PerCpuArray::with_max_entries(End::ALL.len() as u32 * TOTALS, 0);
 
-/// What was seen in each network namespace, by its inode.
+/// What was seen in each network namespace, by its inode and what tells it from others that had the same.
 #[map]
-pub(crate) static SEEN: LruPerCpuHashMap<u32, Watched> = LruPerCpuHashMap::with_max_entries(4_096, 0);
+pub(crate) static SEEN: LruPerCpuHashMap<[u32; 2], Watched> = LruPerCpuHashMap::with_max_entries(4_096, 0);
 
 /// How many resets can be on their way to a client of this host: a power of two, and few enough to stay in a near cache.
 pub(crate) const UNDERWAY: u32 = 1 << 13;

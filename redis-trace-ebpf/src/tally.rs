@@ -118,15 +118,15 @@ fn add(end: End, total: Total) {
 
 /// Adds what was seen to a network namespace: a reset that was sent, for a refusal or not, or a dial that ended in an error.
 #[inline(always)]
-pub(crate) fn saw(netns: u32, more: Watched) {
-    match SEEN.get_ptr_mut(&netns) {
+pub(crate) fn saw(namespace: [u32; 2], more: Watched) {
+    match SEEN.get_ptr_mut(&namespace) {
         Some(seen) => unsafe {
             (*seen).resets += more.resets;
             (*seen).failures += more.failures;
             (*seen).overflows += more.overflows;
         },
         None => {
-            let _ = SEEN.insert(&netns, &more, BPF_NOEXIST);
+            let _ = SEEN.insert(&namespace, &more, BPF_NOEXIST);
         }
     }
 }

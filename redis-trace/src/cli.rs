@@ -80,6 +80,9 @@ pub struct WatchArgs {
     /// Exit with code 1 when a refusal had this cause (repeatable)
     #[arg(long, value_name = "CODE", help_heading = LIMITS)]
     pub fail_on_cause: Vec<Code>,
+    /// Say where each filter is applied, kernel or program, and end
+    #[arg(long, help_heading = FILTERS)]
+    pub print_filter: bool,
     /// Which refusals to tell.
     #[command(flatten)]
     pub filters: FilterArgs,
@@ -228,6 +231,27 @@ pub struct FilterArgs {
     /// Cause, by code or name
     #[arg(long, value_name = "CODE")]
     pub cause: Vec<Choice<Code>>,
+}
+
+impl FilterArgs {
+    /// The flags that were given.
+    pub fn given(&self) -> Vec<&'static str> {
+        let Self { port, ip, from, to, pid, comm, container, netns, side, outcome, cause } = self;
+        let flags = [
+            ("--port", port.is_empty()),
+            ("--ip", ip.is_empty()),
+            ("--from", from.is_empty()),
+            ("--to", to.is_empty()),
+            ("--pid", pid.is_empty()),
+            ("--comm", comm.is_empty()),
+            ("--container", container.is_empty()),
+            ("--netns", netns.is_empty()),
+            ("--side", side.is_empty()),
+            ("--outcome", outcome.is_empty()),
+            ("--cause", cause.is_empty()),
+        ];
+        flags.into_iter().filter(|(_, is_empty)| !is_empty).map(|(flag, _)| flag).collect()
+    }
 }
 
 /// When observation ends; without any of these, at Ctrl-C.

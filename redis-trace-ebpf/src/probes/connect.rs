@@ -1,6 +1,6 @@
 //! The client end: who dialled, and what became of it.
 
-use redis_trace_common::member::{NET_INUM, SK_ERR, SK_NET, TCP_SND_UNA, TCP_TOTAL_RETRANS};
+use redis_trace_common::member::{NET_INUM, NET_MIX, SK_ERR, SK_NET, TCP_SND_UNA, TCP_TOTAL_RETRANS};
 use redis_trace_common::record::{ConnectFailed, Connected, Flow, Phase};
 use redis_trace_common::tally::{End, Key, Watched};
 
@@ -25,7 +25,8 @@ pub(crate) fn over(sk: u64, is_answered: bool, dial: Option<Dial>) {
     let error = if is_answered { 0 } else { unsafe { load(sk, SK_ERR) } };
     // A dial that its own caller gave up has none.
     if error != 0 {
-        tally::saw(unsafe { load(load(sk, SK_NET), NET_INUM) }, Watched::FAILURE);
+        let net = unsafe { load(sk, SK_NET) };
+        tally::saw(unsafe { [load(net, NET_INUM), load(net, NET_MIX)] }, Watched::FAILURE);
     }
     let Some(dial) = dial else { return };
     let is_sent_again = read(sk, TCP_TOTAL_RETRANS) != 0;

@@ -131,9 +131,9 @@ pub(super) fn reset_by_listener(sk: u64, skb: u64, reason: u32) {
 #[inline(always)]
 fn full(sk: u64, skb: u64, found: Found) {
     let net = read(sk, SK_NET);
-    let netns = read(net, NET_INUM);
+    let (netns, netns_mix) = (read(net, NET_INUM), read(net, NET_MIX));
     if !found.syn_queue {
-        tally::saw(netns, Watched::OVERFLOW);
+        tally::saw([netns, netns_mix], Watched::OVERFLOW);
     }
     let head = read(skb, SKB_HEAD);
     let tcp: TcpHeader = peek(head + u64::from(read(skb, SKB_TRANSPORT_HEADER)));
@@ -149,7 +149,7 @@ fn full(sk: u64, skb: u64, found: Found) {
     let mut key = Key {
         end: End::Queue as u32,
         netns,
-        netns_mix: read(net, NET_MIX),
+        netns_mix,
         port: u32::from(u16::from_be(tcp.dest)),
         client: [0; 16],
         server: [0; 16],

@@ -78,7 +78,8 @@ pub(super) type IpHeader = [u32; 10];
 fn reset_sent(sk: u64, skb: u64, reason: u32) {
     if sk != 0 {
         // An ordinary one: of a socket's own (tcp_send_active_reset) or in answer to a packet that does not fit its state.
-        tally::saw(unsafe { load(load(sk, SK_NET), NET_INUM) }, Watched::RESET);
+        let net = unsafe { load(sk, SK_NET) };
+        tally::saw(unsafe { [load(net, NET_INUM), load(net, NET_MIX)] }, Watched::RESET);
         return;
     }
     if skb == 0 {
@@ -87,8 +88,8 @@ fn reset_sent(sk: u64, skb: u64, reason: u32) {
     // Without a sock the packet still has its device: tcp_v4_rcv(), `no_tcp_socket`.
     let dev = unsafe { load(skb, SKB_DEV) };
     let net = unsafe { load(dev, DEV_NET) };
-    let netns = unsafe { load(net, NET_INUM) };
-    tally::saw(netns, Watched::RESET);
+    let [netns, netns_mix] = unsafe { [load(net, NET_INUM), load(net, NET_MIX)] };
+    tally::saw([netns, netns_mix], Watched::RESET);
     let head = unsafe { load(skb, SKB_HEAD) };
     let tcp: TcpHeader = peek(head + u64::from(unsafe { load(skb, SKB_TRANSPORT_HEADER) }));
     if tcp.flags & TH_SYN_ACK != TH_SYN {
@@ -98,7 +99,7 @@ fn reset_sent(sk: u64, skb: u64, reason: u32) {
     let mut key = Key {
         end: End::Server as u32,
         netns,
-        netns_mix: unsafe { load(net, NET_MIX) },
+        netns_mix,
         port: u32::from(u16::from_be(tcp.dest)),
         client: [0; 16],
         server: [0; 16],

@@ -7,5 +7,8 @@ use crate::failure::Exit;
 
 /// Runs it.
 pub fn run(args: &RecordArgs) -> anyhow::Result<Exit> {
+    if args.watch.print_filter {
+        return watch::run(&args.watch);
+    }
     watch::run_and_record(&args.watch, Some(Recorder::create(&args.file)?))
 }

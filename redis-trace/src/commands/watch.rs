@@ -27,6 +27,10 @@ pub fn run(args: &WatchArgs) -> anyhow::Result<Exit> {
 
 /// Runs it, and keeps every fact in a recording.
 pub fn run_and_record(args: &WatchArgs, recorder: Option<Recorder>) -> anyhow::Result<Exit> {
+    if args.print_filter {
+        writeln!(io::stdout(), "{}", places_of_filters(args))?;
+        return Ok(Exit::Fine);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(watch(args, recorder))
 }
@@ -117,6 +121,19 @@ fn samples(args: &WatchArgs) -> u32 {
     let FilterArgs { pid, comm, container, .. } = &args.filters;
     let is_by_process = !pid.is_empty() || !comm.is_empty() || !container.is_empty() || args.cmd.is_some();
     if args.output.no_aggregate || is_by_process { tally::EVERY } else { tally::BUDGET }
+}
+
+/// Where filters are applied, and what the kernel does because of them.
+fn places_of_filters(args: &WatchArgs) -> String {
+    let given = args.filters.given();
+    let here = if given.is_empty() { "no filter".to_owned() } else { given.join(" ") };
+    let sent = match samples(args) {
+        tally::EVERY => "every refusal is sent by itself: --no-aggregate, --cmd and filters by process need that",
+        _ => "a flood is counted, and samples of it are sent",
+    };
+    format!(
+        "kernel   no filter: every refusal of the host is counted; {sent}\nprogram  {here}: chooses which verdicts are told"
+    )
 }
 
 /// How the kernel is to be observed.

@@ -17,7 +17,7 @@ type CountWords = [u64; 2];
 pub struct Tallies {
     counts: PerCpuHashMap<MapData, KeyBytes, CountWords>,
     totals: PerCpuArray<MapData, u64>,
-    watched: PerCpuHashMap<MapData, u32, [u64; 3]>,
+    watched: PerCpuHashMap<MapData, [u32; 2], [u64; 3]>,
     before: HashMap<KeyBytes, u64>,
     folded: u64,
 }
@@ -36,7 +36,7 @@ impl Tallies {
     pub(super) fn new(
         counts: PerCpuHashMap<MapData, KeyBytes, CountWords>,
         totals: PerCpuArray<MapData, u64>,
-        watched: PerCpuHashMap<MapData, u32, [u64; 3]>,
+        watched: PerCpuHashMap<MapData, [u32; 2], [u64; 3]>,
     ) -> Self {
         Self { counts, totals, watched, before: HashMap::new(), folded: 0 }
     }
@@ -90,19 +90,20 @@ impl Tallies {
         self.at(End::Server, Total::Seen)
     }
 
-    /// Resets and failed dials that were seen in each network namespace, by its inode.
-    pub fn watched(&self) -> Result<Vec<(u32, Watched)>, Error> {
+    /// Resets, failed dials and full queues that were seen in each network namespace, by its inode and what tells it from
+    /// others that had the same.
+    pub fn watched(&self) -> Result<Vec<([u32; 2], Watched)>, Error> {
         let mut all = Vec::new();
-        for netns in self.watched.keys() {
-            let netns = netns.map_err(|e| Error::map("SEEN", &e))?;
-            let Ok(counts) = self.watched.get(&netns, 0) else { continue };
+        for namespace in self.watched.keys() {
+            let namespace = namespace.map_err(|e| Error::map("SEEN", &e))?;
+            let Ok(counts) = self.watched.get(&namespace, 0) else { continue };
             let mut sum = Watched { resets: 0, failures: 0, overflows: 0 };
             for [resets, failures, overflows] in counts.iter() {
                 sum.resets += resets;
                 sum.failures += failures;
                 sum.overflows += overflows;
             }
-            all.push((netns, sum));
+            all.push((namespace, sum));
         }
         Ok(all)
     }

@@ -53,6 +53,7 @@ pub(crate) fn play(arguments: &[String]) -> Result<()> {
         ["listen-too", address] => serve(address.parse()?, true),
         ["idle", address, backlog] => crowd::idle(address.parse()?, backlog.parse()?, false),
         ["idle-too", address, backlog] => crowd::idle(address.parse()?, backlog.parse()?, true),
+        ["out-of-files", address, backlog] => crowd::out_of_files(address.parse()?, backlog.parse()?),
         ["fill", address, number] => crowd::fill(number.parse()?, address.parse()?),
         ["dial-until-silence", address, patience] => crowd::dial_until_silence(address.parse()?, patience.parse()?),
         ["acknowledge-late", address, number] => crowd::acknowledge_late(number.parse()?, address.parse()?),

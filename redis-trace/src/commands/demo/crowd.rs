@@ -1,19 +1,24 @@
 //! Clients that come in numbers, and the server that lets them wait.
 
+use std::io::stdin;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
-use rustix::io::Errno;
-use rustix::net::{connect, getsockname, listen, sockopt};
+use rustix::io::{Errno, dup};
+use rustix::net::{SocketFlags, acceptfrom_with, connect, getsockname, listen, sockopt};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::set_name;
 
 use super::actor::{bound, report, say, stream_socket, until_end_of_input};
 
 /// More dials than any queue of a scenario takes.
 const MOST: u32 = 5_000;
+/// Files that a server may open which then can accept no more: `ulimit -n 40`.
+const MOST_FILES: u64 = 40;
 
 /// Listens and never accepts. With `shared` the port may be listened on by others too.
 pub(super) fn idle(address: SocketAddr, backlog: i32, shared: bool) -> Result<()> {
@@ -22,6 +27,30 @@ pub(super) fn idle(address: SocketAddr, backlog: i32, shared: bool) -> Result<()
     listen(&socket, backlog).with_context(|| format!("cannot listen on {address}"))?;
     say("listening")?;
     until_end_of_input()
+}
+
+/// Listens and may open no more files: every accept fails, and is tried again.
+pub(super) fn out_of_files(address: SocketAddr, backlog: i32) -> Result<()> {
+    set_name(c"server").context("cannot name the task")?;
+    let socket = bound(address, false)?;
+    listen(&socket, backlog).with_context(|| format!("cannot listen on {address}"))?;
+    let limit = Rlimit { current: Some(MOST_FILES), ..getrlimit(Resource::Nofile) };
+    setrlimit(Resource::Nofile, limit).context("cannot limit the open files")?;
+    let _all: Vec<OwnedFd> = std::iter::from_fn(|| dup(&socket).ok()).collect();
+    say("listening")?;
+    loop {
+        let input = stdin();
+        let mut ready = [PollFd::new(&socket, PollFlags::IN), PollFd::new(&input, PollFlags::IN)];
+        poll(&mut ready, None)?;
+        if !ready[1].revents().is_empty() {
+            return Ok(());
+        }
+        match acceptfrom_with(&socket, SocketFlags::CLOEXEC) {
+            Err(Errno::MFILE) => std::thread::sleep(Duration::from_millis(10)),
+            Err(error) => return Err(error).context("cannot accept"),
+            Ok(_) => bail!("a file more than {MOST_FILES} was opened"),
+        }
+    }
 }
 
 /// Dials until a dial is not answered in time, and tells of that one.

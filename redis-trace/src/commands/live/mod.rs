@@ -9,7 +9,6 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use redis_trace_common::record::Record;
-use redis_trace_common::tally;
 use tokio::time::{Instant, sleep_until};
 
 use answers::Answers;
@@ -19,7 +18,7 @@ use polling::Polling;
 
 use crate::failure::Failure;
 use crate::host;
-use crate::kernel::{self, HookState, News, Options, Probes, Symbols};
+use crate::kernel::{self, HookState, News, Options, Probes, Symbols, Tallies};
 use crate::trace::decode::{Names, alike, decode};
 use crate::trace::fact::{Fact, Folded, Watched, What};
 use crate::trace::flow::Netns;
@@ -83,13 +82,7 @@ impl Live {
     pub async fn reconcile(&mut self, within: Duration) -> Result<(), Failure> {
         let counters = self.answers.counters(within).await;
         let tallies = self.probes.tallies();
-        let seen = |(netns, seen): (u32, tally::Watched)| Watched {
-            netns: Netns(netns),
-            resets: seen.resets,
-            failures: seen.failures,
-            overflows: seen.overflows,
-        };
-        let (watched, refusals) = (tallies.watched()?.into_iter().map(seen).collect(), tallies.resets()?);
+        let (watched, refusals) = (watched(tallies, &self.namespaces)?.into_values().collect(), tallies.resets()?);
         self.ready.push_back(Fact { time: host::boottime(), what: What::Counted { counters, watched, refusals } });
         Ok(())
     }
@@ -107,10 +100,6 @@ impl Live {
             let deadline = Instant::now() + patience.unwrap_or(Duration::from_hours(1));
             let reborn = polling.reborn();
             if !reborn.is_empty() {
-                let seen = seen_overflows(probes)?;
-                for netns in &reborn {
-                    polling.begin(*netns, seen.get(netns).copied().unwrap_or_default());
-                }
                 answers.forget(reborn);
             }
             tokio::select! {
@@ -134,8 +123,8 @@ impl Live {
                 }) => read?,
                 mut fact = answers.next() => {
                     if matches!(fact.what, What::Overflows(_)) {
-                        let seen = seen_overflows(probes)?;
-                        polling.settle(&mut fact.what, |netns| seen.get(&netns).copied().unwrap_or_default());
+                        let seen = watched(probes.tallies(), namespaces)?;
+                        polling.settle(&mut fact.what, |netns| seen.get(&netns).map_or(0, |seen| seen.overflows));
                     }
                     ready.push_back(fact);
                 }
@@ -240,9 +229,19 @@ fn name_function(record: &Record, symbols: &mut Symbols, names: &mut Names) {
     }
 }
 
-/// How many packets the probes saw find an accept queue full, by the namespace's number.
-fn seen_overflows(probes: &mut Probes) -> Result<HashMap<Netns, u64>, Failure> {
-    Ok(probes.tallies().watched()?.into_iter().map(|(netns, seen)| (Netns(netns), seen.overflows)).collect())
+/// What the probes saw in each network namespace that may still be there.
+fn watched(tallies: &Tallies, namespaces: &Namespaces) -> Result<HashMap<Netns, Watched>, Failure> {
+    let mut all: HashMap<Netns, Watched> = HashMap::new();
+    for ([netns, mix], seen) in tallies.watched()? {
+        if namespaces.may_be_now(netns, mix) {
+            let nothing = Watched { netns: Netns(netns), resets: 0, failures: 0, overflows: 0 };
+            let sum = all.entry(Netns(netns)).or_insert(nothing);
+            sum.resets += seen.resets;
+            sum.failures += seen.failures;
+            sum.overflows += seen.overflows;
+        }
+    }
+    Ok(all)
 }
 
 /// Whether a flood may begin with this.

@@ -20,4 +20,9 @@ impl Namespaces {
         let before = self.mixes.insert(netns, mix)?;
         (before != mix).then_some(Fact { time, what: What::NetnsReborn { netns: Netns(netns) } })
     }
+
+    /// Whether a namespace that had this number may be the one that has it now: another is known to have it, or not.
+    pub(super) fn may_be_now(&self, netns: u32, mix: u32) -> bool {
+        self.mixes.get(&netns).is_none_or(|now| *now == mix)
+    }
 }

@@ -36,8 +36,6 @@ struct Ledger {
     counted: u64,
     /// Of them, those that were told because of it.
     told: u64,
-    /// Seen by the probes under the same number, before there was this namespace.
-    seen_before: u64,
 }
 
 impl Polling {
@@ -82,19 +80,14 @@ impl Polling {
         let What::Overflows(overflows @ Overflows { queue: QueueKind::Accept, .. }) = what else { return };
         let ledger = self.counted.entry(overflows.netns).or_default();
         ledger.counted += overflows.number;
-        let seen = seen(overflows.netns).saturating_sub(ledger.seen_before);
-        overflows.number = ledger.counted.saturating_sub(ledger.told + seen);
+        overflows.number = ledger.counted.saturating_sub(ledger.told + seen(overflows.netns));
         ledger.told += overflows.number;
     }
 
     /// The namespaces that are new: their counters began at nothing.
     pub(super) fn reborn(&mut self) -> Vec<Netns> {
+        self.counted.retain(|netns, _| !self.reborn.contains(netns));
         std::mem::take(&mut self.reborn)
-    }
-
-    /// A namespace begins, and under its number the probes have seen so much before.
-    pub(super) fn begin(&mut self, netns: Netns, seen_before: u64) {
-        self.counted.insert(netns, Ledger { seen_before, ..Ledger::default() });
     }
 
     /// Keeps the namespaces that have listeners. What one has counted that was not there at the start is all news.

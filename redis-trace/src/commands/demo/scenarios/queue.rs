@@ -29,6 +29,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         &[somaxconn, killed_in_the_end],
     ),
     Scenario::new("a program listens and never accepts", Code::RT2001, &[never_accepts, killed_in_the_end]),
+    Scenario::new(
+        "a server may open no more files and its accept queue is full",
+        Code::RT2001,
+        &[out_of_files, killed_in_the_end],
+    ),
     Scenario::new("of two listeners on one port one never accepts", Code::RT2001, &[one_of_two, killed_in_the_end]),
     Scenario::new("a full accept queue resets who acknowledges late", Code::RT2001, &[aborts, killed_in_the_end]),
     Scenario {
@@ -123,6 +128,12 @@ fn never_accepts(stage: &mut Stage) -> Result<()> {
     let queue = json!({"kind": "accept", "length": 4, "limit": 3, "limited_by": "backlog", "why": "not-accepting"});
     one_too_many(stage, idle, &queue)?;
     stage.kill(neighbour, Signal::KILL)
+}
+
+fn out_of_files(stage: &mut Stage) -> Result<()> {
+    let server = stage.actor("out-of-files 127.0.0.1:6379 3", "listening")?;
+    let queue = json!({"kind": "accept", "length": 4, "limit": 3, "limited_by": "backlog", "why": "out-of-files"});
+    one_too_many(stage, server, &queue)
 }
 
 fn one_of_two(stage: &mut Stage) -> Result<()> {
