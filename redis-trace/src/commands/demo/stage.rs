@@ -322,6 +322,15 @@ impl Stage {
         Ok(table.lines().filter(|line| line.contains(SYN_RECV)).count() as u64)
     }
 
+    /// A counter of the kernel's in this namespace, as it began with it: `TcpExt` of `/proc/net/netstat`.
+    pub(crate) fn counter(&self, name: &str) -> Result<u64> {
+        let table = self.netns.within(|| Ok(fs::read_to_string("/proc/thread-self/net/netstat")?))?;
+        let mut lines = table.lines().filter_map(|line| line.strip_prefix("TcpExt: "));
+        let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+        let value = names.split(' ').zip(values.split(' ')).find(|(of, _)| *of == name).map(|(_, value)| value);
+        Ok(value.with_context(|| format!("the kernel does not count {name}"))?.parse()?)
+    }
+
     /// Sets what the namespace has under `/proc/sys/net`.
     pub(crate) fn sysctl(&self, name: &str, value: impl Display + Copy + Sync) -> Result<()> {
         let path = format!("/proc/sys/net/{name}");
