@@ -1,8 +1,9 @@
 //! Calls that were denied, and by whom.
 
 use super::cause::Code;
-use super::fact::{BpfProgram, Module};
-use super::known::FailedBind;
+use super::fact::{BpfProgram, Module, Process};
+use super::flow::Endpoint;
+use super::known::{FailedBind, FailedStart};
 use super::text::Text;
 
 /// A call that was denied.
@@ -14,8 +15,51 @@ pub struct Denied {
     pub by: By,
     /// Others who may have, where nobody was seen to.
     pub others: Vec<By>,
-    /// The bind or listen, when it was one.
-    pub failed: Option<FailedBind>,
+    /// What a server could not do for it, when it was one's.
+    pub failed: Option<Failed>,
+}
+
+/// What a server cannot listen without.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Failed {
+    /// Its bind or listen.
+    Bind(FailedBind),
+    /// Its start, for want of a socket.
+    Start(FailedStart),
+}
+
+impl Failed {
+    /// Whose it was.
+    pub fn process(&self) -> &Process {
+        match self {
+            Self::Bind(failed) => &failed.process,
+            Self::Start(failed) => &failed.process,
+        }
+    }
+
+    /// The address that was asked for, when one was.
+    pub fn local(&self) -> Option<Endpoint> {
+        match self {
+            Self::Bind(failed) => Some(failed.socket.local),
+            Self::Start(_) => None,
+        }
+    }
+
+    /// The errno of the call.
+    pub fn errno(&self) -> u32 {
+        match self {
+            Self::Bind(failed) => failed.errno,
+            Self::Start(failed) => failed.socket.as_ref().map_or(0, |socket| socket.errno),
+        }
+    }
+
+    /// When the call failed, boottime nanoseconds.
+    pub fn time(&self) -> u64 {
+        match self {
+            Self::Bind(failed) => failed.time,
+            Self::Start(failed) => failed.socket.as_ref().map_or(failed.time, |socket| socket.time),
+        }
+    }
 }
 
 /// A system call that can be denied.

@@ -149,9 +149,14 @@ impl Tracer {
             What::Bind(bind) if bind.errno != 0 => {
                 self.refused(Refusal { time, attempt: Attempt::Listen(bind.clone()), benign: false }, &mut steps);
             }
-            What::Exit { task, .. } if self.known.servers.failed_start(task.key()).is_some() => {
-                self.refused(Refusal { time, attempt: Attempt::Start(task.key()), benign: false }, &mut steps);
-            }
+            What::Exit { task, .. } => match self.known.servers.failed_start(task.key()) {
+                // Told when the socket was denied. Who will dial it must be told where it was to listen.
+                Some(failed) if failed.socket.is_some() => self.ask(failed.last_words(), &mut steps),
+                Some(_) => {
+                    self.refused(Refusal { time, attempt: Attempt::Start(task.key()), benign: false }, &mut steps);
+                }
+                None => {}
+            },
             What::Folded(folded) => steps.extend(self.folding.counted(time, folded).map(Step::More)),
             What::ListenUp { socket, task, .. } => steps.extend(self.appeared(time, socket, task)),
             // What was refused in a namespace that is gone is not to be corrected by one that has its number.

@@ -1,10 +1,10 @@
 //! A call was denied: by whom. Who was seen to say no did it; where nobody was, whoever alone can have.
 
 use crate::trace::cause::Confidence;
-use crate::trace::denied::{By, Call, Denied};
+use crate::trace::denied::{By, Call, Denied, Failed};
 use crate::trace::errno;
 use crate::trace::fact::{ConnectFailed, Denial, Module, Said, Task};
-use crate::trace::known::{FailedBind, Known};
+use crate::trace::known::{FailedBind, FailedStart, Known};
 use crate::trace::question::Question;
 use crate::trace::text::Text;
 use crate::trace::verdict::{Cause, Verdict};
@@ -18,7 +18,14 @@ const EPERM: u32 = 1;
 pub(super) fn of_bind(failed: &FailedBind, known: &Known) -> Option<(Denied, Confidence)> {
     let call = if failed.listen { Call::Listen } else { Call::Bind };
     let (denied, confidence) = judge(call, failed.errno, failed.denial.as_ref()?, known)?;
-    Some((Denied { failed: Some(failed.clone()), ..denied }, confidence))
+    Some((Denied { failed: Some(Failed::Bind(failed.clone())), ..denied }, confidence))
+}
+
+/// A server that could not make a socket to listen on: who denied it, when anybody did.
+pub(super) fn of_start(failed: &FailedStart, known: &Known) -> Option<(Denied, Confidence)> {
+    let socket = failed.socket.as_ref()?;
+    let (denied, confidence) = judge(Call::Create, socket.errno, socket.denial.as_ref()?, known)?;
+    Some((Denied { failed: Some(Failed::Start(failed.clone())), ..denied }, confidence))
 }
 
 /// A connect that failed before a SYN was sent.
@@ -97,6 +104,10 @@ fn judge(call: Call, errno: u32, denial: &Denial, known: &Known) -> Option<(Deni
 
 /// Those that can have denied it without being heard, the most likely first.
 fn suspects(call: Call, errno: u32, denial: &Denial, known: &Known) -> Vec<By> {
+    // Where all are heard, who was not did not.
+    if known.sight.module_hooks {
+        return Vec::new();
+    }
     let is_at_work = |module: Module| {
         known.sight.modules.as_ref().is_some_and(|modules| modules.iter().any(|listed| listed == module.listed()))
     };
@@ -120,8 +131,7 @@ fn suspects(call: Call, errno: u32, denial: &Denial, known: &Known) -> Vec<By> {
         Module::Apparmor => denial.subject.as_ref().is_none_or(|profile| profile.as_str() != "unconfined"),
         Module::Landlock | Module::Selinux | Module::Tomoyo => true,
     };
-    let silent =
-        silent.iter().filter(|module| is_at_work(**module) && has_voice(**module) && !known.sight.module_hooks);
+    let silent = silent.iter().filter(|module| is_at_work(**module) && has_voice(**module));
     suspects.extend(silent.map(|module| by_module(*module, denial, false)));
     suspects
 }
@@ -137,4 +147,29 @@ fn by_module(module: Module, denial: &Denial, capability: bool) -> By {
 
 fn by_program(denial: &Denial) -> By {
     By::Program { program: denial.program.clone(), programs: denial.programs }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::fact::{Fact, Sight, What};
+    use crate::trace::remembered::Bounds;
+
+    /// What is known where modules are heard or are not.
+    fn known(module_hooks: bool) -> Known {
+        let mut known = Known::new(Bounds::default());
+        let modules = Some(vec!["landlock".to_owned(), "apparmor".to_owned()]);
+        known.learn(&Fact { time: 1, what: What::Sight(Sight { module_hooks, modules, ..Sight::default() }) });
+        known
+    }
+
+    #[test]
+    fn where_all_modules_are_heard_a_silent_one_is_not_suspected() {
+        let in_a_domain = Denial { landlock: true, programs: 1, ..Denial::default() };
+        for errno in [EACCES, EPERM] {
+            assert_eq!(judge(Call::Bind, errno, &in_a_domain, &known(true)), None);
+            let (denied, _) = judge(Call::Bind, errno, &in_a_domain, &known(false)).expect("a suspect");
+            assert_eq!(denied.code().as_str(), if errno == EACCES { "RT3010" } else { "RT3020" });
+        }
+    }
 }

@@ -63,12 +63,7 @@ pub(super) fn start_failed(process: ProcessKey, known: &Known) -> Judged {
         let missing = "the failed start is no longer remembered".to_owned();
         return Verdict::possible(Cause::Unknown { missing }).into();
     };
-    let question = Question::LastWords {
-        process,
-        argv: failed.argv.clone(),
-        cgroup: failed.process.cgroup.clone(),
-        parent: failed.process.parent,
-    };
+    let question = failed.last_words();
     if !known.is_answered(&question, failed.time) {
         return Judged::Ask(vec![question]);
     }

@@ -30,7 +30,9 @@ const EAFNOSUPPORT: u32 = 97;
 
 pub(super) fn attribute(dial: &Dial<'_>, known: &Known) -> Judged {
     let Flow { netns, server, .. } = dial.flow;
-    let questions = unanswered([Question::Sockets { netns, port: server.port }], dial.time, known);
+    let starts = known.servers.unheard(netns).filter(|failed| failed.time <= dial.time).map(FailedStart::last_words);
+    let sockets = Question::Sockets { netns, port: server.port };
+    let questions = unanswered(starts.chain([sockets]), dial.time, known);
     if !questions.is_empty() {
         return Judged::Ask(questions);
     }
@@ -104,7 +106,7 @@ fn past(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
     }
     match newest {
         Past::Ended(ended) => Some(how_it_ended(dial.time, ended, known)),
-        Past::Start(failed) => Some(Verdict::certain(Cause::StartFailed { failed: failed.clone() }).into()),
+        Past::Start(failed) => Some(start_that_failed(failed, known)),
         Past::Bind(failed) => bind_that_failed(failed, &near, known),
     }
 }
@@ -115,6 +117,14 @@ fn newest_past<'a>(dial: &Dial<'_>, known: &'a Known) -> Option<Past<'a>> {
     let bind = known.servers.failed_binds_for(&dial.flow).find(covers).map(Past::Bind);
     let start = known.servers.failed_start_for(&dial.flow).map(Past::Start);
     [ended, bind, start].into_iter().flatten().filter(|past| past.time() <= dial.time).max_by_key(Past::time)
+}
+
+fn start_that_failed(failed: &FailedStart, known: &Known) -> Judged {
+    let verdict = match denial::of_start(failed, known) {
+        Some((denied, confidence)) => Verdict { cause: Cause::StartDenied(Box::new(denied)), confidence },
+        None => Verdict::certain(Cause::StartFailed { failed: failed.clone() }),
+    };
+    verdict.into()
 }
 
 fn bind_that_failed(failed: &FailedBind, near: &[Listener], known: &Known) -> Option<Judged> {

@@ -1,7 +1,7 @@
 //! Who denied a call, in words; and what would let it pass.
 
 use crate::trace::container;
-use crate::trace::denied::{By, Call, Denied};
+use crate::trace::denied::{By, Call, Denied, Failed};
 use crate::trace::errno;
 use crate::trace::fact::{BpfProgram, Module, Process};
 use crate::trace::known::Listener;
@@ -36,7 +36,7 @@ pub(super) fn summary(refusal: &Refusal, denied: &Denied, listeners: &[Listener]
         Attempt::Connect(connect) if denied.call == Call::Connect => {
             connect.client.as_ref().map_or(0, |client| client.errno)
         }
-        _ => denied.failed.as_ref().map_or(0, |failed| failed.errno),
+        _ => denied.failed.as_ref().map_or(0, Failed::errno),
     };
     let clause = clause(denied, errno);
     let besides = match listeners {
@@ -45,20 +45,27 @@ pub(super) fn summary(refusal: &Refusal, denied: &Denied, listeners: &[Listener]
     };
     match (&refusal.attempt, &denied.failed) {
         (Attempt::Listen(_), Some(failed)) => {
-            format!("{} could not listen on {}: {clause}", words::process(&failed.process), failed.socket.local)
+            format!("{} {}: {clause}", words::process(failed.process()), could_not(failed))
         }
         (Attempt::Socket { task, .. }, _) => {
             format!("{} (pid {}) could not make a TCP socket: {clause}", task.comm, task.pid)
         }
         (_, Some(failed)) => format!(
-            "nothing listens on {}; {} could not listen on {} {}: {clause}{besides}",
+            "nothing listens on {}; {} {} {}: {clause}{besides}",
             target(&refusal.attempt),
-            words::process(&failed.process),
-            failed.socket.local,
-            words::ago(failed.time, refusal.time)
+            words::process(failed.process()),
+            could_not(failed),
+            words::ago(failed.time(), refusal.time)
         ),
         (_, None) => format!("{} was not dialled: {clause}", target(&refusal.attempt)),
     }
+}
+
+/// `could not listen on 127.0.0.1:6379`.
+fn could_not(failed: &Failed) -> String {
+    failed
+        .local()
+        .map_or_else(|| "could not make a TCP socket".to_owned(), |local| format!("could not listen on {local}"))
 }
 
 /// `AppArmor profile redis-server`, `the cgroup BPF program sd_bind4 (id 7)`.
@@ -82,7 +89,8 @@ fn named(program: &BpfProgram) -> String {
 /// The security module's part in it, when one did it.
 pub(super) fn lsm(refusal: &Refusal, denied: &Denied) -> Option<LsmReport> {
     let By::Module { module, subject, object, capability } = &denied.by else { return None };
-    let place = denied.failed.as_ref().map_or_else(|| target(&refusal.attempt), |it| it.socket.local.to_string());
+    let place =
+        denied.failed.as_ref().and_then(Failed::local).map_or_else(|| target(&refusal.attempt), |it| it.to_string());
     let (operation, wanted) = match (capability, denied.call) {
         (true, _) => ("capable", "net_bind_service".to_owned()),
         (false, Call::Create) => ("create", "tcp socket".to_owned()),
@@ -124,7 +132,7 @@ pub(super) fn evidence(denied: &Denied) -> Vec<Evidence> {
 
 /// What would let it pass.
 pub(super) fn fix(denied: &Denied, process: Option<&Process>) -> Vec<Fix> {
-    let port = denied.failed.as_ref().map(|failed| failed.socket.local.port);
+    let port = denied.failed.as_ref().and_then(Failed::local).map(|local| local.port);
     let unit = process.and_then(|process| container::of(process.cgroup.as_ref()?).1);
     match &denied.by {
         By::Module { module, subject, object, capability } => {

@@ -1,5 +1,6 @@
 //! What a verdict rests on, each with where it was seen.
 
+use crate::trace::denied::Failed;
 use crate::trace::errno;
 use crate::trace::fact::{Dropped, Fault};
 use crate::trace::known::{EndedListener, FailedBind, Known, Listener, OomLimit, Sent};
@@ -137,9 +138,8 @@ fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence
         }
         Cause::Denied(denied) => denial::evidence(denied),
         Cause::StartDenied(denied) | Cause::PartlyDenied { denied, .. } => {
-            let mut evidence: Vec<Evidence> = denied.failed.iter().flat_map(|failed| bind(refusal, failed)).collect();
-            evidence.extend(denial::evidence(denied));
-            evidence
+            let failed = denied.failed.iter().flat_map(|failed| missing(refusal, failed));
+            failed.chain(denial::evidence(denied)).collect()
         }
         Cause::StartFailed { failed } => failed.fault.iter().map(last_words).collect(),
         Cause::UnixSocketOnly { listener } => {
@@ -201,6 +201,18 @@ fn past(ended: &EndedListener, source: &str, how: &str) -> Vec<Evidence> {
 fn signal(sent: &Sent) -> Evidence {
     let by = words::sent_by(Some(sent));
     seen("signal_generate", format!("{}{by}", words::signal(sent.signal)))
+}
+
+/// What a server could not do that would listen there otherwise.
+fn missing(refusal: &Refusal, failed: &Failed) -> Vec<Evidence> {
+    match failed {
+        Failed::Bind(failed) => bind(refusal, failed),
+        Failed::Start(_) => {
+            let (got, ago) = (errno::name(failed.errno()), words::ago(failed.time(), refusal.time));
+            let process = words::process(failed.process());
+            vec![seen("socket", format!("{process} asked for a TCP socket and got {got} {ago}"))]
+        }
+    }
 }
 
 /// The failed bind, when it is not itself what is told.

@@ -216,7 +216,7 @@ fn server(attempt: &Attempt, cause: &Cause, known: &Known) -> Option<Process> {
         | Cause::PrivilegedPort { failed } => Some(failed.process.clone()),
         Cause::StartFailed { failed } => Some(failed.process.clone()),
         Cause::StartDenied(denied) | Cause::PartlyDenied { denied, .. } => {
-            denied.failed.as_ref().map(|failed| failed.process.clone())
+            denied.failed.as_ref().map(|failed| failed.process().clone())
         }
         Cause::BoundNotListening { owner, .. } => owner.clone(),
         Cause::SkLookupRefused { listener } => listener.owner.as_deref().cloned(),

@@ -6,7 +6,7 @@ use crate::trace::fact::{Asked, Bind, BpfProgram, Denial, Task};
 use crate::trace::flow::{Endpoint, Netns};
 use crate::trace::question::Question;
 
-use super::{FailedBind, Known};
+use super::{FailedBind, FailedSocket, Known};
 
 /// As many as are remembered: they are looked at while their call is judged, and kept with what came of it.
 const KEPT: usize = 1_024;
@@ -101,9 +101,10 @@ impl Known {
     }
 
     /// A socket could not be made: what wanted it cannot listen by it.
-    pub(super) fn socket_denied(&mut self, time: u64, task: &Task) {
+    pub(super) fn socket_denied(&mut self, time: u64, task: &Task, errno: u32) {
         self.call_ended(time, task);
-        self.servers.was_denied(task.key());
+        let denial = self.denials.of(task.tid, time).cloned();
+        self.servers.socket_failed(task.key(), FailedSocket { errno, time, denial });
     }
 
     /// The host asked for a route.

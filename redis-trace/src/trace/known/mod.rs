@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 pub use endings::{Dead, EndedListener, OomLimit, Sent};
 pub use listeners::{Listener, Miss, accepts};
-pub use servers::{BoundPort, FailedBind, FailedStart, is_redis_like};
+pub use servers::{BoundPort, FailedBind, FailedSocket, FailedStart, is_redis_like};
 
 use denials::Denials;
 use endings::Endings;
@@ -157,7 +157,7 @@ impl Known {
                 self.servers.bound(time, bind, self.process_of(&bind.task), failed);
             }
             What::Denial(denial) => self.denials.told(time, denial),
-            What::SocketDenied { task, .. } => self.socket_denied(time, task),
+            What::SocketDenied { task, errno, .. } => self.socket_denied(time, task, *errno),
             What::LsmPrograms { programs } => self.lsm_programs_read(time, programs),
             What::Route { netns, to, errno } => self.route_asked(time, *netns, *to, *errno),
             What::UnixListen { task, path } => {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::redis::kin;
 use crate::trace::fact::{Bind, Denial, Ending, Fault, Process, ProcessKey, Socket, Task};
 use crate::trace::flow::{Flow, Netns};
+use crate::trace::question::Question;
 use crate::trace::remembered::{Bounds, Remembered};
 use crate::trace::text::Text;
 
@@ -44,6 +45,17 @@ pub struct BoundPort {
     pub process: Process,
 }
 
+/// A TCP socket that could not be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedSocket {
+    /// The errno.
+    pub errno: u32,
+    /// When, boottime nanoseconds.
+    pub time: u64,
+    /// Who may have said no.
+    pub denial: Option<Denial>,
+}
+
 /// A server that ended before it ever listened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedStart {
@@ -57,6 +69,8 @@ pub struct FailedStart {
     pub ending: Ending,
     /// When, boottime nanoseconds.
     pub time: u64,
+    /// The socket that it could not make, which is told by itself.
+    pub socket: Option<FailedSocket>,
     /// The host has looked for its last words.
     pub heard: bool,
     /// Its own words.
@@ -67,6 +81,18 @@ pub struct FailedStart {
     pub addresses: Vec<IpAddr>,
 }
 
+impl FailedStart {
+    /// What the host is asked of it: its last words, and where it was to listen.
+    pub fn last_words(&self) -> Question {
+        Question::LastWords {
+            process: self.process.key(),
+            argv: self.argv.clone(),
+            cgroup: self.process.cgroup.clone(),
+            parent: self.process.parent,
+        }
+    }
+}
+
 /// A server that was started.
 #[derive(Clone, Debug)]
 struct Start {
@@ -75,6 +101,7 @@ struct Start {
     argv: Vec<Text>,
     listened: bool,
     bind_failed: bool,
+    socket: Option<FailedSocket>,
 }
 
 /// Servers from their start to their listening or their end.
@@ -99,7 +126,7 @@ impl Servers {
 
     /// A server program was executed.
     pub fn started(&mut self, time: u64, task: &Task, parent: u32, argv: Vec<Text>) {
-        let start = Start { netns: task.netns, parent, argv, listened: false, bind_failed: false };
+        let start = Start { netns: task.netns, parent, argv, listened: false, bind_failed: false, socket: None };
         self.starts.insert(time, task.key(), start);
     }
 
@@ -117,14 +144,16 @@ impl Servers {
             push(&mut self.bound, time, key, BoundPort { socket: bind.socket.clone(), process });
             return;
         };
-        self.was_denied(process.key());
+        if let Some(start) = self.starts.get_mut(&process.key()) {
+            start.bind_failed = true;
+        }
         push(&mut self.binds, time, key, failed);
     }
 
-    /// What a process needed to listen failed, and is told by itself.
-    pub fn was_denied(&mut self, process: ProcessKey) {
+    /// A process could not make a socket.
+    pub fn socket_failed(&mut self, process: ProcessKey, failed: FailedSocket) {
         if let Some(start) = self.starts.get_mut(&process) {
-            start.bind_failed = true;
+            start.socket = Some(failed);
         }
     }
 
@@ -143,6 +172,7 @@ impl Servers {
                 argv: start.argv,
                 ending,
                 time,
+                socket: start.socket,
                 heard: false,
                 fault: None,
                 ports: Vec::new(),
@@ -174,6 +204,11 @@ impl Servers {
             .filter(|failed| failed.netns == flow.netns && failed.ports.contains(&flow.server.port))
             .filter(|failed| failed.addresses.is_empty() || failed.addresses.contains(&flow.server.ip))
             .max_by_key(|failed| failed.time)
+    }
+
+    /// The failed starts of a namespace of which the host has yet to say where they were to listen.
+    pub fn unheard(&self, netns: Netns) -> impl Iterator<Item = &FailedStart> {
+        self.failed.values().filter(move |failed| failed.netns == netns && !failed.heard)
     }
 
     /// Failed binds to the port this flow goes to, newest first.
