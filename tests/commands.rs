@@ -88,7 +88,9 @@ fn recorded(bytes: &[u8]) -> (tempfile::TempDir, String) {
 fn help_needs_no_root_and_names_every_command_and_exit_code() {
     let help = redis_trace(&["--help"]);
     assert_eq!(help.code, Some(0));
-    for word in ["watch", "record", "replay", "check", "explain", "schema", "completions", "man", "Exit codes", "70"] {
+    for word in
+        ["watch", "record", "replay", "doctor", "check", "explain", "schema", "completions", "man", "Exit codes", "70"]
+    {
         assert!(help.out.contains(word), "{word} is missing in:\n{}", help.out);
     }
 }

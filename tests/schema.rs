@@ -123,6 +123,24 @@ fn an_update_and_a_summary_fit_theirs() {
 }
 
 #[test]
+fn what_doctor_finds_fits_its_schema() {
+    let mut found = json!({
+        "schema": "redis-trace.doctor/1", "target": "db:6379", "seconds": 0.9,
+        "steps": [{"name": "connect", "state": "bad", "text": "10.0.3.9:6379: ECONNREFUSED after 0.1 ms"}],
+        "verdict": {"code": "RT1007", "name": "bound-to-other-address", "confidence": "certain", "summary": "nothing listens",
+                    "fix": [{"text": "dial 127.0.0.1:6379 instead"}], "elsewhere": false},
+        "refusals": [refusal()]
+    });
+    assert_eq!(fits("doctor", &found), None);
+    found["steps"][0]["state"] = json!("fine");
+    assert!(fits("doctor", &found).is_some());
+    let ran =
+        Command::new(env!("CARGO_BIN_EXE_redis-trace")).args(["doctor", "127.85.0.1:19998", "-o", "json"]).output();
+    let written = serde_json::from_slice(&ran.expect("it starts").stdout).expect("an object");
+    assert_eq!(fits("doctor", &written), None);
+}
+
+#[test]
 fn what_is_no_refusal_does_not_fit() {
     let with = |pointer: &str, value: Value| {
         let mut refusal = refusal();

@@ -21,11 +21,13 @@ Examples:
   sudo redis-trace record case.rec --duration 60s     facts to a file...
   redis-trace replay case.rec                         ...and the same verdicts from it, anywhere
   redis-trace explain RT1007                          what a cause means and how to end it
+  redis-trace doctor db:6379                          the whole troubleshooting guide, one verdict
   redis-trace check                                   what can be seen here; works without root
 
 Exit codes:
   0 nothing wrong   1 a problem was found   2 usage   3 kernel or environment unsupported
-  4 permission or capability missing   5 incomplete under --strict   70 a bug of redis-trace";
+  4 permission or capability missing   5 incomplete under --strict
+  6 the fault is not on this host (doctor)   70 a bug of redis-trace";
 
 const FILTERS: &str = "Filters (repeat a flag: OR; several flags: AND; !VALUE: not)";
 const LIMITS: &str = "Limits";
@@ -50,6 +52,8 @@ pub enum Command {
     Record(Box<RecordArgs>),
     /// Give the verdicts of a recording, without root
     Replay(Box<ReplayArgs>),
+    /// Dial a server under the tracer and go through the troubleshooting guide: one verdict, and the fix
+    Doctor(DoctorArgs),
     /// Say what this kernel and these privileges let redis-trace see, hook by hook
     Check(CheckArgs),
     /// Explain a cause: what it means, how it is detected, how to end it
@@ -156,6 +160,25 @@ pub struct DemoArgs {
     /// Text for people, JSON for programs
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: Format,
+}
+
+/// `redis-trace doctor`.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArgs {
+    /// HOST[:PORT], redis://HOST, rediss://HOST or unix:PATH; a password is taken from REDISCLI_AUTH
+    pub target: String,
+    /// Log in as this user
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// Ask for the password
+    #[arg(long)]
+    pub askpass: bool,
+    /// Text for people, JSON for programs, Markdown for tickets
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: Document,
+    /// When to colour
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: When,
 }
 
 /// `redis-trace check`.
@@ -336,6 +359,17 @@ pub enum Format {
     Json,
 }
 
+/// The format of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Document {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+    /// For tickets
+    Markdown,
+}
+
 /// When output is coloured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum When {
@@ -378,6 +412,8 @@ pub enum Object {
     Update,
     /// The last line
     Summary,
+    /// What `doctor` found
+    Doctor,
 }
 
 #[cfg(test)]

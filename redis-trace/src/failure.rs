@@ -20,6 +20,8 @@ pub enum Exit {
     Forbidden = 4,
     /// The result is incomplete and `--strict` was given, or it could not be written out.
     Incomplete = 5,
+    /// It ran, and the fault lies outside this host.
+    Elsewhere = 6,
     /// A bug of ours.
     Bug = 70,
 }

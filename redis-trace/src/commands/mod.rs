@@ -6,6 +6,7 @@ use crate::failure::Exit;
 pub mod check;
 pub mod completions;
 pub mod demo;
+pub mod doctor;
 pub mod explain;
 pub mod live;
 pub mod man;
@@ -26,6 +27,7 @@ pub fn run(command: &Command) -> anyhow::Result<Exit> {
         Command::Demo(args) => demo::run(args),
         Command::DemoActor { part } => demo::act(part),
         Command::Replay(args) => replay::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Schema(args) => schema::run(args),

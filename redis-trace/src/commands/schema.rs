@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 
 use schemars::{Schema, schema_for};
 
+use super::doctor::Doctor;
 use crate::cli::{Object, SchemaArgs};
 use crate::failure::Exit;
 use crate::trace::report::{Report, Summary, Update};
@@ -21,5 +22,6 @@ pub fn schema(object: Object) -> Schema {
         Object::Refusal => schema_for!(Report),
         Object::Update => schema_for!(Update),
         Object::Summary => schema_for!(Summary),
+        Object::Doctor => schema_for!(Doctor),
     }
 }

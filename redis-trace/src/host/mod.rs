@@ -35,6 +35,7 @@ use std::path::Path;
 pub use clock::{boottime, wall};
 use netns::Place;
 use owners::Owners;
+pub use process::this_task;
 use ruleset::Rulesets;
 
 use crate::trace::fact::{BoundSocket, ProcessKey, Source, WayTo, What};

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use crate::redis::secret;
-use crate::trace::fact::{Process, ProcessKey, TaskState};
+use crate::trace::fact::{Process, ProcessKey, Task, TaskState};
+use crate::trace::flow::Netns;
 use crate::trace::text::Text;
 
 /// Nanoseconds of a clock tick: the kernel shows times to user space in hundredths of a second (USER_HZ).
@@ -91,6 +92,27 @@ pub(crate) fn describe(pid: u32) -> Option<Process> {
         exe: exe(pid),
         cgroup: cgroup(pid),
         cmdline: read(pid, "cmdline", CMDLINE_BYTES).map(|bytes| parse_cmdline(&bytes)).unwrap_or_default(),
+    })
+}
+
+/// The calling thread.
+///
+/// # Errors
+/// When `/proc` does not show it.
+pub fn this_task() -> io::Result<Task> {
+    use std::os::unix::fs::MetadataExt as _;
+    let pid = std::process::id();
+    let own = stat(pid).ok_or_else(|| io::Error::other("/proc does not show this process"))?;
+    let netns = std::fs::metadata("/proc/thread-self/ns/net")?.ino();
+    Ok(Task {
+        pid,
+        tid: rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs(),
+        uid: rustix::process::getuid().as_raw(),
+        netns: Netns(u32::try_from(netns).map_err(io::Error::other)?),
+        start: own.start,
+        cgroup: 0,
+        comm: own.comm,
+        family: false,
     })
 }
 

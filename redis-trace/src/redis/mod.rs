@@ -1,7 +1,10 @@
-//! What is known of Redis itself: its configuration's grammar, its last words, its secrets. Pure.
+//! What is known of Redis itself: its configuration's grammar, its last words, its refusals, its secrets. Pure.
 
 pub mod config;
 pub mod directives;
 pub mod fatal;
+pub mod info;
 pub mod kin;
+pub mod reply;
 pub mod secret;
+pub mod target;

@@ -1,0 +1,121 @@
+//! `redis-trace doctor`: dials a server as its client would, under the tracer, and goes through the troubleshooting guide.
+//! Two connections at most on each of its addresses, six commands that read, nothing changed.
+
+mod dial;
+mod home;
+mod report;
+mod talk;
+mod traced;
+
+use std::io::{self, Write as _};
+use std::time::{Duration, Instant};
+
+use crate::cli::{DoctorArgs, Document};
+use crate::failure::{Exit, Failure};
+use crate::redis::target::Target;
+use dial::{Dial, Place};
+use report::{Finding, Printer, State};
+use talk::Credentials;
+use traced::Traced;
+
+pub use report::Doctor;
+
+/// Dialling ends after this long, however many addresses are left.
+const DIALLING: Duration = Duration::from_secs(5);
+/// Most addresses of a name that are dialled.
+const MOST_ADDRESSES: usize = 4;
+
+/// Runs it.
+pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
+    let target: Target = args.target.parse().map_err(|why: String| {
+        Failure::new(Exit::Usage, format!("cannot tell what to dial: {why}"))
+            .attempt("redis-trace doctor HOST[:PORT], redis://HOST or unix:PATH")
+            .attempt("REDISCLI_AUTH=… redis-trace doctor HOST, or --askpass, when it wants a password")
+    })?;
+    let credentials = Credentials::new(args, &target)?;
+    let printer = Printer::new(args);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let doctor = runtime.block_on(examine(&target, &credentials, printer));
+    // A resolver that hangs is not waited for.
+    runtime.shutdown_background();
+    let doctor = doctor?;
+    match args.output {
+        Document::Text => io::stdout().write_all(report::ending(&doctor, args).as_bytes())?,
+        Document::Json => writeln!(io::stdout(), "{}", serde_json::to_string(&doctor)?)?,
+        Document::Markdown => io::stdout().write_all(report::markdown(&doctor).as_bytes())?,
+    }
+    Ok(doctor.exit())
+}
+
+/// From the name to what the server says of itself; each step is told when it ends.
+async fn examine(target: &Target, credentials: &Credentials, printer: Printer) -> anyhow::Result<Doctor> {
+    let began = Instant::now();
+    let mut doctor = Doctor::new(target, printer);
+    let places = match dial::places(target).await {
+        Ok(places) => places,
+        Err(why) => {
+            doctor.step("name", State::Bad, why.clone())?;
+            doctor.skip(&["connect", "reply", "listener"], "there is no address to dial")?;
+            doctor.verdict(Finding::unresolved(target, &why));
+            return Ok(doctor.after(began));
+        }
+    };
+    doctor.step("name", State::Good, dial::told(target, &places))?;
+    let mut traced = Traced::start().await?;
+    doctor.step("tracer", if traced.is_live() { State::Good } else { State::Unknown }, traced.told())?;
+    let reached = dial_all(&mut doctor, &mut traced, places.clone()).await?;
+    let Some((place, connection)) = reached else {
+        doctor.skip(&["reply"], "nothing was reached")?;
+        home::look(&mut doctor, places.first(), None)?;
+        return Ok(doctor.after(began));
+    };
+    let told = match target {
+        Target::Tcp { tls: true, .. } => {
+            doctor
+                .skip(&["reply"], "TLS is not spoken here yet: what was proven is that the port takes connections")?;
+            None
+        }
+        _ => talk::with(connection, credentials, &mut doctor)?,
+    };
+    home::look(&mut doctor, Some(&place), told.as_ref())?;
+    Ok(doctor.after(began))
+}
+
+/// Dials every place; the first that answered. Why the others did not is told, and is the verdict when none did.
+async fn dial_all(
+    doctor: &mut Doctor,
+    traced: &mut Traced,
+    places: Vec<Place>,
+) -> anyhow::Result<Option<(Place, dial::Connection)>> {
+    let (began, mut reached, left) = (Instant::now(), None, places.len().saturating_sub(MOST_ADDRESSES));
+    for place in places.into_iter().take(MOST_ADDRESSES) {
+        if began.elapsed() > DIALLING {
+            doctor.step("connect", State::Skipped, format!("{place} was not dialled: it would take too long"))?;
+            continue;
+        }
+        let Dial { place, started, took, result } = dial::dial(place);
+        match result {
+            Ok(connection) => {
+                doctor.step(
+                    "connect",
+                    State::Good,
+                    format!("{place} took the connection in {}", dial::milliseconds(took)),
+                )?;
+                reached.get_or_insert((place, connection));
+            }
+            Err(error) => {
+                let text = format!("{place}: {} after {}", dial::error_name(&error), dial::milliseconds(took));
+                doctor.step("connect", State::Bad, text)?;
+                let refusals = traced.explain(&place, started, &error).await?;
+                doctor.refused(&place, &error, refusals)?;
+            }
+        }
+    }
+    if left > 0 {
+        doctor.step("connect", State::Skipped, format!("{left} more addresses were not dialled"))?;
+    }
+    if reached.is_some() {
+        doctor.forgive();
+    }
+    Ok(reached)
+}

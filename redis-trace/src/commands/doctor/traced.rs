@@ -1,0 +1,203 @@
+//! Why a dial was refused, by the same line that `watch` has: fed by the probes where they may be attached, else by what the
+//! dialling end saw and the host says.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use super::dial::Place;
+use crate::commands::live::Live;
+use crate::commands::telling::Telling;
+use crate::host::{self, Host};
+use crate::kernel::Options;
+use crate::sink::Sink;
+use crate::trace::fact::{ConnectFailed, Fact, Phase, Sight, Task, UnixPath, What};
+use crate::trace::filter::Filter;
+use crate::trace::flow::{Endpoint, Flow};
+use crate::trace::question::Question;
+use crate::trace::remembered::Bounds;
+use crate::trace::report::{Report, Summary, Update};
+use crate::trace::text::Text;
+
+/// How long a verdict may take after the dial is over.
+const VERDICT: Duration = Duration::from_millis(1_500);
+/// Time passes in such steps while one is waited for.
+const STEP: Duration = Duration::from_millis(10);
+
+/// Refusals that were told.
+#[derive(Clone, Debug, Default)]
+struct Kept(Rc<RefCell<Vec<Report>>>);
+
+impl Sink for Kept {
+    fn report(&mut self, report: &Report) -> io::Result<()> {
+        self.0.borrow_mut().push(report.clone());
+        Ok(())
+    }
+
+    fn update(&mut self, update: &Update) -> io::Result<()> {
+        for report in self.0.borrow_mut().iter_mut().filter(|report| report.seq == update.seq) {
+            if let Some(cause) = &update.cause {
+                report.cause = cause.clone();
+                report.summary.clone_from(&update.summary);
+            }
+            report.benign |= update.benign;
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn summary(&mut self, _: &Summary) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Where the facts come from.
+enum Source {
+    Probes(Box<Live>),
+    /// The host alone, because of this.
+    Host(Box<Host>, String),
+}
+
+/// The line, and what feeds it.
+pub(super) struct Traced {
+    source: Source,
+    telling: Telling,
+    kept: Kept,
+    task: Task,
+}
+
+impl Traced {
+    /// Attaches the probes, or does without.
+    pub(super) async fn start() -> anyhow::Result<Self> {
+        let kept = Kept::default();
+        let task = host::this_task()?;
+        let pid = task.pid;
+        let is_ours = move |report: &Report| report.client_process.as_ref().is_some_and(|client| client.pid == pid);
+        let telling = Telling::new(
+            Bounds::default(),
+            Filter::default(),
+            Box::new(move |report, _| is_ours(report)),
+            false,
+            Box::new(kept.clone()),
+        );
+        let source = match Live::start(&Options::default()).await {
+            Ok(live) => Source::Probes(Box::new(live)),
+            Err(failure) => Source::Host(Box::default(), failure.what),
+        };
+        let mut traced = Self { source, telling, kept, task };
+        if let Source::Host(host, _) = &mut traced.source {
+            let sight = Sight {
+                since: host::boottime(),
+                connects: true,
+                unix: true,
+                netns: traced.task.netns,
+                ..Sight::default()
+            };
+            let first = [What::Clock { unix_ns: host::wall() }, What::Sight(sight)];
+            let facts: VecDeque<What> = first.into_iter().chain(host.snapshot()).collect();
+            traced.feed(facts)?;
+        }
+        Ok(traced)
+    }
+
+    /// The probes are attached.
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self.source, Source::Probes(_))
+    }
+
+    /// What is traced, in words.
+    pub(super) fn told(&self) -> String {
+        match &self.source {
+            Source::Probes(live) => {
+                let (hooks, all) = (live.hooks(), live.listeners_found);
+                let up = hooks.iter().filter(|hook| hook.state == crate::kernel::State::Up).count();
+                format!("{up} hooks are up, {all} listeners are known")
+            }
+            Source::Host(_, why) => format!("{why}: judged by what this end saw and /proc shows"),
+        }
+    }
+
+    /// What is told of a dial that failed.
+    pub(super) async fn explain(
+        &mut self,
+        place: &Place,
+        started: u64,
+        error: &io::Error,
+    ) -> anyhow::Result<Vec<Report>> {
+        if let Source::Probes(_) = self.source {
+            self.listen().await?;
+        } else if let Some(errno) = Errno::from_io_error(error) {
+            let failed = self.failed(place, started, errno.raw_os_error().unsigned_abs());
+            self.feed(VecDeque::from([failed]))?;
+        }
+        Ok(self.kept.0.take())
+    }
+
+    /// Takes in what the probes tell until something is told of the dial.
+    async fn listen(&mut self) -> anyhow::Result<()> {
+        let Source::Probes(live) = &mut self.source else { return Ok(()) };
+        let until = Instant::now() + VERDICT;
+        while Instant::now() < until && self.kept.0.borrow().is_empty() {
+            let fact = live.next(Some(STEP)).await?;
+            for question in self.telling.take(&fact)? {
+                live.ask(question);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in facts, and what the host answers to the questions that they raise; then time passes until all is told.
+    fn feed(&mut self, mut facts: VecDeque<What>) -> anyhow::Result<()> {
+        let Source::Host(host, _) = &mut self.source else { return Ok(()) };
+        let mut time = host::boottime();
+        loop {
+            let what = match facts.pop_front() {
+                Some(what) => what,
+                None if self.telling.is_waiting() => {
+                    time += 1_000_000_000;
+                    What::Tick
+                }
+                None => return Ok(()),
+            };
+            time = time.max(host::boottime());
+            for question in self.telling.take(&Fact { time, what })? {
+                if question != Question::LsmPrograms {
+                    facts.extend(host.answer(&question, time));
+                }
+            }
+        }
+    }
+
+    /// The failed dial as its own end saw it.
+    fn failed(&self, place: &Place, dialled: u64, errno: u32) -> What {
+        let task = self.task.clone();
+        match place {
+            Place::Unix(path) => What::UnixConnect { task, errno, path: UnixPath::File(Text::from(path.as_str())) },
+            Place::Tcp(address) => {
+                let nowhere = if address.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
+                let server = Endpoint { ip: address.ip().to_canonical(), port: address.port() };
+                let client = Endpoint { ip: nowhere, port: 0 };
+                let flow = Flow { netns: task.netns, client, server, ifindex: 0 };
+                What::ConnectFailed(ConnectFailed {
+                    flow,
+                    task,
+                    dialled,
+                    errno,
+                    isn: 0,
+                    phase: Phase::Over,
+                    retransmits: 0,
+                    icmp: None,
+                    ttl: None,
+                    peer_ttl: None,
+                })
+            }
+        }
+    }
+}

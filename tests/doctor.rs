@@ -1,0 +1,293 @@
+//! `doctor` against real servers: what it says of those that serve, and of every one that does not. Needs root.
+
+#[path = "support/executable.rs"]
+mod executable;
+
+use std::fs::{self, Permissions};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long a server may take to start.
+const STARTS: Duration = Duration::from_secs(20);
+const NOBODY: u32 = 65_534;
+
+/// What a run came to.
+struct Ran {
+    code: Option<i32>,
+    found: Value,
+    out: String,
+}
+
+impl Ran {
+    fn verdict(&self) -> (&str, &str) {
+        let verdict = &self.found["verdict"];
+        (verdict["code"].as_str().unwrap_or("none"), verdict["name"].as_str().expect("a name"))
+    }
+
+    fn step(&self, name: &str) -> (&str, &str) {
+        let steps = self.found["steps"].as_array().expect("steps");
+        let step =
+            steps.iter().find(|step| step["name"] == name).unwrap_or_else(|| panic!("no step {name}: {steps:#?}"));
+        (step["state"].as_str().expect("a state"), step["text"].as_str().expect("a text"))
+    }
+}
+
+fn ran(mut command: Command) -> Ran {
+    let output = command.stdin(Stdio::null()).output().expect("doctor starts");
+    let out = String::from_utf8(output.stdout).expect("JSON is text");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let found = serde_json::from_str(&out).unwrap_or_else(|why| panic!("{why}: {out:?} {errors}"));
+    Ran { code: output.status.code(), found, out }
+}
+
+fn command(target: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_redis-trace"));
+    command.args(["doctor", target, "-o", "json"]).env_remove("REDISCLI_AUTH");
+    command
+}
+
+fn doctor(target: &str) -> Ran {
+    ran(command(target))
+}
+
+/// Where nobody listens.
+const NOWHERE: &str = "127.85.0.1:19999";
+/// Where servers listen, each on an address of its own.
+const PORT: u16 = 17_979;
+static SERVERS: AtomicU8 = AtomicU8::new(1);
+
+/// A real redis-server, killed in the end.
+struct Server {
+    child: Child,
+    ip: Ipv4Addr,
+}
+
+impl Server {
+    fn start(options: &[&str]) -> Self {
+        Self::at(Ipv4Addr::new(127, 84, 0, SERVERS.fetch_add(1, Ordering::Relaxed)), options)
+    }
+
+    fn at(ip: Ipv4Addr, options: &[&str]) -> Self {
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &PORT.to_string(), "--bind", &ip.to_string(), "--save", ""]).args(options);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let server = Self { child: child.expect("redis-server starts"), ip };
+        let began = Instant::now();
+        while TcpStream::connect((ip, PORT)).is_err() {
+            assert!(began.elapsed() < STARTS, "redis-server does not listen");
+            thread::sleep(Duration::from_millis(20));
+        }
+        server
+    }
+
+    fn target(&self) -> String {
+        format!("{}:{PORT}", self.ip)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A server that does this with its first client that says anything, or says this at once.
+fn stranger(act: impl Fn(TcpStream) + Send + 'static) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let address = listener.local_addr().expect("an address").to_string();
+    thread::spawn(move || listener.incoming().flatten().for_each(&act));
+    address
+}
+
+#[test]
+fn a_server_that_serves_is_looked_through_and_nothing_is_wrong() {
+    let server = Server::start(&["--tcp-backlog", "64"]);
+    let ran = doctor(&server.target());
+    assert_eq!((ran.code, ran.verdict()), (Some(0), ("none", "nothing-wrong")), "{}", ran.out);
+    assert_eq!(ran.step("reply").0, "good");
+    assert!(ran.step("server").1.contains("Redis "), "{}", ran.out);
+    assert!(ran.step("listener").1.contains(&format!("pid {}", server.child.id())), "{}", ran.out);
+    assert_eq!(ran.step("backlog"), ("good", "0 of 64 wait to be accepted"));
+    assert_eq!(ran.found["schema"], "redis-trace.doctor/1");
+}
+
+#[test]
+fn what_the_system_cut_off_the_queue_is_told() {
+    let allowed: u32 =
+        fs::read_to_string("/proc/sys/net/core/somaxconn").expect("a limit").trim().parse().expect("a number");
+    let server = Server::start(&["--tcp-backlog", &(allowed + 1).to_string()]);
+    let ran = doctor(&server.target());
+    let (state, text) = ran.step("backlog");
+    assert_eq!(state, "warn");
+    assert!(text.contains(&format!("net.core.somaxconn cuts the {}", allowed + 1)), "{text}");
+    assert_eq!(ran.code, Some(0));
+}
+
+#[test]
+fn where_nobody_listens_the_verdict_is_that_of_watch() {
+    let ran = doctor(NOWHERE);
+    assert_eq!((ran.code, ran.verdict()), (Some(1), ("RT1001", "no-listener")), "{}", ran.out);
+    assert_eq!(ran.step("tracer").0, "good", "{}", ran.out);
+    let refusal = &ran.found["refusals"][0];
+    assert_eq!((&refusal["schema"], &refusal["side"]), (&"redis-trace.refusal/1".into(), &"both".into()), "{refusal}");
+}
+
+#[test]
+fn a_name_with_an_address_that_answers_is_forgiven_the_other() {
+    let _server = Server::at(Ipv4Addr::LOCALHOST, &[]);
+    let hosts = fs::read_to_string("/etc/hosts").expect("names");
+    let has_both = hosts.lines().any(|line| line.starts_with("::1") && line.contains("localhost"));
+    let ran = doctor(&format!("localhost:{PORT}"));
+    assert_eq!((ran.code, ran.verdict().1), (Some(0), "nothing-wrong"), "{}", ran.out);
+    if has_both {
+        assert_eq!(ran.found["refusals"][0]["benign"], true, "{}", ran.out);
+    }
+}
+
+#[test]
+fn without_privilege_the_verdict_is_the_same() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("ours");
+    let copy = directory.path().join("redis-trace");
+    executable::copy(env!("CARGO_BIN_EXE_redis-trace"), &copy);
+    let mut command = Command::new(copy);
+    command.args(["doctor", NOWHERE, "-o", "json"]).uid(NOBODY).gid(NOBODY);
+    let ran = ran(command);
+    assert_eq!((ran.code, ran.verdict()), (Some(1), ("RT1001", "no-listener")), "{}", ran.out);
+    assert_eq!(ran.step("tracer").0, "unknown");
+}
+
+#[test]
+fn a_password_that_is_missing_is_told_from_a_wrong_one_and_neither_is_shown() {
+    let server = Server::start(&["--requirepass", "correct-horse"]);
+    let with = |password: &str| {
+        let mut command = command(&server.target());
+        command.env("REDISCLI_AUTH", password);
+        ran(command)
+    };
+    let missing = doctor(&server.target());
+    assert_eq!((missing.code, missing.verdict()), (Some(1), ("RT6003", "auth-required")), "{}", missing.out);
+    let wrong = with("battery-staple");
+    assert_eq!((wrong.code, wrong.verdict()), (Some(1), ("RT6004", "wrong-password")), "{}", wrong.out);
+    assert!(!wrong.out.contains("battery-staple"));
+    let right = with("correct-horse");
+    assert_eq!((right.code, right.verdict().1), (Some(0), "nothing-wrong"), "{}", right.out);
+    assert!(!right.out.contains("correct-horse"));
+}
+
+#[test]
+fn a_password_in_an_argument_is_refused_and_not_repeated() {
+    let output = command("redis://:correct-horse@127.0.0.1").output().expect("doctor starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("REDISCLI_AUTH") && !said.contains("correct-horse"), "{said}");
+}
+
+/// A client of a server that takes one, once the server has seen whoever waited for its start go.
+fn only_client(server: &Server) -> TcpStream {
+    let began = Instant::now();
+    loop {
+        assert!(began.elapsed() < STARTS, "the server takes nobody");
+        let mut client = TcpStream::connect(server.target()).expect("a connection");
+        client.set_read_timeout(Some(STARTS)).expect("a limit");
+        let mut answer = [0; 7];
+        if client.write_all(b"PING\r\n").and_then(|()| client.read_exact(&mut answer)).is_ok()
+            && answer == *b"+PONG\r\n"
+        {
+            return client;
+        }
+    }
+}
+
+#[test]
+fn a_server_with_all_the_clients_it_takes_says_so() {
+    let server = Server::start(&["--maxclients", "1"]);
+    let _first = only_client(&server);
+    let ran = doctor(&server.target());
+    assert_eq!((ran.code, ran.verdict()), (Some(1), ("RT6002", "max-clients")), "{}", ran.out);
+}
+
+#[test]
+fn protected_mode_is_told_to_whom_it_turns_away() {
+    const STAGE: &str = "ip link set lo up && ip address add 10.99.0.1/32 dev lo || exit 99
+        redis-server --port 6379 --save '' >/dev/null 2>&1 </dev/null &
+        server=$!
+        for _ in $(seq 200); do redis-cli -h 127.0.0.1 ping >/dev/null 2>&1 && break; sleep 0.1; done
+        \"$0\" doctor 10.99.0.1 -o json
+        code=$?
+        kill $server
+        exit $code";
+    let mut stage = Command::new("unshare");
+    stage.args(["--net", "sh", "-c", STAGE, env!("CARGO_BIN_EXE_redis-trace")]).env_remove("REDISCLI_AUTH");
+    let ran = ran(stage);
+    assert_eq!((ran.code, ran.verdict()), (Some(1), ("RT6001", "protected-mode")), "{}", ran.out);
+}
+
+#[test]
+fn a_stopped_server_takes_the_connection_and_says_nothing() {
+    let server = Server::start(&[]);
+    let pid = rustix::process::Pid::from_child(&server.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("it is stopped");
+    let ran = doctor(&server.target());
+    assert_eq!((ran.code, ran.verdict()), (Some(1), ("RT0000", "unknown")), "{}", ran.out);
+    assert!(ran.found["seconds"].as_f64().is_some_and(|seconds| seconds < 10.0), "{}", ran.out);
+}
+
+#[test]
+fn what_is_no_redis_is_told_by_how_it_behaves() {
+    let door = stranger(drop);
+    let closed = doctor(&door);
+    assert_eq!((closed.code, closed.verdict()), (Some(1), ("RT6008", "closed-after-accept")), "{}", closed.out);
+    let web = stranger(|mut client| {
+        if client.read(&mut [0; 512]).is_ok() {
+            let _ = client.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let answered = doctor(&web);
+    assert_eq!((answered.code, answered.verdict()), (Some(1), ("RT6009", "protocol-mismatch")), "{}", answered.out);
+    let mail = stranger(|mut client| {
+        let _ = client.write_all(b"220 mail\x1b[2J ESMTP\r\n");
+        let _ = client.read(&mut [0; 512]);
+    });
+    let greeted = doctor(&mail);
+    assert_eq!(greeted.verdict(), ("RT6009", "protocol-mismatch"), "{}", greeted.out);
+    assert!(!greeted.step("reply").1.contains('\x1b'), "{}", greeted.out);
+}
+
+#[test]
+fn unix_sockets_are_dialled_too() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("redis.sock");
+    let target = format!("unix:{}", path.display());
+    let missing = doctor(&target);
+    assert_eq!((missing.code, missing.verdict().0), (Some(1), "RT1016"), "{}", missing.out);
+    let _server = Server::start(&["--unixsocket", path.to_str().expect("text")]);
+    let served = doctor(&target);
+    assert_eq!((served.code, served.verdict().1), (Some(0), "nothing-wrong"), "{}", served.out);
+}
+
+#[test]
+fn a_name_that_nobody_has_is_told_before_anything_is_dialled() {
+    let ran = doctor("no-such-host.invalid");
+    assert_eq!((ran.code, ran.verdict()), (Some(1), ("none", "name-not-resolved")), "{}", ran.out);
+}
+
+#[test]
+fn text_and_markdown_tell_the_same_verdict() {
+    for format in ["text", "markdown"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_redis-trace"));
+        let output = command.args(["doctor", NOWHERE, "-o", format]).output().expect("doctor starts");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("RT1001 no-listener") && text.contains("✗"), "{text}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+}
