@@ -8,6 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
@@ -56,6 +57,15 @@ fn command(target: &str) -> Command {
 
 fn doctor(target: &str) -> Ran {
     ran(command(target))
+}
+
+/// The program where everybody may run it.
+fn public_copy() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("ours");
+    let copy = directory.path().join("redis-trace");
+    executable::copy(env!("CARGO_BIN_EXE_redis-trace"), &copy);
+    (directory, copy)
 }
 
 /// Where nobody listens.
@@ -155,11 +165,8 @@ fn a_name_with_an_address_that_answers_is_forgiven_the_other() {
 
 #[test]
 fn without_privilege_the_verdict_is_the_same() {
-    let directory = tempfile::tempdir().expect("a directory");
-    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("ours");
-    let copy = directory.path().join("redis-trace");
-    executable::copy(env!("CARGO_BIN_EXE_redis-trace"), &copy);
-    let mut command = Command::new(copy);
+    let (_directory, program) = public_copy();
+    let mut command = Command::new(program);
     command.args(["doctor", NOWHERE, "-o", "json"]).uid(NOBODY).gid(NOBODY);
     let ran = ran(command);
     assert_eq!((ran.code, ran.verdict()), (Some(1), ("RT1001", "no-listener")), "{}", ran.out);
@@ -230,6 +237,22 @@ fn protected_mode_is_told_to_whom_it_turns_away() {
     stage.args(["--net", "sh", "-c", STAGE, env!("CARGO_BIN_EXE_redis-trace")]).env_remove("REDISCLI_AUTH");
     let ran = ran(stage);
     assert_eq!((ran.code, ran.verdict()), (Some(1), ("RT6001", "protected-mode")), "{}", ran.out);
+}
+
+#[test]
+fn a_far_host_that_says_nothing_is_no_fault_of_this_one() {
+    const STAGE: &str = "ip link set lo up && ip link add away type veth peer name void &&
+        ip address add 10.98.0.1/24 dev away && ip link set void up && ip link set away up &&
+        ip neighbour add 10.98.0.9 lladdr 02:00:00:00:00:09 dev away || exit 99
+        exec $1 \"$0\" doctor 10.98.0.9 -o json";
+    let (_directory, program) = public_copy();
+    for run_by in ["", "setpriv --reuid=65534 --regid=65534 --clear-groups"] {
+        let mut stage = Command::new("unshare");
+        stage.args(["--net", "sh", "-c", STAGE]).arg(&program).arg(run_by).env_remove("REDISCLI_AUTH");
+        let ran = ran(stage);
+        assert_eq!((ran.code, ran.verdict()), (Some(6), ("RT4003", "no-answer")), "{}", ran.out);
+        assert!(ran.found["seconds"].as_f64().is_some_and(|seconds| seconds < 10.0), "{}", ran.out);
+    }
 }
 
 #[test]

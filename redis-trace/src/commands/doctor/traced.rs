@@ -40,10 +40,11 @@ impl Sink for Kept {
 
     fn update(&mut self, update: &Update) -> io::Result<()> {
         for report in self.0.borrow_mut().iter_mut().filter(|report| report.seq == update.seq) {
-            if let Some(cause) = &update.cause {
-                report.cause = cause.clone();
-                report.summary.clone_from(&update.summary);
+            match &update.cause {
+                Some(cause) if cause.code != report.cause.code => report.summary.clone_from(&update.summary),
+                _ => report.summary = format!("{}; {}", report.summary, update.summary),
             }
+            report.cause = update.cause.clone().unwrap_or_else(|| report.cause.clone());
             report.benign |= update.benign;
         }
         Ok(())
@@ -55,6 +56,14 @@ impl Sink for Kept {
 
     fn summary(&mut self, _: &Summary) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// What the dialling end got; 0 when it gave up by itself.
+fn errno_of(error: &io::Error) -> Option<u32> {
+    match Errno::from_io_error(error) {
+        Some(errno) => Some(errno.raw_os_error().unsigned_abs()),
+        None => (error.kind() == io::ErrorKind::TimedOut).then_some(0),
     }
 }
 
@@ -133,8 +142,8 @@ impl Traced {
     ) -> anyhow::Result<Vec<Report>> {
         if let Source::Probes(_) = self.source {
             self.listen().await?;
-        } else if let Some(errno) = Errno::from_io_error(error) {
-            let failed = self.failed(place, started, errno.raw_os_error().unsigned_abs());
+        } else if let Some(errno) = errno_of(error) {
+            let failed = self.failed(place, started, errno);
             self.feed(VecDeque::from([failed]))?;
         }
         Ok(self.kept.0.take())
@@ -192,7 +201,8 @@ impl Traced {
                     errno,
                     isn: 0,
                     phase: Phase::Over,
-                    retransmits: 0,
+                    // Who gave up has waited until its SYN was sent twice more: `dial::DIALLING`.
+                    retransmits: if errno == 0 { 2 } else { 0 },
                     icmp: None,
                     ttl: None,
                     peer_ttl: None,
