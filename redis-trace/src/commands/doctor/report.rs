@@ -157,7 +157,7 @@ impl Finding {
             code: None,
             name: "nothing-wrong".to_owned(),
             confidence: "certain".to_owned(),
-            summary: format!("the server takes this connection{besides}"),
+            summary: format!("the connection is taken, and nothing that was looked at refuses it{besides}"),
             fix: Vec::new(),
             elsewhere: false,
         }
@@ -367,7 +367,7 @@ mod tests {
         let doctor = doctor.after(Instant::now());
         assert_eq!(
             (doctor.exit(), doctor.verdict.summary.as_str()),
-            (Exit::Fine, "the server takes this connection; one step warns")
+            (Exit::Fine, "the connection is taken, and nothing that was looked at refuses it; one step warns")
         );
     }
 }

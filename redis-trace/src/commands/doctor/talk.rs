@@ -71,7 +71,7 @@ pub(super) fn with(
             return refused(doctor, &said.0, &said.1);
         }
         let user = credentials.user.as_deref().unwrap_or("default");
-        doctor.step("auth", State::Good, format!("it takes the password of user {}", Text::from(user)))?;
+        doctor.step("auth", State::Good, format!("it does not refuse the password of user {}", Text::from(user)))?;
     }
     if let Err(said) = server.serves(&redis::cmd("PING")) {
         return refused(doctor, &said.0, &said.1);
