@@ -144,7 +144,7 @@ async fn a_refused_connect_is_told_from_both_ends(watch: &mut Watch) {
                 .await;
             assert_eq!((reset.flow.client, reset.flow.server), (failed.flow.client, failed.flow.server));
             assert_eq!((reset.flow.netns, reset.isn), (failed.flow.netns, failed.isn));
-            assert!(reset.reason.is_none_or(|reason| reason == "NO_SOCKET"));
+            assert!(reset.reason.is_none_or(|reason| reason.as_str() == "NO_SOCKET"));
             assert!(!reset.sk_lookup && reset.ttl > 0 && reset.flow.ifindex > 0);
         }
     }

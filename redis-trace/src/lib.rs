@@ -9,6 +9,7 @@ pub mod commands;
 pub mod failure;
 pub mod firewall;
 pub mod host;
+pub mod hostile;
 pub mod kernel;
 pub mod redis;
 pub mod sink;

@@ -11,6 +11,7 @@ use super::{Host, addresses};
 use crate::firewall::{Hook, Interface, Packet, State, Suspects, Wanted};
 use crate::trace::fact::{Passing, Suspected, What};
 use crate::trace::flow::Flow;
+use crate::trace::text::Text;
 
 /// TCP among the protocols above IP.
 const TCP: u8 = 6;
@@ -40,7 +41,7 @@ impl Host {
             conntrack: None,
             unreadable: None,
         };
-        suspected.unreadable = self.walk(flow, sight, &mut suspected).err();
+        suspected.unreadable = self.walk(flow, sight, &mut suspected).err().map(Text::from);
         What::Suspected(suspected)
     }
 

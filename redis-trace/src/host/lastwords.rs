@@ -1,7 +1,10 @@
 //! Why a server did not start: what it wrote to its log or the journal or, when it wrote nowhere that lasts, the line of
 //! its configuration that no server accepts.
 
+use std::time::Duration;
+
 use super::configuration::Configuration;
+use super::patience::within;
 use super::scene::{Scene, join};
 use super::{clock, journal};
 use crate::redis::config::CommandLine;
@@ -13,8 +16,24 @@ use crate::trace::text::Text;
 /// As much as is read of a log, from its end.
 const LOG_BYTES: u64 = 64 << 10;
 
+/// How long its files may take to answer: they are where it lived, perhaps on a file system that nobody serves.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// The last words of a server, and where it meant to listen.
 pub(super) fn of(process: ProcessKey, argv: &[Text], cgroup: Option<&Text>, parent: u32) -> What {
+    let (argv, cgroup) = (argv.to_vec(), cgroup.cloned());
+    let look = move || look(process, &argv, cgroup.as_ref(), parent);
+    within(PATIENCE, look).unwrap_or_else(|| What::LastWords {
+        pid: process.pid,
+        start: process.start(),
+        fault: None,
+        ports: Vec::new(),
+        addresses: Vec::new(),
+    })
+}
+
+/// Looks at what it left behind.
+fn look(process: ProcessKey, argv: &[Text], cgroup: Option<&Text>, parent: u32) -> What {
     let arguments: Vec<Vec<u8>> = argv.iter().map(Text::to_bytes).collect();
     let command_line = CommandLine::new(&arguments);
     let scene = Scene::of(process, cgroup, parent);
@@ -56,9 +75,11 @@ fn journalled(cgroup: Option<&Text>, configuration: &Configuration, process: Pro
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::{BufRead as _, BufReader};
     use std::net::IpAddr;
     use std::path::{Path, PathBuf};
     use std::process::Command;
+    use std::time::Instant;
 
     use super::super::process;
     use super::*;
@@ -191,5 +212,43 @@ mod tests {
         let cgroup = Text::from(format!("/docker/{}", "ab".repeat(32)).as_str());
         let words = of(gone.key, &argv, Some(&cgroup), std::process::id());
         assert!(matches!(words, What::LastWords { fault: None, .. }), "the host's file of that name is another");
+    }
+
+    #[test]
+    fn a_log_on_a_file_system_that_nobody_serves_is_left_alone_in_time() {
+        let place = tempfile::tempdir().expect("a directory");
+        let mounts = "exec 3<>/dev/fuse && mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 none \"$0\" && \
+                      echo there && exec cat";
+        let mut unserved = Command::new("unshare")
+            .args(["--mount", "sh", "-c", mounts])
+            .arg(place.path())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("unshare runs as root");
+        let mut said = String::new();
+        let out = unserved.stdout.as_mut().expect("a pipe");
+        BufReader::new(out).read_line(&mut said).expect("it says so");
+        assert_eq!(said, "there\n");
+        let gone = Gone::new();
+        let log = place.path().join("redis.log");
+        let argv = ["redis-server", "--logfile", log.to_str().expect("a path")].map(Text::from);
+        let began = Instant::now();
+        let words = of(gone.key, &argv, None, unserved.id());
+        assert!(matches!(words, What::LastWords { fault: None, .. }), "{words:?}");
+        assert!(began.elapsed() < 2 * PATIENCE, "it took {:?}", began.elapsed());
+        unserved.kill().expect("it lives");
+        unserved.wait().expect("it ends");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_even_opened() {
+        let gone = Gone::new();
+        let device = gone.home.path().join("device");
+        // A device that nobody drives: to open it would be another error than to look at it.
+        assert!(Command::new("mknod").arg(&device).args(["c", "60", "7"]).status().expect("mknod").success());
+        let scene = Scene::of(gone.key, None, std::process::id()).expect("our root");
+        let refused = scene.read(device.to_str().expect("a path").as_bytes(), 10).expect_err("it is a device");
+        assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
     }
 }

@@ -15,6 +15,7 @@ mod netns;
 mod nf_tables;
 mod oom;
 mod owners;
+mod patience;
 mod ports;
 mod process;
 mod queues;
@@ -120,7 +121,7 @@ impl Host {
         });
         match seen {
             Ok(addresses) => What::Addresses { netns, addresses },
-            Err(why) => What::Unreadable { netns, why },
+            Err(why) => What::Unreadable { netns, why: why.into() },
         }
     }
 
@@ -129,9 +130,9 @@ impl Host {
         match self.inside(netns, || route::to(to)) {
             Ok(Some(errno)) => What::Route { netns, to, errno },
             Ok(None) => {
-                What::Unreadable { netns, why: "No datagram socket could be made to ask for a route.".to_owned() }
+                What::Unreadable { netns, why: Text::from("No datagram socket could be made to ask for a route.") }
             }
-            Err(why) => What::Unreadable { netns, why },
+            Err(why) => What::Unreadable { netns, why: why.into() },
         }
     }
 
@@ -189,13 +190,13 @@ type Dump = Result<(Vec<BoundSocket>, Source), String>;
 fn told(netns: Netns, port: Option<u16>, dump: Dump) -> What {
     match dump {
         Ok((sockets, source)) => What::Sockets { netns, port, sockets, source },
-        Err(why) => What::Unreadable { netns, why },
+        Err(why) => What::Unreadable { netns, why: why.into() },
     }
 }
 
 /// What was found in a namespace, or that it could not be read.
 fn told_of(netns: Netns, found: Result<What, String>) -> What {
-    found.unwrap_or_else(|why| What::Unreadable { netns, why })
+    found.unwrap_or_else(|why| What::Unreadable { netns, why: why.into() })
 }
 
 /// Inodes of sockets that have a file.

@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::time::Duration;
 
+use super::patience::within;
 use crate::redis::secret;
 use crate::trace::fact::{Process, ProcessKey, Task, TaskState};
 use crate::trace::flow::Netns;
@@ -13,6 +15,9 @@ const TICK: u64 = 10_000_000;
 
 /// As much of a command line as is worth keeping.
 const CMDLINE_BYTES: u64 = 4096;
+
+/// How long its memory may take to answer.
+const CMDLINE_PATIENCE: Duration = Duration::from_millis(250);
 
 /// As much of any other file of `/proc/PID` as is ever needed: a `Groups:` line can be long.
 const FILE_BYTES: u64 = 64 << 10;
@@ -91,7 +96,7 @@ pub(crate) fn describe(pid: u32) -> Option<Process> {
         uid: identity(pid).map(|identity| identity.uid),
         exe: exe(pid),
         cgroup: cgroup(pid),
-        cmdline: read(pid, "cmdline", CMDLINE_BYTES).map(|bytes| parse_cmdline(&bytes)).unwrap_or_default(),
+        cmdline: cmdline(pid),
     })
 }
 
@@ -124,6 +129,13 @@ pub(crate) fn identity(pid: u32) -> Option<Identity> {
 /// The cgroup of a process.
 pub(crate) fn cgroup(pid: u32) -> Option<Text> {
     parse_cgroup(&read(pid, "cgroup", FILE_BYTES).ok()?)
+}
+
+/// The command line of a process, secrets hidden. It is read from the memory of the process, which may lie where no page
+/// ever comes from.
+fn cmdline(pid: u32) -> Vec<Text> {
+    let bytes = within(CMDLINE_PATIENCE, move || read(pid, "cmdline", CMDLINE_BYTES)).and_then(Result::ok);
+    bytes.map(|bytes| parse_cmdline(&bytes)).unwrap_or_default()
 }
 
 /// Path of the executable, in its own mount namespace.

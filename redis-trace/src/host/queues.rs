@@ -23,7 +23,7 @@ impl Host {
         let look = || (sockets::bound(netns, Some(port)), sockets::waiting(port), sysctl("core/somaxconn"));
         let (bound, waiting, somaxconn) = match self.inside(netns, look) {
             Ok((Ok(bound), waiting, somaxconn)) => (bound, waiting.unwrap_or_default(), somaxconn),
-            Ok((Err(why), _, _)) | Err(why) => return What::Unreadable { netns, why },
+            Ok((Err(why), _, _)) | Err(why) => return What::Unreadable { netns, why: why.into() },
         };
         let mut bound: Vec<BoundSocket> = bound.into_iter().filter(|bound| bound.listening).collect();
         self.own(&mut bound);

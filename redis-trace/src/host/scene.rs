@@ -3,11 +3,11 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{Duration, UNIX_EPOCH};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 
 use super::{clock, process};
 use crate::trace::container::{self, Container};
@@ -81,10 +81,16 @@ impl Scene {
         self.resolve(path, OFlags::PATH).is_err_and(|error| error.kind() == ErrorKind::NotFound)
     }
 
-    /// A regular file, never anything that could block or that leads out of the root.
+    /// A regular file, never anything that could block or that leads out of the root. What it is is seen before it is
+    /// opened: a device may do something when it is opened (a watchdog begins to count).
     fn open(&self, path: &[u8], more: OFlags) -> std::io::Result<File> {
-        let file = File::from(self.resolve(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | more)?);
-        if file.metadata()?.is_file() { Ok(file) } else { Err(ErrorKind::InvalidInput.into()) }
+        let place = self.resolve(path, OFlags::PATH | more)?;
+        if FileType::from_raw_mode(fstat(&place)?.st_mode) != FileType::RegularFile {
+            return Err(ErrorKind::InvalidInput.into());
+        }
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let itself = format!("/proc/self/fd/{}", place.as_raw_fd());
+        Ok(File::from(openat(CWD, itself, flags, Mode::empty())?))
     }
 
     /// Whatever has this path in this root.

@@ -3,14 +3,19 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::eyes::{Eyes, Seen};
+use super::patience::within;
 use super::unix_sockets::{self, FileId, UnixSocket};
 use super::{Host, netns, process};
 use crate::redis::kin;
 use crate::trace::fact::{Process, UnixListener, UnixPath, UnixQueue, UnixState, What};
 use crate::trace::flow::Netns;
 use crate::trace::text::Text;
+
+/// How long the file systems behind a path may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Host {
     /// What a process that dialled a unix socket would find.
@@ -48,7 +53,7 @@ impl Host {
                 let owners = self.owners.of_few(&inodes, &process::ids());
                 What::UnixListeners { netns, listeners: of_servers(sockets, &owners) }
             }
-            Err(why) => What::Unreadable { netns, why },
+            Err(why) => What::Unreadable { netns, why: why.into() },
         }
     }
 
@@ -62,8 +67,12 @@ impl Host {
 
     /// A path, with the eyes of the process that dialled it or, when that is gone, of its user.
     fn behind_file(&mut self, pid: u32, uid: u32, netns: Netns, path: &Text) -> (Seen, Option<bool>) {
-        let eyes = Eyes::of(pid, uid).or_else(|| Eyes::of_user(&root_shared_by_all(netns)?, uid));
-        let seen = eyes.map(|eyes| eyes.look(&path.to_bytes())).unwrap_or_default();
+        let wanted = path.to_bytes();
+        let look = move || {
+            let eyes = Eyes::of(pid, uid).or_else(|| Eyes::of_user(&root_shared_by_all(netns)?, uid));
+            eyes.map(|eyes| eyes.look(&wanted))
+        };
+        let seen = within(PATIENCE, look).flatten().unwrap_or_default();
         let listening = match (seen.is_socket, seen.file) {
             (Some(true), Some(file)) => self.listens(netns, path, file),
             (Some(false), _) => Some(false),

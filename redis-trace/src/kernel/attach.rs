@@ -25,6 +25,7 @@ use super::survey::lacks;
 use super::tallies::Tallies;
 use super::{HookState, Options, Probes, Source, State, TierWish, symbols, tracefs};
 use crate::trace::decode::Names;
+use crate::trace::text::Text;
 
 /// The probes, as committed.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redis-trace.bpf.o"));
@@ -164,8 +165,9 @@ fn arguments(btf: &Btf, called: Called) -> Option<u32> {
 
 /// The running kernel's names of its numbers.
 fn names(btf: &Btf) -> Names {
-    let reset_reasons = without_prefix(btf.enumerators("sk_rst_reason"), "SK_RST_REASON_");
-    Names { reset_reasons, drop_reasons: drop_reasons(btf), ..Names::default() }
+    let texts = |names: Vec<Option<String>>| names.into_iter().map(|name| name.map(Text::from)).collect();
+    let reset_reasons = texts(without_prefix(btf.enumerators("sk_rst_reason"), "SK_RST_REASON_"));
+    Names { reset_reasons, drop_reasons: texts(drop_reasons(btf)), ..Names::default() }
 }
 
 /// A name as the kernel keeps it: 15 bytes and a NUL.

@@ -1,6 +1,7 @@
 //! What the running kernel has of what probes could be put on. Only its types are read, so no privilege is needed.
 
 use redis_trace_common::hook::{HOOKS, Hook, Kind};
+use redis_trace_common::member::MEMBERS;
 
 use super::btf::Btf;
 use super::{HookState, State};
@@ -13,6 +14,17 @@ pub fn survey() -> Vec<HookState> {
         lacks.unwrap_or_else(|| "it takes a privilege that is missing".to_owned())
     };
     HOOKS.iter().map(|hook| HookState { hook, state: State::Down(why(hook)) }).collect()
+}
+
+/// How many hooks these types have something to put a probe on, after every question that probes have for types was asked.
+pub fn described(types: Vec<u8>) -> usize {
+    let Ok(btf) = Btf::parse(types) else { return 0 };
+    for member in MEMBERS {
+        let _ = btf.member(member.paths, member.shape);
+    }
+    let _ = (btf.enumerators("skb_drop_reason"), btf.structure_size("task_smack"));
+    let _ = btf.excerpt(HOOKS.iter().map(|hook| hook.target.to_owned()));
+    HOOKS.iter().filter(|hook| lacks(&btf, hook).is_none()).count()
 }
 
 /// Why this kernel has nothing to put the probe on.

@@ -104,6 +104,10 @@ pub(super) fn wrap(text: &str, width: usize, most: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in safe(text).split_inclusive(' ') {
         let here = lines.last().map_or(0, |line| line.width());
+        // A name that is nothing but spaces makes no empty line.
+        if word.trim().is_empty() && (here == 0 || here > width) {
+            continue;
+        }
         if here > 0 && here + word.trim_end().width() > width {
             lines.push(String::new());
         }
@@ -143,6 +147,7 @@ mod tests {
         assert_eq!(wrap("nothing listens on 10.0.3.9:6379", 15, 9), ["nothing listens", "on", "10.0.3.9:6379"]);
         assert_eq!(wrap("nothing listens on 10.0.3.9:6379", 15, 2), ["nothing listens", "on 10.0.3.9:63…"]);
         assert_eq!(wrap("", 15, 2), [""]);
+        assert_eq!(wrap(&format!("a{}b", " ".repeat(60)), 15, 9), ["a", "b"]);
         assert_eq!(cut("日本語", 5), "日本…");
     }
 

@@ -17,16 +17,16 @@ use super::text::Text;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// `enum sk_rst_reason` without its prefix, by number; empty on kernels without it.
-    pub reset_reasons: Vec<Option<String>>,
+    pub reset_reasons: Vec<Option<Text>>,
     /// `enum skb_drop_reason` without its prefix, by number; empty on kernels without it.
-    pub drop_reasons: Vec<Option<String>>,
+    pub drop_reasons: Vec<Option<Text>>,
     /// Functions by addresses within them, as far as they were looked up.
-    pub functions: BTreeMap<u64, String>,
+    pub functions: BTreeMap<u64, Text>,
 }
 
 impl Names {
     /// The name of a number, when there is one.
-    fn of(names: &[Option<String>], number: u32) -> Option<String> {
+    fn of(names: &[Option<Text>], number: u32) -> Option<Text> {
         names.get(usize::try_from(number).ok()?).cloned().flatten()
     }
 }

@@ -56,7 +56,7 @@ fn listener(host: &mut Host, netns: Netns, address: &SocketAddr) -> Result<Optio
             What::Sockets { sockets, .. } => {
                 return Ok(sockets.into_iter().find(|bound| bound.listening && accepts(&bound.socket, &flow)));
             }
-            What::Unreadable { why, .. } => return Err(why),
+            What::Unreadable { why, .. } => return Err(why.to_string()),
             _ => {}
         }
     }

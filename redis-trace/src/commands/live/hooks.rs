@@ -9,13 +9,14 @@ use crate::trace::cause::Code;
 use crate::trace::fact::Sight;
 use crate::trace::flow::Netns;
 use crate::trace::report::HooksReport;
+use crate::trace::text::Text;
 
 /// What can be seen with these hooks, from this moment on.
 pub fn sight(hooks: &[HookState], since: u64) -> Sight {
     let sees = |role: Role| serves(hooks, role);
     Sight {
-        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: Text::new(rustix::system::uname().release().to_bytes()),
+        version: Text::from(env!("CARGO_PKG_VERSION")),
         since,
         resets: sees(Role::Resets),
         connects: sees(Role::States),
@@ -24,7 +25,7 @@ pub fn sight(hooks: &[HookState], since: u64) -> Sight {
         unix: sees(Role::Connects),
         module_hooks: is_whole(hooks, Role::Modules),
         capabilities: sees(Role::Capabilities),
-        modules: kernel::modules(),
+        modules: kernel::modules().map(|modules| modules.into_iter().map(Text::from).collect()),
         netns: own_netns(),
     }
 }

@@ -24,6 +24,7 @@ use crate::trace::fact::{Fact, Folded, Watched, What};
 use crate::trace::flow::Netns;
 use crate::trace::question::Question;
 use crate::trace::report::{Lost, Missed};
+use crate::trace::text::Text;
 
 /// How long after a record the counts behind it are read: while a flood lasts, at its end, and never in peace.
 const COUNTS_AFTER: Duration = Duration::from_millis(200);
@@ -225,7 +226,7 @@ fn name_function(record: &Record, symbols: &mut Symbols, names: &mut Names) {
     if let Record::Dropped(dropped) = record
         && let Some(function) = symbols.function(dropped.location)
     {
-        names.functions.entry(dropped.location).or_insert_with(|| function.to_owned());
+        names.functions.entry(dropped.location).or_insert_with(|| Text::from(function));
     }
 }
 

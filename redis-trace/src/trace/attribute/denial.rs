@@ -158,7 +158,7 @@ mod tests {
     /// What is known where modules are heard or are not.
     fn known(module_hooks: bool) -> Known {
         let mut known = Known::new(Bounds::default());
-        let modules = Some(vec!["landlock".to_owned(), "apparmor".to_owned()]);
+        let modules = Some(vec![Text::from("landlock"), Text::from("apparmor")]);
         known.learn(&Fact { time: 1, what: What::Sight(Sight { module_hooks, modules, ..Sight::default() }) });
         known
     }

@@ -24,7 +24,7 @@ pub(super) fn attribute(time: u64, connect: &Connect, dropped: &Dropped, known: 
         return Judged::Ask(questions);
     }
     let verdict = match known.suspected(netns, dropped.isn, Wanted::Refusal) {
-        Some(Suspected { unreadable: Some(why), .. }) => not_known(dropped, why),
+        Some(Suspected { unreadable: Some(why), .. }) => not_known(dropped, why.as_str()),
         Some(suspected) => by_rules(connect, dropped, suspected),
         None => not_known(dropped, "its network namespace could not be looked into in time"),
     };

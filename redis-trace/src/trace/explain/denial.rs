@@ -11,7 +11,7 @@ use crate::trace::text::Text;
 
 use super::fix::advice;
 use super::summary::target;
-use super::words;
+use super::words::{self, plain};
 
 /// `AppArmor profile redis-server denied bind (EACCES)`.
 pub(super) fn clause(denied: &Denied, errno: u32) -> String {
@@ -231,12 +231,6 @@ fn by_program(program: Option<&BpfProgram>, unit: Option<&Text>, port: Option<u1
             ..advice("find the program and who attached it to the cgroup")
         }],
     }
-}
-
-/// A name that may stand in a command as it is.
-fn plain(name: &Text) -> Option<&str> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/@".contains(c);
-    Some(name.as_str()).filter(|name| !name.is_empty() && !name.starts_with('-') && name.chars().all(is_plain))
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use crate::trace::refusal::{Attempt, Refusal};
 use crate::trace::report::{Evidence, Fix};
 use crate::trace::verdict::Filtered;
 
+use super::words::plain;
+
 /// The why, in one sentence.
 pub(super) fn summary(target: &str, filtered: &Filtered) -> String {
     let Filtered { by, others, changed } = filtered;
@@ -116,8 +118,9 @@ pub(super) fn fix(filtered: &Filtered, refusal: &Refusal, known: &Known) -> Vec<
     let opens = Some("opens the port to everybody whom this rule kept out: narrow it to your clients");
     let port = server.port;
     if let Some(service) = &site.service {
-        let command = format!("kubectl -n {} get endpoints {}", service.namespace, service.name);
-        return vec![fix("let the service have a pod that is ready: its selector, its pods", Some(command), None)];
+        let names = plain(&service.namespace).zip(plain(&service.name));
+        let command = names.map(|(namespace, name)| format!("kubectl -n {namespace} get endpoints {name}"));
+        return vec![fix("let the service have a pod that is ready: its selector, its pods", command, None)];
     }
     vec![match site.owner {
         Some(Owner::Ufw) => fix("allow the port in ufw", Some(format!("ufw allow {port}/tcp")), opens),
@@ -144,11 +147,7 @@ pub(super) fn serve(arrived: Endpoint) -> Fix {
 
 /// The command that takes a rule out, or accepts the port where a policy drops it. None where a name in it is not plain.
 fn undo(site: &Site, port: u16) -> Option<String> {
-    let (table, chain) = (site.table.as_str(), site.chain.as_str());
-    let is_plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
-    if !is_plain(table) || !is_plain(chain) {
-        return None;
-    }
+    let (table, chain) = plain(&site.table).zip(plain(&site.chain))?;
     let family = site.family.name();
     let iptables = match (site.family, site.backend) {
         (Family::Ip6, Backend::IptablesLegacy) => "ip6tables-legacy",
@@ -171,7 +170,7 @@ fn within(netns: Netns, known: &Known, command: &str) -> Option<String> {
     }
     let namespace = known.namespace(netns)?;
     match (&namespace.name, namespace.pid) {
-        (Some(name), _) => Some(format!("ip netns exec {name} {command}")),
+        (Some(name), _) => plain(name).map(|name| format!("ip netns exec {name} {command}")),
         (None, Some(pid)) => Some(format!("nsenter --net=/proc/{pid}/ns/net {command}")),
         (None, None) => None,
     }

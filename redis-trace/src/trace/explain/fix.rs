@@ -133,7 +133,9 @@ fn unix_socket_only(listener: &UnixListener) -> Vec<Fix> {
 fn unit_command(verb: &str, process: &Process) -> Option<String> {
     let (container, unit) = container::of(process.cgroup.as_ref()?);
     match (container, unit) {
-        (None, Some(unit)) if unit.as_str().ends_with(".service") => Some(format!("systemctl {verb} {unit}")),
+        (None, Some(unit)) if unit.as_str().ends_with(".service") => {
+            words::plain(&unit).map(|unit| format!("systemctl {verb} {unit}"))
+        }
         _ => None,
     }
 }

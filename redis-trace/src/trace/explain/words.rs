@@ -12,6 +12,12 @@ pub(super) fn process(process: &Process) -> String {
     format!("{} (pid {})", process.comm, process.pid)
 }
 
+/// A name that may stand in a command as it is: somebody will paste it into a root shell.
+pub(super) fn plain(name: &Text) -> Option<&str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/@".contains(c);
+    Some(name.as_str()).filter(|name| !name.is_empty() && !name.starts_with('-') && name.chars().all(is_plain))
+}
+
 /// The same, or `somebody`.
 pub(super) fn owner(owner: Option<&Process>) -> String {
     owner.map_or_else(|| "a process that is not known".to_owned(), process)

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Task;
 use crate::firewall::{Candidate, Wanted};
 use crate::trace::flow::{Flow, Netns};
+use crate::trace::text::Text;
 
 /// A SYN that the kernel dropped, for the first time; it may be sent again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,9 +17,9 @@ pub struct Dropped {
     /// Who dialled, and when, boottime nanoseconds; where that is known.
     pub caller: Option<(Task, u64)>,
     /// The kernel's own reason name (`NETFILTER_DROP`), where the kernel has reasons.
-    pub reason: Option<String>,
+    pub reason: Option<Text>,
     /// The kernel's function that dropped it, where it is known.
-    pub function: Option<String>,
+    pub function: Option<Text>,
     /// Time to live of the SYN.
     pub ttl: u32,
     /// What rules could see of it besides.
@@ -29,8 +30,8 @@ impl Dropped {
     /// Netfilter dropped it: a rule, a policy, or conntrack.
     pub fn is_by_netfilter(&self) -> bool {
         match &self.reason {
-            Some(reason) => reason == "NETFILTER_DROP",
-            None => self.function.as_deref() == Some("nf_hook_slow"),
+            Some(reason) => reason.as_str() == "NETFILTER_DROP",
+            None => self.function.as_ref().is_some_and(|function| function.as_str() == "nf_hook_slow"),
         }
     }
 }
@@ -73,5 +74,5 @@ pub struct Suspected {
     /// Connections that conntrack has, and the most that it takes.
     pub conntrack: Option<(u32, u32)>,
     /// Why the rules could not be read: a full sentence.
-    pub unreadable: Option<String>,
+    pub unreadable: Option<Text>,
 }

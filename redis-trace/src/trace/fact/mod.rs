@@ -193,7 +193,7 @@ pub enum What {
         /// The namespace.
         netns: Netns,
         /// A full sentence.
-        why: String,
+        why: Text,
     },
     /// A namespace's name and a way to it.
     NetnsName {
@@ -286,9 +286,9 @@ pub enum What {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sight {
     /// `uname -r`.
-    pub kernel: String,
+    pub kernel: Text,
     /// The tool's version.
-    pub version: String,
+    pub version: Text,
     /// When observation began, boottime nanoseconds: nothing older is known but by snapshot.
     pub since: u64,
     /// The kernel's own resets to unmatched SYNs are seen (server end).
@@ -310,7 +310,7 @@ pub struct Sight {
     pub capabilities: bool,
     /// The security modules that are at work; absent where that cannot be read.
     #[serde(default)]
-    pub modules: Option<Vec<String>>,
+    pub modules: Option<Vec<Text>>,
     /// The inode of the namespace the tool runs in.
     pub netns: Netns,
 }
@@ -323,7 +323,7 @@ pub struct Reset {
     /// The SYN's sequence number.
     pub isn: u32,
     /// The kernel's own reason name (`NO_SOCKET`), where the kernel has one.
-    pub reason: Option<String>,
+    pub reason: Option<Text>,
     /// An `sk_lookup` BPF program is attached to the namespace.
     pub sk_lookup: bool,
     /// Time to live of the SYN.

@@ -63,7 +63,7 @@ pub struct Known {
     queues: Remembered<(Netns, u16), Queues>,
     ways: Remembered<(Netns, IpAddr), Way>,
     ports: Remembered<(Netns, Endpoint), Ports>,
-    unreadable: Remembered<Netns, String>,
+    unreadable: Remembered<Netns, Text>,
     given_up: Remembered<Question, ()>,
 }
 

@@ -22,7 +22,7 @@ fn a_question_is_asked_once_while_it_is_on_its_way_and_again_when_its_answer_has
     let mut tracer = Tracer::new(Bounds::default());
     assert_eq!(asks(&tracer.take(&reset(SECOND))), 1);
     assert_eq!(asks(&tracer.take(&reset(SECOND + 1))), 0);
-    let why = "the dump was interrupted".to_owned();
+    let why = "the dump was interrupted".into();
     tracer.take(&Fact { time: SECOND + 2, what: What::Unreadable { netns: Netns(7), why } });
     assert_eq!(asks(&tracer.take(&reset(SECOND + 3))), 0, "it was answered a moment ago");
     assert_eq!(asks(&tracer.take(&reset(5 * SECOND / 2))), 1, "that was too long ago");

@@ -1,0 +1,132 @@
+//! Every way in for what somebody else wrote, one function each: what the fuzz targets and the property tests throw bytes at.
+//! None may panic, hang or take memory without bound, whatever the bytes; what comes out of any of them is a [`Text`] before
+//! it is told.
+
+use redis_trace_common::record::Record;
+
+use crate::firewall::{Backend, Hook, Packet, Ruleset, Wanted, is_of_nft, parse_nft, parse_save};
+use crate::kernel;
+use crate::redis::config::{self, CommandLine, Settings};
+use crate::redis::info::Info;
+use crate::redis::target::Target;
+use crate::redis::{directives, fatal, reply, secret};
+use crate::trace::cause::Code;
+use crate::trace::container;
+use crate::trace::decode::{Names, decode};
+use crate::trace::filter::{Address, Choice, Name, Pattern, PortRange};
+use crate::trace::recording::Reader;
+use crate::trace::remembered::Bounds;
+use crate::trace::text::Text;
+use crate::trace::tracer::Tracer;
+
+/// Takes any bytes.
+pub type Way = fn(&[u8]);
+
+/// The ways in, by name: each has a fuzz target of that name in `fuzz/`.
+pub const WAYS: &[(&str, Way)] = &[
+    ("record", record),
+    ("recording", recording),
+    ("btf", btf),
+    ("redis_conf", redis_conf),
+    ("server_log", server_log),
+    ("resp", resp),
+    ("nft", nft),
+    ("iptables_save", iptables_save),
+    ("cgroup", cgroup),
+    ("command_line", command_line),
+    ("filter", filter),
+];
+
+/// What a probe sent.
+pub fn record(bytes: &[u8]) {
+    if let Ok(record) = Record::decode(bytes) {
+        let fact = decode(&record, &Names::default());
+        Tracer::new(Bounds { number: 16, age: u64::MAX }).take(&fact);
+    }
+}
+
+/// A recording that somebody sent us.
+pub fn recording(bytes: &[u8]) {
+    if let Ok((_, facts)) = Reader::new(bytes) {
+        let mut tracer = Tracer::new(Bounds { number: 16, age: u64::MAX });
+        for fact in facts.flatten() {
+            tracer.take(&fact);
+        }
+    }
+}
+
+/// The kernel's types; in a machine of somebody else's making, whatever stands in that place.
+pub fn btf(bytes: &[u8]) {
+    let _ = kernel::described(bytes.to_vec());
+}
+
+/// A server's configuration file.
+pub fn redis_conf(bytes: &[u8]) {
+    let mut settings = Settings::new(false);
+    for line in config::lines(bytes) {
+        let _ = directives::fault(line.words.as_deref());
+        let _ = secret::redact_line(&Text::new(&line.text));
+        settings.apply(line.words.as_deref().unwrap_or_default());
+    }
+    let _ = (settings.ports(), settings.addresses());
+}
+
+/// What a server wrote before it ended: to its log, or the journal.
+pub fn server_log(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let messages: Vec<&str> = text.lines().map(|line| fatal::log_line(line).message).collect();
+    let _ = (fatal::fault(&messages), fatal::fault(&fatal::of_process(&text, 1)));
+}
+
+/// What a server answered.
+pub fn resp(bytes: &[u8]) {
+    let _ = reply::of_bytes(bytes);
+    let _ = redis::Parser::new().parse_value(bytes);
+    let info = Info::new(&String::from_utf8_lossy(bytes));
+    let _ = (info.number("maxclients"), info.text("redis_version"));
+}
+
+/// What `nft --json list ruleset` printed.
+pub fn nft(bytes: &[u8]) {
+    if let Ok(ruleset) = parse_nft(&String::from_utf8_lossy(bytes)) {
+        walk(&ruleset);
+    }
+}
+
+/// What `iptables-save` printed.
+pub fn iptables_save(bytes: &[u8]) {
+    let listing = String::from_utf8_lossy(bytes);
+    let backend = if is_of_nft(&listing) { Backend::IptablesNft } else { Backend::IptablesLegacy };
+    for ipv6 in [false, true] {
+        if let Ok(ruleset) = parse_save(&listing, backend, ipv6) {
+            walk(&ruleset);
+        }
+    }
+}
+
+/// A packet of which nothing is known can have met every rule.
+fn walk(ruleset: &Ruleset) {
+    for hook in [Hook::Prerouting, Hook::Input, Hook::Output] {
+        let _ = ruleset.suspects(hook, &Packet::default(), Wanted::Refusal);
+    }
+}
+
+/// The path of a cgroup, which its container chose.
+pub fn cgroup(bytes: &[u8]) {
+    let _ = container::of(&Text::new(bytes));
+}
+
+/// The arguments of a process, each ended by a NUL.
+pub fn command_line(bytes: &[u8]) {
+    let arguments: Vec<Text> = bytes.split(|byte| *byte == 0).map(Text::new).collect();
+    let shown = secret::redact_arguments(&arguments);
+    assert_eq!(shown.len(), arguments.len(), "no argument comes or goes");
+    let _ = CommandLine::new(&arguments.iter().map(Text::to_bytes).collect::<Vec<_>>());
+}
+
+/// The value of a flag.
+pub fn filter(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let _ = (text.parse::<Choice<PortRange>>(), text.parse::<Choice<Address>>(), text.parse::<Choice<Name>>());
+    let _ = (text.parse::<Choice<Pattern>>(), text.parse::<Choice<Code>>(), text.parse::<Target>());
+}
