@@ -1,122 +1,21 @@
 //! `doctor` against real servers: what it says of those that serve, and of every one that does not. Needs root.
 
-#[path = "support/executable.rs"]
-mod executable;
+#[path = "support/doctor.rs"]
+mod support;
+#[path = "doctor/tls.rs"]
+mod tls;
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt as _;
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Instant;
 
-use serde_json::Value;
-
-/// How long a server may take to start.
-const STARTS: Duration = Duration::from_secs(20);
-const NOBODY: u32 = 65_534;
-
-/// What a run came to.
-struct Ran {
-    code: Option<i32>,
-    found: Value,
-    out: String,
-}
-
-impl Ran {
-    fn verdict(&self) -> (&str, &str) {
-        let verdict = &self.found["verdict"];
-        (verdict["code"].as_str().unwrap_or("none"), verdict["name"].as_str().expect("a name"))
-    }
-
-    fn step(&self, name: &str) -> (&str, &str) {
-        let steps = self.found["steps"].as_array().expect("steps");
-        let step =
-            steps.iter().find(|step| step["name"] == name).unwrap_or_else(|| panic!("no step {name}: {steps:#?}"));
-        (step["state"].as_str().expect("a state"), step["text"].as_str().expect("a text"))
-    }
-}
-
-fn ran(mut command: Command) -> Ran {
-    let output = command.stdin(Stdio::null()).output().expect("doctor starts");
-    let out = String::from_utf8(output.stdout).expect("JSON is text");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    let found = serde_json::from_str(&out).unwrap_or_else(|why| panic!("{why}: {out:?} {errors}"));
-    Ran { code: output.status.code(), found, out }
-}
-
-fn command(target: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_redis-trace"));
-    command.args(["doctor", target, "-o", "json"]).env_remove("REDISCLI_AUTH");
-    command
-}
-
-fn doctor(target: &str) -> Ran {
-    ran(command(target))
-}
-
-/// The program where everybody may run it.
-fn public_copy() -> (tempfile::TempDir, PathBuf) {
-    let directory = tempfile::tempdir().expect("a directory");
-    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("ours");
-    let copy = directory.path().join("redis-trace");
-    executable::copy(env!("CARGO_BIN_EXE_redis-trace"), &copy);
-    (directory, copy)
-}
+use support::{NOBODY, PORT, STARTS, Server, command, doctor, public_copy, ran, staged, stranger};
 
 /// Where nobody listens.
 const NOWHERE: &str = "127.85.0.1:19999";
-/// Where servers listen, each on an address of its own.
-const PORT: u16 = 17_979;
-static SERVERS: AtomicU8 = AtomicU8::new(1);
-
-/// A real redis-server, killed in the end.
-struct Server {
-    child: Child,
-    ip: Ipv4Addr,
-}
-
-impl Server {
-    fn start(options: &[&str]) -> Self {
-        Self::at(Ipv4Addr::new(127, 84, 0, SERVERS.fetch_add(1, Ordering::Relaxed)), options)
-    }
-
-    fn at(ip: Ipv4Addr, options: &[&str]) -> Self {
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &PORT.to_string(), "--bind", &ip.to_string(), "--save", ""]).args(options);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let server = Self { child: child.expect("redis-server starts"), ip };
-        let began = Instant::now();
-        while TcpStream::connect((ip, PORT)).is_err() {
-            assert!(began.elapsed() < STARTS, "redis-server does not listen");
-            thread::sleep(Duration::from_millis(20));
-        }
-        server
-    }
-
-    fn target(&self) -> String {
-        format!("{}:{PORT}", self.ip)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A server that does this with its first client that says anything, or says this at once.
-fn stranger(act: impl Fn(TcpStream) + Send + 'static) -> String {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let address = listener.local_addr().expect("an address").to_string();
-    thread::spawn(move || listener.incoming().flatten().for_each(&act));
-    address
-}
 
 #[test]
 fn a_server_that_serves_is_looked_through_and_nothing_is_wrong() {
@@ -192,6 +91,17 @@ fn a_password_that_is_missing_is_told_from_a_wrong_one_and_neither_is_shown() {
 }
 
 #[test]
+fn an_answer_to_the_password_that_is_not_known_is_no_promise() {
+    let server = Server::start(&["--rename-command", "AUTH", ""]);
+    let mut command = command(&server.target());
+    command.env("REDISCLI_AUTH", "correct-horse");
+    let ran = ran(command);
+    assert_eq!((ran.code, ran.verdict().1), (Some(0), "nothing-wrong"), "{}", ran.out);
+    let (state, text) = ran.step("auth");
+    assert!(state == "unknown" && text.contains("unknown command"), "{text}");
+}
+
+#[test]
 fn a_password_in_an_argument_is_refused_and_not_repeated() {
     let output = command("redis://:correct-horse@127.0.0.1").output().expect("doctor starts");
     let said = String::from_utf8_lossy(&output.stderr);
@@ -233,9 +143,7 @@ fn protected_mode_is_told_to_whom_it_turns_away() {
         code=$?
         kill $server
         exit $code";
-    let mut stage = Command::new("unshare");
-    stage.args(["--net", "sh", "-c", STAGE, env!("CARGO_BIN_EXE_redis-trace")]).env_remove("REDISCLI_AUTH");
-    let ran = ran(stage);
+    let ran = staged(STAGE);
     assert_eq!((ran.code, ran.verdict()), (Some(1), ("RT6001", "protected-mode")), "{}", ran.out);
 }
 
@@ -252,7 +160,27 @@ fn a_far_host_that_says_nothing_is_no_fault_of_this_one() {
         let ran = ran(stage);
         assert_eq!((ran.code, ran.verdict()), (Some(6), ("RT4003", "no-answer")), "{}", ran.out);
         assert!(ran.found["seconds"].as_f64().is_some_and(|seconds| seconds < 10.0), "{}", ran.out);
+        // Counted, with the probes and without.
+        let sent = ran.found["verdict"]["summary"].as_str().expect("a summary");
+        assert!(!sent.contains("1 SYN"), "{sent}");
     }
+}
+
+#[test]
+fn a_translated_address_that_answers_is_not_blamed_for_having_no_listener() {
+    const STAGE: &str = "ip link set lo up && nft add table nat &&
+        nft add chain nat out '{ type nat hook output priority -100; }' &&
+        nft add rule nat out tcp dport 7001 redirect to :6379 || exit 99
+        redis-server --port 6379 --save '' >/dev/null 2>&1 </dev/null &
+        server=$!
+        for _ in $(seq 200); do redis-cli -h 127.0.0.1 ping >/dev/null 2>&1 && break; sleep 0.1; done
+        \"$0\" doctor 127.0.0.1:7001 -o json
+        code=$?
+        kill $server
+        exit $code";
+    let ran = staged(STAGE);
+    assert_eq!((ran.code, ran.verdict().1), (Some(0), "nothing-wrong"), "{}", ran.out);
+    assert_eq!(ran.step("listener").0, "unknown", "{}", ran.out);
 }
 
 #[test]

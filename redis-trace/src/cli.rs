@@ -173,6 +173,24 @@ pub struct DoctorArgs {
     /// Ask for the password
     #[arg(long)]
     pub askpass: bool,
+    /// Speak TLS, as rediss:// does
+    #[arg(long)]
+    pub tls: bool,
+    /// Name to ask for by TLS, when it is another than the host's
+    #[arg(long, value_name = "HOST")]
+    pub sni: Option<String>,
+    /// Trust the authorities of this file (PEM) instead of the host's
+    #[arg(long, value_name = "FILE")]
+    pub cacert: Option<PathBuf>,
+    /// Certificate of this client (PEM)
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// Talk to a server whose certificate is not trusted, too
+    #[arg(long)]
+    pub insecure: bool,
     /// Text for people, JSON for programs, Markdown for tickets
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: Document,

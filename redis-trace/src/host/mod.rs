@@ -183,6 +183,11 @@ impl Host {
     }
 }
 
+/// How often the SYN of a dial from this address, which nobody has answered yet, was sent again; of this thread's namespace.
+pub fn sent_again(local: Endpoint) -> Option<u32> {
+    sockets::sent_again(local).ok().flatten()
+}
+
 /// Sockets and how they were read, or a sentence.
 type Dump = Result<(Vec<BoundSocket>, Source), String>;
 

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{
-    AF_INET, AF_INET6, IPPROTO_TCP, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_RECV,
+    AF_INET, AF_INET6, IPPROTO_TCP, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT,
 };
 use netlink_packet_sock_diag::inet::nlas::Nla;
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, Timer};
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::Process;
 
@@ -87,6 +87,25 @@ pub(crate) fn half_open() -> Result<Vec<Endpoint>, String> {
         })?;
     }
     Ok(ends)
+}
+
+/// How often the first packet of a dial from this address, which nobody has answered yet, was sent again.
+pub(crate) fn sent_again(local: Endpoint) -> Result<Option<u32>, String> {
+    let (family, any) = if local.ip.is_ipv6() { (AF_INET6, SocketId::new_v6()) } else { (AF_INET, SocketId::new_v4()) };
+    let mut again = None;
+    let id = SocketId { source_port: local.port, ..any };
+    netlink::dump(request(family, id, 1 << TCP_SYN_SENT), |answer| {
+        if let SockDiagMessage::InetResponse(answer) = answer
+            && answer.header.socket_id.source_port == local.port
+            && answer.header.socket_id.source_address.to_canonical() == local.ip
+        {
+            again = match answer.header.timer {
+                Some(Timer::Retransmit(_, times)) => Some(u32::from(times)),
+                _ => again,
+            };
+        }
+    })?;
+    Ok(again)
 }
 
 /// Milliseconds since something was sent last: `tcpi_last_data_sent` of `struct tcp_info`, include/uapi/linux/tcp.h.

@@ -29,6 +29,24 @@ pub enum Target {
     Unix(String),
 }
 
+impl Target {
+    /// By TLS, if that can be.
+    pub fn speak_tls(&mut self) {
+        if let Self::Tcp { tls, .. } = self {
+            *tls = true;
+        }
+    }
+
+    /// Its host, when a shell takes it as it stands.
+    pub fn host_for_a_shell(&self) -> Option<&str> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || ".-:_".contains(c);
+        match self {
+            Self::Tcp { host, .. } if host.chars().all(plain) && !host.starts_with('-') => Some(host),
+            _ => None,
+        }
+    }
+}
+
 impl FromStr for Target {
     type Err = String;
 

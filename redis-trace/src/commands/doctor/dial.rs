@@ -6,11 +6,16 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, getsockname, socket_with, sockopt};
 use tokio::time::timeout;
 
+use super::tls;
 use crate::host;
 use crate::redis::target::Target;
 use crate::trace::errno;
+use crate::trace::flow::Endpoint;
 use crate::trace::text::Text;
 
 /// How long a name may take to be resolved.
@@ -38,6 +43,7 @@ impl fmt::Display for Place {
 #[derive(Debug)]
 pub(super) enum Connection {
     Tcp(TcpStream),
+    Tls(Box<tls::Stream>, tls::Identity),
     Unix(UnixStream),
 }
 
@@ -47,6 +53,8 @@ pub(super) struct Dial {
     /// When it began, boottime nanoseconds.
     pub(super) started: u64,
     pub(super) took: Duration,
+    /// How often its SYN was sent again before we gave up.
+    pub(super) sent_again: u32,
     pub(super) result: io::Result<Connection>,
 }
 
@@ -90,11 +98,37 @@ pub(super) fn told(target: &Target, places: &[Place]) -> String {
 /// Dials a place.
 pub(super) fn dial(place: Place) -> Dial {
     let (started, began) = (host::boottime(), Instant::now());
+    let mut sent_again = 0;
     let result = match &place {
-        Place::Tcp(address) => TcpStream::connect_timeout(address, DIALLING).map(Connection::Tcp),
+        Place::Tcp(address) => dial_tcp(address, &mut sent_again).map(Connection::Tcp),
         Place::Unix(path) => UnixStream::connect(path).map(Connection::Unix),
     };
-    Dial { place, started, took: began.elapsed(), result }
+    Dial { place, started, took: began.elapsed(), sent_again, result }
+}
+
+/// Dials an address; of a dial that nobody answers, how often its SYN was sent again is asked while it still stands.
+fn dial_tcp(address: &SocketAddr, sent_again: &mut u32) -> io::Result<TcpStream> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    match connect(&socket, address) {
+        Ok(()) => {}
+        Err(Errno::INPROGRESS) => {
+            let patience = Timespec::try_from(DIALLING).map_err(io::Error::other)?;
+            let is_over = || poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&patience));
+            if retry_on_intr(is_over)? == 0 {
+                let local = SocketAddr::try_from(getsockname(&socket)?)?;
+                let local = Endpoint { ip: local.ip().to_canonical(), port: local.port() };
+                *sent_again = host::sent_again(local).unwrap_or_default();
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            sockopt::socket_error(&socket)??;
+        }
+        Err(errno) => return Err(errno.into()),
+    }
+    let stream = TcpStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 /// `ECONNREFUSED`.

@@ -17,8 +17,14 @@ use crate::trace::text::Text;
 /// Files that a server keeps for itself, beside its clients: `CONFIG_MIN_RESERVED_FDS`, src/server.h.
 const RESERVED_FILES: u64 = 32;
 
-/// Looks at the listener behind a place, when it is on this host and in this namespace.
-pub(super) fn look(doctor: &mut Doctor, place: Option<&Place>, told: Option<&Told>) -> anyhow::Result<()> {
+/// Looks at the listener behind a place, when it is on this host and in this namespace; `is_taken` when somebody took the
+/// connection.
+pub(super) fn look(
+    doctor: &mut Doctor,
+    place: Option<&Place>,
+    told: Option<&Told>,
+    is_taken: bool,
+) -> anyhow::Result<()> {
     let Some(Place::Tcp(address)) = place else {
         doctor.skip(&["listener"], "a unix socket's owner is not looked for yet")?;
         return Ok(());
@@ -32,6 +38,10 @@ pub(super) fn look(doctor: &mut Doctor, place: Option<&Place>, told: Option<&Tol
     }
     match listener(&mut host, netns, address) {
         Ok(Some(bound)) => tell(doctor, &bound, told)?,
+        Ok(None) if is_taken => {
+            let text = format!("nobody listens on {address} here: it is translated, or passed on by the kernel");
+            doctor.step("listener", State::Unknown, text)?;
+        }
         Ok(None) => doctor.step("listener", State::Bad, format!("nobody listens there for {address}"))?,
         Err(why) => doctor.step("listener", State::Unknown, why)?,
     }

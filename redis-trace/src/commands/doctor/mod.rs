@@ -1,10 +1,12 @@
 //! `redis-trace doctor`: dials a server as its client would, under the tracer, and goes through the troubleshooting guide.
-//! Two connections at most on each of its addresses, six commands that read, nothing changed.
+//! One connection on each of its addresses and one more, twelve commands at most, all of which read; nothing is changed.
 
 mod dial;
 mod home;
 mod report;
+mod server;
 mod talk;
+mod tls;
 mod traced;
 
 use std::io::{self, Write as _};
@@ -16,7 +18,8 @@ use crate::redis::target::Target;
 use dial::{Dial, Place};
 use report::{Finding, Printer, State};
 use talk::Credentials;
-use traced::Traced;
+use tls::Trust;
+use traced::{Failed, Traced};
 
 pub use report::Doctor;
 
@@ -27,15 +30,18 @@ const MOST_ADDRESSES: usize = 4;
 
 /// Runs it.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
-    let target: Target = args.target.parse().map_err(|why: String| {
+    let mut target: Target = args.target.parse().map_err(|why: String| {
         Failure::new(Exit::Usage, format!("cannot tell what to dial: {why}"))
             .attempt("redis-trace doctor HOST[:PORT], redis://HOST or unix:PATH")
             .attempt("REDISCLI_AUTH=… redis-trace doctor HOST, or --askpass, when it wants a password")
     })?;
-    let credentials = Credentials::new(args, &target)?;
+    if args.tls {
+        target.speak_tls();
+    }
+    let client = Client { credentials: Credentials::new(args, &target)?, trust: trust(args, &target)? };
     let printer = Printer::new(args);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let doctor = runtime.block_on(examine(&target, &credentials, printer));
+    let doctor = runtime.block_on(examine(&target, &client, printer));
     // A resolver that hangs is not waited for.
     runtime.shutdown_background();
     let doctor = doctor?;
@@ -47,8 +53,21 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
     Ok(doctor.exit())
 }
 
+/// Who this client is to a server, and which servers it trusts.
+struct Client {
+    credentials: Credentials,
+    trust: Trust,
+}
+
+fn trust(args: &DoctorArgs, target: &Target) -> anyhow::Result<Trust> {
+    match target {
+        Target::Tcp { tls: true, .. } => Trust::new(args),
+        _ => Ok(Trust::default()),
+    }
+}
+
 /// From the name to what the server says of itself; each step is told when it ends.
-async fn examine(target: &Target, credentials: &Credentials, printer: Printer) -> anyhow::Result<Doctor> {
+async fn examine(target: &Target, client: &Client, printer: Printer) -> anyhow::Result<Doctor> {
     let began = Instant::now();
     let mut doctor = Doctor::new(target, printer);
     let places = match dial::places(target).await {
@@ -66,18 +85,20 @@ async fn examine(target: &Target, credentials: &Credentials, printer: Printer) -
     let reached = dial_all(&mut doctor, &mut traced, places.clone()).await?;
     let Some((place, connection)) = reached else {
         doctor.skip(&["reply"], "nothing was reached")?;
-        home::look(&mut doctor, places.first(), None)?;
+        home::look(&mut doctor, places.first(), None, false)?;
         return Ok(doctor.after(began));
     };
-    let told = match target {
-        Target::Tcp { tls: true, .. } => {
-            doctor
-                .skip(&["reply"], "TLS is not spoken here yet: what was proven is that the port takes connections")?;
-            None
+    let connection = match (target, connection) {
+        (Target::Tcp { host, tls: true, .. }, dial::Connection::Tcp(stream)) => {
+            tls::speak(&mut doctor, stream, &place, host, &client.trust)?
         }
-        _ => talk::with(connection, credentials, &mut doctor)?,
+        (_, connection) => Some(connection),
     };
-    home::look(&mut doctor, Some(&place), told.as_ref())?;
+    let told = match connection {
+        Some(connection) => talk::with(connection, &place, &client.credentials, &mut doctor)?,
+        None => None,
+    };
+    home::look(&mut doctor, Some(&place), told.as_ref(), true)?;
     Ok(doctor.after(began))
 }
 
@@ -93,7 +114,7 @@ async fn dial_all(
             doctor.step("connect", State::Skipped, format!("{place} was not dialled: it would take too long"))?;
             continue;
         }
-        let Dial { place, started, took, result } = dial::dial(place);
+        let Dial { place, started, took, sent_again, result } = dial::dial(place);
         match result {
             Ok(connection) => {
                 doctor.step(
@@ -106,7 +127,7 @@ async fn dial_all(
             Err(error) => {
                 let text = format!("{place}: {} after {}", dial::error_name(&error), dial::milliseconds(took));
                 doctor.step("connect", State::Bad, text)?;
-                let refusals = traced.explain(&place, started, &error).await?;
+                let refusals = traced.explain(&Failed { place: &place, started, sent_again, error: &error }).await?;
                 doctor.refused(&place, &error, refusals)?;
             }
         }

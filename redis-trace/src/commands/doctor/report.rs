@@ -76,6 +76,18 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Something of this host or of the server, by its code.
+    pub(super) fn of_code(code: &str, name: &str, confidence: &str, summary: String) -> Self {
+        let (code, name, confidence) = (Some(code.to_owned()), name.to_owned(), confidence.to_owned());
+        Self { code, name, confidence, summary, fix: Vec::new(), elsewhere: false }
+    }
+
+    /// One more thing that would end it.
+    pub(super) fn with(mut self, fix: Fix) -> Self {
+        self.fix.push(fix);
+        self
+    }
+
     /// What was told of a dial.
     fn of_refusal(report: &Report) -> Self {
         let code = report.cause.code.as_str();
@@ -91,35 +103,18 @@ impl Finding {
 
     /// A dial of which nothing was told.
     fn untold(place: &Place, error: &io::Error) -> Self {
-        Self {
-            code: Some("RT0000".to_owned()),
-            name: "unknown".to_owned(),
-            confidence: "possible".to_owned(),
-            summary: format!("{place} was dialled and got {}; nothing that was seen says why", dial::error_name(error)),
-            fix: Vec::new(),
-            elsewhere: false,
-        }
+        let got = dial::error_name(error);
+        let summary = format!("{place} was dialled and got {got}; nothing that was seen says why");
+        Self::of_code("RT0000", "unknown", "possible", summary)
     }
 
     /// What the server itself said.
     pub(super) fn of_reply(said: &Said, quoted: &Text) -> Self {
-        let fix = said.fix.iter().map(|(text, command)| Fix {
-            text: (*text).to_owned(),
-            command: command.map(str::to_owned),
-            file: None,
-            line: None,
-            risk: None,
-        });
         let is_heard = !quoted.as_str().is_empty();
         let words = if is_heard { format!(" (“{quoted}”)") } else { String::new() };
-        Self {
-            code: Some(said.code.to_owned()),
-            name: said.name.to_owned(),
-            confidence: if is_heard { "certain" } else { "likely" }.to_owned(),
-            summary: format!("{}{words}", said.meaning),
-            fix: fix.collect(),
-            elsewhere: false,
-        }
+        let confidence = if is_heard { "certain" } else { "likely" };
+        let finding = Self::of_code(said.code, said.name, confidence, format!("{}{words}", said.meaning));
+        said.fix.iter().fold(finding, |finding, (text, command)| finding.with(fix(text, command.map(str::to_owned))))
     }
 
     /// A name without an address.
@@ -129,20 +124,10 @@ impl Finding {
             name: "name-not-resolved".to_owned(),
             confidence: "certain".to_owned(),
             summary: format!("nothing was dialled: {why}"),
-            fix: vec![Fix {
-                text: "see what the resolver says".to_owned(),
-                command: match target {
-                    Target::Tcp { host, .. }
-                        if host.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-') =>
-                    {
-                        Some(format!("getent ahosts {host}"))
-                    }
-                    _ => None,
-                },
-                file: None,
-                line: None,
-                risk: None,
-            }],
+            fix: vec![fix(
+                "see what the resolver says",
+                target.host_for_a_shell().map(|host| format!("getent ahosts {host}")),
+            )],
             elsewhere: false,
         }
     }
@@ -162,6 +147,11 @@ impl Finding {
             elsewhere: false,
         }
     }
+}
+
+/// Something that would end it.
+pub(super) fn fix(text: &str, command: Option<String>) -> Fix {
+    Fix { text: text.to_owned(), command, file: None, line: None, risk: None }
 }
 
 /// Everything that was found.

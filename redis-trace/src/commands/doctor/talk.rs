@@ -1,25 +1,21 @@
-//! What a server that took the connection says: whether it lets in, who it is, how full it is. Six commands at most, all of
-//! which read.
+//! What a server that took the connection says: whether it lets in, who it is, how full it is. All that it is asked reads.
 
-use std::io::{self, Read, Write};
-use std::time::Duration;
+use std::io;
 
-use redis::{Cmd, Parser, Value};
+use redis::Value;
 
-use super::dial::Connection;
+use super::dial::{Connection, Place};
 use super::report::{Doctor, Finding, State};
+use super::server::{No, Server, closed};
+use super::tls;
 use crate::cli::DoctorArgs;
 use crate::redis::info::Info;
-use crate::redis::reply::{self, Said};
+use crate::redis::reply;
 use crate::redis::target::Target;
 use crate::trace::text::Text;
 
-/// Who is turned away at the door is told so without asking, and this soon.
-const AT_THE_DOOR: Duration = Duration::from_millis(60);
-/// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(2);
-/// As much of an answer as is read, bytes.
-const MOST: u64 = 1 << 20;
+/// What a TLS port says to who speaks without: an alert.
+const ALERT: [u8; 2] = [0x15, 0x03];
 
 /// Who to log in as.
 pub(super) struct Credentials {
@@ -54,27 +50,14 @@ pub(super) struct Told {
 /// Talks to the server; `None` when it does not let in.
 pub(super) fn with(
     connection: Connection,
+    place: &Place,
     credentials: &Credentials,
     doctor: &mut Doctor,
 ) -> anyhow::Result<Option<Told>> {
     let mut server = Server(connection);
-    if let Some(greeting) = server.greeting()? {
-        let said = reply::of_bytes(&greeting).unwrap_or_else(reply::speaks_first);
-        return refused(doctor, &said, &greeting);
-    }
-    if let Some(password) = &credentials.password {
-        let mut auth = redis::cmd("AUTH");
-        if let Some(user) = &credentials.user {
-            auth.arg(user);
-        }
-        if let Err(said) = server.serves(auth.arg(password)) {
-            return refused(doctor, &said.0, &said.1);
-        }
-        let user = credentials.user.as_deref().unwrap_or("default");
-        doctor.step("auth", State::Good, format!("it does not refuse the password of user {}", Text::from(user)))?;
-    }
-    if let Err(said) = server.serves(&redis::cmd("PING")) {
-        return refused(doctor, &said.0, &said.1);
+    if let Err(no) = log_in(&mut server, credentials, doctor)? {
+        refused(doctor, &server, place, &no)?;
+        return Ok(None);
     }
     doctor.step("reply", State::Good, "it answers PING".to_owned())?;
     let info = match server.ask(&redis::cmd("INFO")) {
@@ -90,6 +73,32 @@ pub(super) fn with(
     Ok(Some(Told { info, backlog }))
 }
 
+/// Through the door, with the password, to an answered `PING`.
+fn log_in(server: &mut Server, credentials: &Credentials, doctor: &mut Doctor) -> io::Result<Result<(), No>> {
+    if let Err(no) = server.lets_in()? {
+        return Ok(Err(no));
+    }
+    if let Some(password) = &credentials.password {
+        let mut auth = redis::cmd("AUTH");
+        if let Some(user) = &credentials.user {
+            auth.arg(user);
+        }
+        let user = Text::from(credentials.user.as_deref().unwrap_or("default"));
+        match server.serves(auth.arg(password)) {
+            Ok(answer) if answer.starts_with(b"+") => {
+                doctor.step("auth", State::Good, format!("it takes the password of user {user}"))?;
+            }
+            Ok(answer) => {
+                let text =
+                    format!("it neither takes nor refuses the password of user {user}: it says {}", quoted(&answer));
+                doctor.step("auth", State::Unknown, text)?;
+            }
+            Err(no) => return Ok(Err(no)),
+        }
+    }
+    Ok(server.serves(&redis::cmd("PING")).map(|_| ()))
+}
+
 fn number(value: &Value) -> Option<u64> {
     match value {
         Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok(),
@@ -98,15 +107,41 @@ fn number(value: &Value) -> Option<u64> {
     }
 }
 
-/// The server does not let in.
-fn refused(doctor: &mut Doctor, said: &Said, answer: &[u8]) -> anyhow::Result<Option<Told>> {
+/// The first line of an answer, made safe.
+fn quoted(answer: &[u8]) -> Text {
     let first = answer.split(|byte| *byte == b'\r' || *byte == b'\n').next().unwrap_or_default();
-    let quoted = Text::new(first.get(..first.len().min(120)).unwrap_or_default());
-    let said_what =
-        if answer.is_empty() { "it closed without a word".to_owned() } else { format!("it says: {quoted}") };
-    doctor.step("reply", State::Bad, said_what)?;
-    doctor.verdict(Finding::of_reply(said, &quoted));
-    Ok(None)
+    Text::new(&first[..first.len().min(120)])
+}
+
+/// The server does not let in.
+fn refused(doctor: &mut Doctor, server: &Server, place: &Place, no: &No) -> anyhow::Result<()> {
+    let (said, answer) = match no {
+        No::Tls(error) => {
+            doctor.step("reply", State::Bad, format!("it ended the TLS connection: {error}"))?;
+            doctor.verdict(tls::refused(error, server.has_no_identity()));
+            return Ok(());
+        }
+        No::Said(said, answer) => (said, answer),
+    };
+    let is_closed = *said == closed();
+    if is_closed && server.has_no_identity() {
+        doctor.step("reply", State::Bad, "it closed after it asked for a client certificate".to_owned())?;
+        doctor.verdict(tls::no_identity("likely"));
+    } else if is_closed && !server.is_tls() && tls::is_spoken(place) {
+        doctor.step("reply", State::Bad, "it closes without a word, and answers a TLS hello".to_owned())?;
+        let said = reply::of_bytes(&ALERT).unwrap_or_else(closed);
+        doctor.verdict(Finding { confidence: "certain".to_owned(), ..Finding::of_reply(&said, &Text::from("")) });
+    } else {
+        let quoted = quoted(answer);
+        let text = match answer.is_empty() {
+            false => format!("it says: {quoted}"),
+            true if is_closed => "it closed without a word".to_owned(),
+            true => "it says nothing".to_owned(),
+        };
+        doctor.step("reply", State::Bad, text)?;
+        doctor.verdict(Finding::of_reply(said, &quoted));
+    }
+    Ok(())
 }
 
 /// What INFO tells of who it is and how full it is.
@@ -139,83 +174,4 @@ fn tell(doctor: &mut Doctor, info: &Info) -> io::Result<()> {
         doctor.step("memory", state, Text::from(text.as_str()).to_string())?;
     }
     Ok(())
-}
-
-/// The server's end of the conversation.
-struct Server(Connection);
-
-impl Server {
-    /// What it says before it is asked: nothing, when it lets in.
-    fn greeting(&mut self) -> io::Result<Option<Vec<u8>>> {
-        self.patience(AT_THE_DOOR)?;
-        let greeting = self.first();
-        self.patience(ANSWER)?;
-        match greeting {
-            Ok(greeting) => Ok(Some(greeting)),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Ok(None),
-            Err(_) => Ok(Some(Vec::new())),
-        }
-    }
-
-    /// Whether it does what it is told; if not, why, and what it said.
-    fn serves(&mut self, command: &Cmd) -> Result<(), (Said, Vec<u8>)> {
-        let answer = self.0.write_all(&command.get_packed_command()).and_then(|()| self.first());
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                return Err((reply::silent(), Vec::new()));
-            }
-            // Reset, or gone.
-            Err(_) => Vec::new(),
-        };
-        reply::of_bytes(&answer).map_or(Ok(()), |said| Err((said, answer)))
-    }
-
-    /// An answer, when there is one.
-    fn ask(&mut self, command: &Cmd) -> Option<Value> {
-        self.0.write_all(&command.get_packed_command()).ok()?;
-        Parser::new().parse_value((&mut self.0).take(MOST)).ok()
-    }
-
-    /// The first bytes that come.
-    fn first(&mut self) -> io::Result<Vec<u8>> {
-        let mut bytes = [0; 4096];
-        let length = self.0.read(&mut bytes)?;
-        Ok(bytes[..length].to_vec())
-    }
-
-    fn patience(&self, time: Duration) -> io::Result<()> {
-        match &self.0 {
-            Connection::Tcp(stream) => {
-                stream.set_write_timeout(Some(ANSWER))?;
-                stream.set_read_timeout(Some(time))
-            }
-            Connection::Unix(stream) => {
-                stream.set_write_timeout(Some(ANSWER))?;
-                stream.set_read_timeout(Some(time))
-            }
-        }
-    }
-}
-
-impl Read for Connection {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(buffer),
-            Self::Unix(stream) => stream.read(buffer),
-        }
-    }
-}
-
-impl Write for Connection {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write(bytes),
-            Self::Unix(stream) => stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

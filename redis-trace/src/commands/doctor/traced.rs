@@ -67,6 +67,16 @@ fn errno_of(error: &io::Error) -> Option<u32> {
     }
 }
 
+/// A dial that failed.
+pub(super) struct Failed<'a> {
+    pub(super) place: &'a Place,
+    /// When it began, boottime nanoseconds.
+    pub(super) started: u64,
+    /// How often its SYN was sent again.
+    pub(super) sent_again: u32,
+    pub(super) error: &'a io::Error,
+}
+
 /// Where the facts come from.
 enum Source {
     Probes(Box<Live>),
@@ -134,16 +144,11 @@ impl Traced {
     }
 
     /// What is told of a dial that failed.
-    pub(super) async fn explain(
-        &mut self,
-        place: &Place,
-        started: u64,
-        error: &io::Error,
-    ) -> anyhow::Result<Vec<Report>> {
+    pub(super) async fn explain(&mut self, dial: &Failed<'_>) -> anyhow::Result<Vec<Report>> {
         if let Source::Probes(_) = self.source {
             self.listen().await?;
-        } else if let Some(errno) = errno_of(error) {
-            let failed = self.failed(place, started, errno);
+        } else if let Some(errno) = errno_of(dial.error) {
+            let failed = self.failed(dial, errno);
             self.feed(VecDeque::from([failed]))?;
         }
         Ok(self.kept.0.take())
@@ -185,7 +190,8 @@ impl Traced {
     }
 
     /// The failed dial as its own end saw it.
-    fn failed(&self, place: &Place, dialled: u64, errno: u32) -> What {
+    fn failed(&self, dial: &Failed<'_>, errno: u32) -> What {
+        let &Failed { place, started: dialled, sent_again: retransmits, .. } = dial;
         let task = self.task.clone();
         match place {
             Place::Unix(path) => What::UnixConnect { task, errno, path: UnixPath::File(Text::from(path.as_str())) },
@@ -201,8 +207,7 @@ impl Traced {
                     errno,
                     isn: 0,
                     phase: Phase::Over,
-                    // Who gave up has waited until its SYN was sent twice more: `dial::DIALLING`.
-                    retransmits: if errno == 0 { 2 } else { 0 },
+                    retransmits,
                     icmp: None,
                     ttl: None,
                     peer_ttl: None,
