@@ -293,3 +293,22 @@ fn check_works_without_privilege_and_says_what_would_show_more() {
     assert!(object["blocked"].as_str().is_some_and(|why| why.contains("CAP_BPF")));
     assert!(object["hooks"].as_array().is_some_and(|hooks| hooks.iter().all(|hook| hook["state"] == "down")));
 }
+
+#[test]
+fn a_hostile_name_forges_no_line_and_no_field_of_a_real_denial() {
+    if !is_root() {
+        return;
+    }
+    let denied = format!("{} demo-actor landlock bind part bind-hostile 127.0.0.1:6379", program().display());
+    let text = redis_trace(&["watch", "--color", "never", "--time", "none", "--cmd", &denied]);
+    assert!(!text.out.chars().any(|c| c.is_control() && c != '\n'), "{:?}", text.out);
+    let spelt_out = "\\u{1b}[2J\\u{a}\"},{\\\\\\xff\\u{85}";
+    // What the command itself said is the first line.
+    let heads = text.out.lines().skip(1).filter(|line| !line.starts_with(' ')).collect::<Vec<_>>();
+    assert!(matches!(heads[..], [only] if only.starts_with(&format!("LISTEN FAILED {spelt_out}("))), "{}", text.out);
+    let json = redis_trace(&["watch", "-o", "json", "--cmd", &denied]);
+    let mut lines = json.out.lines().map(|line| serde_json::from_str::<Value>(line).expect("each line is JSON"));
+    let refusal = lines.find(|line| line["schema"] == "redis-trace.refusal/1").expect("the denial");
+    assert_eq!(refusal["server_process"]["comm"], spelt_out);
+    assert_eq!(refusal["lsm"]["module"], "landlock");
+}

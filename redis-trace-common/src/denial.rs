@@ -18,12 +18,22 @@ pub enum Said {
     BpfLsm = 5,
     /// A program of a cgroup.
     CgroupBpf = 6,
+    /// A seccomp filter.
+    Filter = 7,
 }
 
 impl Said {
     /// Every one.
-    pub const ALL: [Self; 7] =
-        [Self::Nobody, Self::Landlock, Self::Selinux, Self::AppArmor, Self::Tomoyo, Self::BpfLsm, Self::CgroupBpf];
+    pub const ALL: [Self; 8] = [
+        Self::Nobody,
+        Self::Landlock,
+        Self::Selinux,
+        Self::AppArmor,
+        Self::Tomoyo,
+        Self::BpfLsm,
+        Self::CgroupBpf,
+        Self::Filter,
+    ];
 }
 
 /// What became of a question for a capability.
@@ -61,3 +71,7 @@ pub const CONNECT: usize = 2;
 pub const CREATE: usize = 4;
 /// Place in [`ATTACH_POINTS`] of listen(2), in which no program has a say.
 pub const LISTEN: usize = 5;
+
+/// What Landlock calls the calls in [`ATTACH_POINTS`]: `LANDLOCK_ACCESS_NET_BIND_TCP` and `LANDLOCK_ACCESS_NET_CONNECT_TCP`,
+/// include/uapi/linux/landlock.h; 0 for those in which it has no say.
+pub const LANDLOCK_RIGHTS: [u32; ATTACH_POINTS.len()] = [1, 1, 2, 2, 0, 0];

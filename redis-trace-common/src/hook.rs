@@ -103,6 +103,8 @@ roles! {
     Sockets { essential: false, causes: [RT3011, RT3020, RT3021], }
     /// What each security module and each cgroup's program denies, by its own functions; without it the same is deduced.
     Modules { essential: false, causes: [], }
+    /// Calls that seccomp filters keep from being entered, where the tracepoints of calls do not tell.
+    Filters { essential: false, causes: [RT3021], }
     /// What SELinux denies.
     Selinux { essential: false, causes: [RT3010, RT3011, RT3012, RT3014], }
     /// Questions for capabilities that were answered by no.
@@ -188,6 +190,8 @@ hooks! {
     Modules: Fexit "bpf_lsm_socket_connect" by "bpf_lsm_connect";
     Modules: Fexit "__cgroup_bpf_run_filter_sock_addr" by "program_on_address";
     Modules: Fexit "__cgroup_bpf_run_filter_sk" by "program_on_sock";
+    // kernel/seccomp.c
+    Filters: Fexit "__seccomp_filter" by "filtered";
     // include/trace/events/avc.h; include/trace/events/capability.h since Linux 6.16.
     Selinux: RawTracepoint { arguments: 4 } "selinux_audited" by "selinux_audited";
     Capabilities: Fexit "cap_capable" by "capability_checked";

@@ -19,6 +19,10 @@ pub struct Place;
 #[derive(Clone, Copy, Debug)]
 pub struct Bit;
 
+/// A bit-field of any width, of which single bits are read; its word counts bits, not bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Bits;
+
 /// What the kernel's member has to be for a probe to read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -26,6 +30,8 @@ pub enum Shape {
     Bytes(u32),
     /// A bit-field of one bit.
     Bit,
+    /// A bit-field of any width.
+    Bits,
     /// Anything.
     Any,
 }
@@ -58,6 +64,10 @@ impl Shaped for Place {
 
 impl Shaped for Bit {
     const SHAPE: Shape = Shape::Bit;
+}
+
+impl Shaped for Bits {
+    const SHAPE: Shape = Shape::Bits;
 }
 
 /// A member of a kernel structure: its place in the table of words, and the type it is read as.
@@ -294,8 +304,14 @@ members! {
     CRED_SECURITY: Pointer = "cred.security";
     /// A task's Landlock domain.
     LANDLOCK_DOMAIN: Pointer = "landlock_cred_security.domain";
-    /// Where a domain stands among others.
-    LANDLOCK_HIERARCHY: Pointer = "landlock_ruleset.hierarchy";
+    /// Where a domain stands among others; domains have a structure of their own since Linux 7.3.
+    LANDLOCK_HIERARCHY: Pointer = "landlock_domain.hierarchy" | "landlock_ruleset.hierarchy";
+    /// How many sandboxes a domain is made of, one in the other.
+    LANDLOCK_LAYERS: u32 = "landlock_domain.num_layers" | "landlock_ruleset.num_layers";
+    /// What each of them has a say in.
+    LANDLOCK_MASKS: Place = "landlock_domain.handled_masks" | "landlock_ruleset.access_masks";
+    /// What one has a say in of the network's.
+    LANDLOCK_NET: Bits = "access_masks.net";
     /// Its number; since Linux 6.15.
     LANDLOCK_ID: u64 = "landlock_hierarchy.id";
     /// The name of an AppArmor label: security/apparmor/include/label.h.
@@ -320,6 +336,12 @@ members! {
     REGS_SECOND: u64 = "pt_regs.si";
     /// The third.
     REGS_THIRD: u64 = "pt_regs.dx";
+    /// Where its result is put.
+    REGS_RESULT: u64 = "pt_regs.ax";
+    /// A task's kernel stack, which the registers are at the top of.
+    TASK_STACK: Pointer = "task_struct.stack";
+    /// `TS_COMPAT` and others: arch/x86/include/asm/thread_info.h.
+    TASK_STATUS: u32 = "task_struct.thread_info.status";
     /// SELinux's verdict, 0 when it lets it pass: security/selinux/include/avc.h.
     AVC_RESULT: i32 = "selinux_audit_data.result";
     /// What was asked for, a bit each.

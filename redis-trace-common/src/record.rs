@@ -407,7 +407,7 @@ records! {
         capability: u32,
         /// 1 when the call was left and never entered, by a thread that has a seccomp filter.
         seccomp: u32,
-        /// 0 when the caller is in no Landlock domain, 1 when it is in one, 2 when that cannot be told.
+        /// 0 when no Landlock domain of the caller's has a say in this call, 1 when one has, 2 when that cannot be told.
         landlock: u32,
         /// How many cgroup BPF programs have a say in this call in the caller's cgroup.
         programs: u32,

@@ -5,16 +5,16 @@ use core::ptr::read_volatile;
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
-use redis_trace_common::denial::{ATTACH_POINTS, Asked, Said};
+use redis_trace_common::denial::{ATTACH_POINTS, Asked, LANDLOCK_RIGHTS, Said};
 use redis_trace_common::member::{
     ABSENT, BPF_PROGRAMS, CGROUP_EFFECTIVE, CRED_SECURITY, CSS_SET_CGROUP, LABEL_NAME, LANDLOCK_DOMAIN,
-    LANDLOCK_HIERARCHY, LANDLOCK_ID, PROGRAM_AUX, PROGRAM_ID, PROGRAM_NAME, TASK_CGROUPS, TASK_CRED, TASK_PID,
-    TASK_SECCOMP,
+    LANDLOCK_HIERARCHY, LANDLOCK_ID, LANDLOCK_LAYERS, LANDLOCK_MASKS, LANDLOCK_NET, PROGRAM_AUX, PROGRAM_ID,
+    PROGRAM_NAME, TASK_CGROUPS, TASK_CRED, TASK_PID, TASK_SECCOMP,
 };
 use redis_trace_common::record::{CONTEXT_LEN, Denial};
 
 use crate::emit::{now, reserve};
-use crate::kernel::{copy, peek, place, read, read_into};
+use crate::kernel::{copy, has, peek, place, read, read_into, word};
 use crate::maps::{HINT, HINTS};
 
 /// Where Landlock keeps its part beside a task's credentials, from the program; absent where that is not known.
@@ -35,6 +35,8 @@ static PROGRAM_STRIDE: u32 = 0;
 
 /// `SECCOMP_MODE_FILTER`, include/uapi/linux/seccomp.h.
 const SECCOMP_MODE_FILTER: u32 = 2;
+/// `LANDLOCK_MAX_NUM_LAYERS`, security/landlock/limits.h.
+const LANDLOCK_MOST_LAYERS: u32 = 16;
 /// Programs that are counted at most.
 const MANY: u64 = 4;
 /// What was seen longer ago is of another call, nanoseconds.
@@ -124,7 +126,7 @@ pub(crate) fn tell(task: u64, point: usize, is_entered: bool) {
         (&raw mut (*record).reserved).write(0);
         fill_hint(record);
         fill_profile(record, task);
-        fill_domain(record, task);
+        fill_domain(record, task, LANDLOCK_RIGHTS[point]);
         fill_programs(record, task, point);
     }
     slot.submit();
@@ -167,19 +169,41 @@ unsafe fn fill_profile(record: *mut Denial, task: u64) {
 
 /// The caller's Landlock domain: landlock_cred(), security/landlock/cred.h.
 #[inline(always)]
-unsafe fn fill_domain(record: *mut Denial, task: u64) {
+unsafe fn fill_domain(record: *mut Denial, task: u64, right: u32) {
     let at = unsafe { read_volatile(&raw const LANDLOCK_AT) };
     let (state, domain) = if at == ABSENT {
         (2, 0)
     } else {
         let own = read(read(task, TASK_CRED), CRED_SECURITY) + u64::from(at);
         let domain = read(own, LANDLOCK_DOMAIN);
-        (u32::from(domain != 0), if domain == 0 { 0 } else { read(read(domain, LANDLOCK_HIERARCHY), LANDLOCK_ID) })
+        let is_asked = domain != 0 && decides(domain, right);
+        (u32::from(is_asked), if is_asked { read(read(domain, LANDLOCK_HIERARCHY), LANDLOCK_ID) } else { 0 })
     };
     unsafe {
         (&raw mut (*record).landlock).write(state);
         (&raw mut (*record).domain).write(domain);
     }
+}
+
+/// Whether a domain has a say in such calls: landlock_get_applicable_subject(), security/landlock/ruleset.h. None has before
+/// Linux 6.7; until 6.11 the masks have another form, and any may have.
+#[inline(always)]
+fn decides(domain: u64, right: u32) -> bool {
+    if right == 0 || !has(LANDLOCK_MASKS) {
+        return false;
+    }
+    if !has(LANDLOCK_NET) {
+        return true;
+    }
+    let layers = read(domain, LANDLOCK_LAYERS);
+    let mut handled = 0;
+    for layer in 0..LANDLOCK_MOST_LAYERS {
+        if layer >= layers {
+            break;
+        }
+        handled |= peek::<u32>(place(domain, LANDLOCK_MASKS) + 4 * u64::from(layer)) >> (word(LANDLOCK_NET) & 31);
+    }
+    handled & right != 0
 }
 
 /// The programs that have a say in such calls in the caller's cgroup: `struct cgroup_bpf`, include/linux/bpf-cgroup-defs.h.

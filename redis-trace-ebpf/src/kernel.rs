@@ -37,7 +37,7 @@ const SIGNAL_GROUP_EXIT: u32 = 0x4;
 
 /// A member's word; volatile, or it folds to its initial value.
 #[inline(always)]
-fn word<T>(member: Member<T>) -> u32 {
+pub(crate) fn word<T>(member: Member<T>) -> u32 {
     unsafe { read_volatile((&raw const OFFSETS).cast::<u32>().add(member.index())) }
 }
 

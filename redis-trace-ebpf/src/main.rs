@@ -21,6 +21,7 @@ mod probes {
     pub(crate) mod denied;
     pub(crate) mod distance;
     pub(crate) mod dropped;
+    pub(crate) mod filter;
     pub(crate) mod icmp;
     pub(crate) mod listen;
     pub(crate) mod process;

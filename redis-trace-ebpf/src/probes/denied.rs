@@ -172,7 +172,7 @@ pub(crate) fn exit_socket(ctx: TracePointContext) -> u32 {
 
 /// Tells of a socket that could not be made.
 #[inline(always)]
-fn tell_socket(call: &Call, errno: u32, is_entered: bool) {
+pub(super) fn tell_socket(call: &Call, errno: u32, is_entered: bool) {
     let (family, kind, protocol) = (call.fd as u16, call.address & SOCK_TYPE_MASK, call.length as u16);
     let is_stream = kind == u64::from(SOCK_STREAM) && (protocol == 0 || is_tcp_protocol(protocol));
     if !(family == AF_INET || family == AF_INET6) || !is_stream {

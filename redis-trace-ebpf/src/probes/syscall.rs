@@ -1,4 +1,5 @@
-//! System calls on sockets, where functions cannot be hooked: what was asked at the entry, what came of it at the exit.
+//! System calls on sockets, where functions cannot be hooked: what was asked at the entry, what came of it at the exit. And
+//! what a filter keeps from being entered.
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -6,8 +7,8 @@ use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 use aya_ebpf::programs::TracePointContext;
 use redis_trace_common::hook::TASK_PT_REGS;
 use redis_trace_common::member::{
-    ABSENT, FDT_FD, FDT_MAX, FILE_PRIVATE, FILES_FDT, REGS_FIRST, REGS_SECOND, REGS_THIRD, SOCKET_FILE, SOCKET_SK,
-    TASK_FILES,
+    ABSENT, FDT_FD, FDT_MAX, FILE_PRIVATE, FILES_FDT, REGS_FIRST, REGS_RESULT, REGS_SECOND, REGS_THIRD, SOCKET_FILE,
+    SOCKET_SK, TASK_FILES, TASK_STACK, TASK_STATUS,
 };
 
 use crate::denial::{has_filter, is_denial};
@@ -18,6 +19,13 @@ use crate::maps::{CALLS, Call};
 // of the call, and from byte 16 on its arguments, or its result.
 /// Where a call's first argument is, and its result.
 const ARGUMENTS: usize = 16;
+/// Bytes of a kernel stack and of the registers at its top, on x86-64 before Linux 5.15.
+const THREAD_SIZE: u64 = 16 << 10;
+const SIZE_OF_REGISTERS: u64 = 168;
+/// `MAX_ERRNO`, include/linux/err.h; `ENOSYS`; `TS_COMPAT`, arch/x86/include/asm/thread_info.h.
+const MAX_ERRNO: i64 = 4095;
+const ENOSYS: i64 = 38;
+const TS_COMPAT: u32 = 2;
 
 /// Keeps a call until it returns.
 #[inline(always)]
@@ -62,7 +70,7 @@ pub(crate) fn leave(ctx: &TracePointContext) -> Option<(Call, i32, bool)> {
     let is_filtered = has_filter(current());
     // What a thread with a filter enters is remembered, see `denied::dials`.
     if is_filtered || is_denial(result.unsigned_abs()) || leads_nowhere(result.unsigned_abs()) {
-        return by_registers().map(|call| (call, result, !is_filtered));
+        return Some((by_registers(registers()), result, !is_filtered));
     }
     None
 }
@@ -76,16 +84,31 @@ pub(super) fn leads_nowhere(errno: u32) -> bool {
 
 /// The call that the current task made, by its registers as they were when it made it.
 #[inline(always)]
-fn by_registers() -> Option<Call> {
+fn by_registers(registers: u64) -> Call {
+    Call { fd: read(registers, REGS_FIRST), address: read(registers, REGS_SECOND), length: read(registers, REGS_THIRD) }
+}
+
+/// Where the current task's registers lie: before Linux 5.15 no helper says so, task_pt_regs() in
+/// arch/x86/include/asm/processor.h does.
+#[inline(always)]
+fn registers() -> u64 {
     if arguments(TASK_PT_REGS) == ABSENT {
+        return read(current(), TASK_STACK) + THREAD_SIZE - SIZE_OF_REGISTERS;
+    }
+    unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) as u64 }
+}
+
+/// The call that the current task is kept from entering by a filter, and what it gets instead. A filter that lets it pass leaves
+/// the result as it was, ENOSYS: do_syscall_64(), arch/x86/entry/common.c. Nothing for the calls of 32-bit programs, which
+/// have other numbers.
+#[inline(always)]
+pub(super) fn filtered() -> Option<(Call, i32)> {
+    let registers = registers();
+    let result = read(registers, REGS_RESULT) as i64;
+    if !(-MAX_ERRNO..0).contains(&result) || result == -ENOSYS || read(current(), TASK_STATUS) & TS_COMPAT != 0 {
         return None;
     }
-    let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as u64;
-    Some(Call {
-        fd: read(registers, REGS_FIRST),
-        address: read(registers, REGS_SECOND),
-        length: read(registers, REGS_THIRD),
-    })
+    Some((by_registers(registers), result as i32))
 }
 
 /// A call's argument by its place, which the call must have; at the exit the result is the first.
@@ -97,7 +120,7 @@ pub(crate) fn argument(ctx: &TracePointContext, which: usize) -> u64 {
 /// The sock behind a descriptor of the current process, 0 when it is no socket's: files_lookup_fd_raw(),
 /// include/linux/fdtable.h, and sock_from_file(), net/socket.c.
 #[inline(always)]
-fn sock(fd: u64) -> u64 {
+pub(super) fn sock(fd: u64) -> u64 {
     let table = read(read(current(), TASK_FILES), FILES_FDT);
     if fd >= u64::from(read(table, FDT_MAX)) {
         return 0;

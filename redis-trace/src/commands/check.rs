@@ -164,6 +164,7 @@ fn tells(role: Role) -> &'static str {
         Role::Connects => "what could not be dialled at once",
         Role::Sockets => "sockets that could not be made",
         Role::Modules => "what each security module denies",
+        Role::Filters => "what seccomp filters keep out",
         Role::Selinux => "what SELinux denies",
         Role::Capabilities => "capabilities that were missing",
         Role::Queues => "connections that find a queue full",

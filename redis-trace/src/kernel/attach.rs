@@ -71,7 +71,12 @@ fn read_btf(environment: &Environment) -> Result<Btf, Error> {
     Btf::parse(bytes).map_err(|e| environment.no_btf(&e.to_string()))
 }
 
-/// The types of what is to be hooked, as aya wants them.
+/// The running kernel's types of these names, as aya wants them.
+pub fn types(names: &[&str]) -> Result<aya::Btf, Error> {
+    as_aya_reads(&read_btf(&Environment::look())?, names.iter().map(ToString::to_string))
+}
+
+/// The types of what is to be hooked.
 fn hooked(btf: &Btf) -> Result<aya::Btf, Error> {
     let name = |hook: &Hook| match hook.kind {
         Kind::Fentry | Kind::Fexit => Some(hook.target.to_owned()),
@@ -79,7 +84,11 @@ fn hooked(btf: &Btf) -> Result<aya::Btf, Error> {
         Kind::TypedTracepoint { .. } => Some(format!("btf_trace_{}", hook.target)),
         Kind::RawTracepoint { .. } | Kind::Syscall => None,
     };
-    let bytes = btf.excerpt(HOOKS.iter().filter_map(name));
+    as_aya_reads(btf, HOOKS.iter().filter_map(name))
+}
+
+fn as_aya_reads(btf: &Btf, names: impl Iterator<Item = String>) -> Result<aya::Btf, Error> {
+    let bytes = btf.excerpt(names);
     aya::Btf::parse(&bytes, Endianness::default()).map_err(|e| Error::bug(format!("aya cannot read our BTF: {e}")))
 }
 
@@ -206,7 +215,9 @@ impl Attacher<'_> {
         let mut programs: BTreeMap<&str, &mut Program> = object.programs_mut().collect();
         let of = |role| HOOKS.iter().filter(move |hook| hook.role == role);
         let mut pairs = |role| of(role).map(|hook| (hook, programs.remove(hook.probe))).collect::<Vec<Pair<'_>>>();
-        let roles: Vec<_> = Role::ALL.iter().map(|role| pairs(*role)).collect();
+        let filters = pairs(Role::Filters);
+        let others = Role::ALL.iter().filter(|role| **role != Role::Filters);
+        let roles: Vec<_> = others.map(|role| pairs(*role)).collect();
         let queue = Mutex::new(roles.into_iter());
         let next = || queue.lock().ok().and_then(|mut roles| roles.next());
         let work = || std::iter::from_fn(next).flat_map(|pairs| self.role(pairs)).collect::<Vec<HookState>>();
@@ -215,6 +226,13 @@ impl Attacher<'_> {
             let mut states = work();
             states.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
             states
+        });
+        // Where the tracepoints of system calls are on, they tell what is not entered as well.
+        let is_told = states.iter().any(|state| state.hook.kind == Kind::Syscall && state.state == State::Up);
+        states.extend(if is_told {
+            filters.iter().map(|(hook, _)| HookState { hook, state: State::Spare }).collect()
+        } else {
+            self.role(filters)
         });
         states.sort_by_key(|state| HOOKS.iter().position(|hook| hook.probe == state.hook.probe));
         states
@@ -277,7 +295,9 @@ impl Attacher<'_> {
             Kind::Fentry | Kind::Fexit if self.options.tier == TierWish::NoTrampoline => {
                 Some("trampolines are not wanted".to_owned())
             }
-            Kind::Syscall if !self.options.syscall_hooks => Some("hooks on system calls are not wanted".to_owned()),
+            _ if !self.options.syscall_hooks && (hook.kind == Kind::Syscall || hook.role == Role::Filters) => {
+                Some("hooks on system calls are not wanted".to_owned())
+            }
             Kind::RawTracepoint { .. } | Kind::TypedTracepoint { .. } | Kind::Fentry | Kind::Fexit | Kind::Syscall => {
                 lacks(self.btf, hook)
             }

@@ -183,10 +183,11 @@ impl Btf {
     fn fits(&self, found: Found, shape: Shape) -> Option<u32> {
         let fits = match shape {
             Shape::Bit => found.width == 1,
+            Shape::Bits => found.width > 0,
             Shape::Bytes(size) => found.width == 0 && self.size(found.kind, DEPTH) == Some(size),
             Shape::Any => found.width == 0,
         };
-        fits.then_some(if shape == Shape::Bit { found.bits } else { found.bits / 8 })
+        fits.then_some(if matches!(shape, Shape::Bit | Shape::Bits) { found.bits } else { found.bits / 8 })
     }
 
     /// How many arguments a function has.

@@ -19,7 +19,7 @@ use redis_trace_common::hook::{Hook, Tier};
 use redis_trace_common::record::{self, Number};
 use redis_trace_common::tally;
 
-pub use attach::attach;
+pub use attach::{attach, types};
 pub use error::{Error, Fault};
 pub use modules::{lsm_programs, modules};
 use ring::Ring;

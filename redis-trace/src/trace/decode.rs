@@ -171,6 +171,7 @@ fn said(number: u32) -> Option<Said> {
     Some(Said::Module(match said {
         denial::Said::Nobody => return None,
         denial::Said::CgroupBpf => return Some(Said::CgroupBpf),
+        denial::Said::Filter => return Some(Said::Filter),
         denial::Said::Landlock => Module::Landlock,
         denial::Said::Selinux => Module::Selinux,
         denial::Said::AppArmor => Module::Apparmor,

@@ -3,6 +3,7 @@
 //! They are this same binary, because a virtual machine that tests it has no other. Each says what happened as a line on its
 //! standard output, and each ends when its standard input does, so that none outlives the demo.
 
+use std::ffi::CStr;
 use std::io::{BufRead as _, Read as _, Write as _, stdin, stdout};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -19,6 +20,7 @@ use rustix::process::{Gid, Uid};
 use rustix::thread::{UnshareFlags, gettid, set_name};
 use serde::{Deserialize, Serialize};
 
+use super::confine::HOSTILE_PROFILE;
 use super::{confine, crowd, healthy, wire};
 
 /// One attempt to connect, as the one who tried saw it.
@@ -61,7 +63,10 @@ pub(crate) fn play(arguments: &[String]) -> Result<()> {
         ["healthy", address, connections] => healthy::play(address.parse()?, connections.parse()?),
         ["flood", source, server, number] => wire::flood(source.parse()?, server.parse()?, number.parse()?),
         ["landlock", what, rest @ ..] => confine::landlock(what, rest),
-        ["apparmor", profile, rest @ ..] => confine::apparmor(profile, rest),
+        ["apparmor", profile, rest @ ..] => confine::apparmor(profile.as_bytes(), rest),
+        ["apparmor-hostile", rest @ ..] => confine::apparmor(HOSTILE_PROFILE, rest),
+        ["bind-under", profile, address] => bind_under(profile, address.parse()?),
+        ["bind-hostile", address] => bind_hostile(address.parse()?),
         ["seccomp", rest @ ..] => confine::seccomp(rest),
         ["cgroup", door, rest @ ..] => confine::cgroup(door, rest),
         ["exhaust", address] => exhaust(address.parse()?),
@@ -225,6 +230,23 @@ fn serve(address: SocketAddr, shared: bool) -> Result<()> {
     say("closed")?;
     until_end_of_input()
 }
+
+/// Makes a socket, comes under an AppArmor profile, and only then binds.
+fn bind_under(profile: &str, address: SocketAddr) -> Result<()> {
+    set_name(c"server").context("cannot name the task")?;
+    let socket = stream_socket(address)?;
+    confine::change_profile(profile)?;
+    report(None, bind(&socket, &address))
+}
+
+/// Binds under a name that would forge a line, a field or a sequence of a terminal's.
+fn bind_hostile(address: SocketAddr) -> Result<()> {
+    set_name(HOSTILE_COMM).context("cannot name the task")?;
+    report(None, bind(&stream_socket(address)?, &address))
+}
+
+/// The longest name that a task may have, and what the tool makes of it.
+const HOSTILE_COMM: &CStr = c"\x1b[2J\n\"},{\\\xff\xc2\x85";
 
 /// A stream socket of the address's family.
 pub(crate) fn stream_socket(address: SocketAddr) -> Result<OwnedFd> {

@@ -1,8 +1,33 @@
-//! The smallest BPF object there is: one program that says no.
+//! The smallest BPF objects there are: one program that says no.
 
 /// `r0 = 0; exit`: the two instructions of the program. 0 is SK_DROP to `sk_lookup` (include/uapi/linux/bpf.h, `enum sk_action`)
 /// and no to a cgroup's hook.
-const NO: [u8; 16] = [0xb7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
+pub(super) const NO: &[u8] = &[0xb7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
+/// The same, with an errno of its own choice: `r1 = -EACCES; call bpf_set_retval; r0 = 0; exit`.
+pub(super) const NO_ACCESS: &[u8] = &[
+    0xb7, 1, 0, 0, 0xf3, 0xff, 0xff, 0xff, //
+    0x85, 0, 0, 0, 187, 0, 0, 0, //
+    0xb7, 0, 0, 0, 0, 0, 0, 0, //
+    0x95, 0, 0, 0, 0, 0, 0, 0,
+];
+
+/// A security module's no to those in one cgroup: `r0 = bpf_get_current_cgroup_id(); r1 = cgroup; if r0 == r1 goto no; r0 = 0;
+/// exit; no: r0 = -EPERM; exit`.
+pub(super) fn no_to_cgroup(cgroup: u64) -> Vec<u8> {
+    let [low, high] = [cgroup & 0xffff_ffff, cgroup >> 32].map(u64::to_le_bytes);
+    let instructions: [[u8; 8]; 8] = [
+        [0x85, 0, 0, 0, 80, 0, 0, 0],
+        [0x18, 1, 0, 0, low[0], low[1], low[2], low[3]],
+        [0, 0, 0, 0, high[0], high[1], high[2], high[3]],
+        [0x1d, 0x10, 2, 0, 0, 0, 0, 0],
+        [0xb7, 0, 0, 0, 0, 0, 0, 0],
+        [0x95, 0, 0, 0, 0, 0, 0, 0],
+        [0xb7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff],
+        [0x95, 0, 0, 0, 0, 0, 0, 0],
+    ];
+    instructions.concat()
+}
+
 /// Name of the program.
 pub(super) const PROGRAM: &str = "refuse_all";
 /// Bytes of an ELF header and of a section header.
@@ -13,16 +38,16 @@ const SYMBOL: usize = 24;
 /// A section of the object: offset of its name, type, flags, content, link, first global symbol, size of an entry.
 type Section<'a> = (u32, u32, u64, &'a [u8], u32, u32, u64);
 
-/// The smallest ELF object that holds the program in this section, which says what it is for (elf(5)).
-pub(super) fn object(section: &str) -> Vec<u8> {
+/// The smallest ELF object that holds a program of these instructions in this section, which says what it is for (elf(5)).
+pub(super) fn object(section: &str, instructions: &[u8]) -> Vec<u8> {
     // Names of sections and symbols, each ended by a NUL.
     let names = format!("\0{section}\0license\0.symtab\0.strtab\0{PROGRAM}\0").into_bytes();
     let name = |of: &[u8]| names.windows(of.len()).position(|at| at == of).and_then(|at| u32::try_from(at).ok());
     let name = |of: &str| name(&[of.as_bytes(), b"\0"].concat()).unwrap_or_default();
-    let symbols = symbols(name(PROGRAM));
+    let symbols = symbols(name(PROGRAM), instructions.len() as u64);
     let sections: [Section<'_>; 5] = [
         (0, 0, 0, &[], 0, 0, 0),
-        (name(section), 1, 6, &NO, 0, 0, 0),
+        (name(section), 1, 6, instructions, 0, 0, 0),
         (name("license"), 1, 2, b"GPL\0", 0, 0, 0),
         (name(".symtab"), 2, 0, &symbols, 4, 1, SYMBOL as u64),
         (name(".strtab"), 3, 0, &names, 0, 0, 0),
@@ -55,11 +80,11 @@ fn header(table: u64) -> Vec<u8> {
 }
 
 /// The null symbol and the program's: a global function in section 1.
-fn symbols(name: u32) -> Vec<u8> {
+fn symbols(name: u32, size: u64) -> Vec<u8> {
     let mut symbols = vec![0; SYMBOL];
     symbols.extend(name.to_le_bytes());
     symbols.extend([0x12, 0, 1, 0]);
-    symbols.extend([0, NO.len() as u64].map(u64::to_le_bytes).concat());
+    symbols.extend([0, size].map(u64::to_le_bytes).concat());
     symbols
 }
 
@@ -69,8 +94,11 @@ mod tests {
 
     #[test]
     fn the_object_holds_one_program() {
-        for section in ["sk_lookup", "cgroup/bind4", "cgroup/connect4"] {
-            let loaded = aya::Ebpf::load(&object(section)).expect("the object can be read");
+        let to_cgroup = no_to_cgroup(1 << 33 | 7);
+        let all: [(&str, &[u8]); 4] =
+            [("sk_lookup", NO), ("cgroup/connect4", NO), ("cgroup/bind4", NO_ACCESS), ("lsm/socket_bind", &to_cgroup)];
+        for (section, instructions) in all {
+            let loaded = aya::Ebpf::load(&object(section, instructions)).expect("the object can be read");
             let programs: Vec<&str> = loaded.programs().map(|(name, _)| name).collect();
             assert_eq!(programs, [PROGRAM], "{section}");
         }

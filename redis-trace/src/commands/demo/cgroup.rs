@@ -1,13 +1,15 @@
 //! Cgroups: one whose memory limit a server runs into, and one whose program says no.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
-use aya::programs::{CgroupAttachMode, CgroupSockAddr};
+use aya::programs::{CgroupAttachMode, CgroupSockAddr, Lsm};
 
-use super::bytecode::{PROGRAM, object};
+use super::bytecode::{NO, NO_ACCESS, PROGRAM, no_to_cgroup, object};
+use crate::kernel;
 
 /// A cgroup with a limit, removed when this value ends.
 pub(crate) struct MemoryCgroup {
@@ -65,6 +67,21 @@ fn hierarchy() -> Result<(PathBuf, &'static str)> {
     anyhow::bail!("no cgroup hierarchy with the memory controller is mounted")
 }
 
+/// Whether this kernel lets a cgroup's program choose the errno: since Linux 5.18.
+pub(crate) fn has_chosen_errno() -> bool {
+    let load = || -> Result<()> { program(&mut Ebpf::load(&object("cgroup/bind4", NO_ACCESS))?).map(drop) };
+    load().is_ok()
+}
+
+/// Whether BPF programs may stand on the hooks of security modules.
+pub(crate) fn has_bpf_lsm() -> bool {
+    let is_at_work = kernel::modules().is_some_and(|modules| modules.iter().any(|module| module == "bpf"));
+    is_at_work && Ebpf::load(&object(BIND, NO)).is_ok_and(|mut ebpf| on_hook(&mut ebpf, BIND).is_ok())
+}
+
+/// The hook of security modules on bind(2), as a section.
+const BIND: &str = "lsm/socket_bind";
+
 /// A cgroup in which a program denies a call to everybody; removed, and the program with it, when this value is.
 pub(crate) struct DenyingCgroup {
     directory: PathBuf,
@@ -75,12 +92,34 @@ pub(crate) struct DenyingCgroup {
 impl DenyingCgroup {
     /// Makes one in the unified hierarchy, with a program of this section: `cgroup/bind4`, `cgroup/connect4`.
     pub(crate) fn new(name: &str, section: &str) -> Result<Self> {
+        Self::with(name, |directory| attach(section, NO, directory))
+    }
+
+    /// The same, with EACCES instead of EPERM.
+    pub(crate) fn with_chosen_errno(name: &str, section: &str) -> Result<Self> {
+        Self::with(name, |directory| attach(section, NO_ACCESS, directory))
+    }
+
+    /// Makes one whose members a program on the hook of security modules denies bind.
+    pub(crate) fn by_lsm(name: &str) -> Result<Self> {
+        Self::with(name, |directory| {
+            let id = fs::metadata(directory)?.ino();
+            let mut ebpf = Ebpf::load(&object(BIND, &no_to_cgroup(id))).context("cannot read the BPF LSM program")?;
+            on_hook(&mut ebpf, BIND)?.attach().context("cannot attach the BPF LSM program")?;
+            Ok(ebpf)
+        })
+    }
+
+    fn with(name: &str, deny: impl FnOnce(&Path) -> Result<Ebpf>) -> Result<Self> {
         let directory = unified()?.join(name);
-        let mut ebpf = Ebpf::load(&object(section)).context("cannot read the cgroup program")?;
         fs::create_dir(&directory).with_context(|| format!("cannot make the cgroup {}", directory.display()))?;
-        let attached = attach(&mut ebpf, &directory);
-        let cgroup = Self { directory, ebpf };
-        attached.map(|()| cgroup)
+        match deny(&directory) {
+            Ok(ebpf) => Ok(Self { directory, ebpf }),
+            Err(error) => {
+                fs::remove_dir(&directory)?;
+                Err(error)
+            }
+        }
     }
 
     /// The file that takes a process in.
@@ -89,11 +128,27 @@ impl DenyingCgroup {
     }
 }
 
-fn attach(ebpf: &mut Ebpf, directory: &Path) -> Result<()> {
+/// A program on a cgroup's addresses, loaded.
+fn program(ebpf: &mut Ebpf) -> Result<&mut CgroupSockAddr> {
     let program: &mut CgroupSockAddr = ebpf.program_mut(PROGRAM).context("the program is missing")?.try_into()?;
     program.load().context("cannot load the cgroup program: CAP_BPF and CAP_NET_ADMIN are needed")?;
-    program.attach(File::open(directory)?, CgroupAttachMode::Single).context("cannot attach the cgroup program")?;
-    Ok(())
+    Ok(program)
+}
+
+/// A program on a hook of security modules, loaded.
+fn on_hook<'a>(ebpf: &'a mut Ebpf, section: &str) -> Result<&'a mut Lsm> {
+    let hook = section.trim_start_matches("lsm/");
+    let program: &mut Lsm = ebpf.program_mut(PROGRAM).context("the program is missing")?.try_into()?;
+    program.load(hook, &kernel::types(&[&format!("bpf_lsm_{hook}")])?).context("cannot load the BPF LSM program")?;
+    Ok(program)
+}
+
+/// Denies a call to everybody in a cgroup.
+fn attach(section: &str, instructions: &[u8], directory: &Path) -> Result<Ebpf> {
+    let mut ebpf = Ebpf::load(&object(section, instructions)).context("cannot read the cgroup program")?;
+    let cgroup = File::open(directory)?;
+    program(&mut ebpf)?.attach(cgroup, CgroupAttachMode::Single).context("cannot attach the cgroup program")?;
+    Ok(ebpf)
 }
 
 impl Drop for DenyingCgroup {

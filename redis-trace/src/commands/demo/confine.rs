@@ -6,7 +6,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use landlock::{ABI, Access as _, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, RulesetError};
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, RulesetError,
+};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
 use super::actor::play;
@@ -26,16 +28,15 @@ fn ruleset(denied: impl Into<landlock::BitFlags<AccessNet>>) -> Result<landlock:
     Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(denied.into())?.create()
 }
 
-/// Denies itself bind or connect by Landlock, then goes on.
+/// Denies itself bind or connect by Landlock, or device files only, then goes on.
 pub(super) fn landlock(what: &str, rest: &[&str]) -> Result<()> {
-    let denied = match what {
-        "bind" => AccessNet::BindTcp,
-        "connect" => AccessNet::ConnectTcp,
-        unknown => bail!("Landlock denies bind or connect, not {unknown}"),
+    let sandbox = match what {
+        "bind" => ruleset(AccessNet::BindTcp),
+        "connect" => ruleset(AccessNet::ConnectTcp),
+        "devices" => Ruleset::default().handle_access(AccessFs::MakeBlock).and_then(Ruleset::create),
+        unknown => bail!("Landlock denies bind, connect or devices, not {unknown}"),
     };
-    ruleset(denied)
-        .and_then(landlock::RulesetCreated::restrict_self)
-        .context("cannot confine the process by Landlock")?;
+    sandbox.and_then(landlock::RulesetCreated::restrict_self).context("cannot confine the process by Landlock")?;
     go_on(rest)
 }
 
@@ -47,31 +48,40 @@ pub(super) fn has_apparmor() -> bool {
 }
 
 /// Becomes a program under an AppArmor profile.
-pub(super) fn apparmor(profile: &str, rest: &[&str]) -> Result<()> {
-    std::fs::write("/proc/self/attr/apparmor/exec", format!("exec {profile}"))
-        .with_context(|| format!("cannot ask for the AppArmor profile {profile}"))?;
+pub(super) fn apparmor(profile: &[u8], rest: &[&str]) -> Result<()> {
+    std::fs::write("/proc/self/attr/apparmor/exec", [b"exec ", profile].concat())
+        .with_context(|| format!("cannot ask for the AppArmor profile {}", profile.escape_ascii()))?;
     go_on(rest)
 }
 
+/// Comes under an AppArmor profile at once: aa_change_profile(2).
+pub(super) fn change_profile(profile: &str) -> Result<()> {
+    std::fs::write("/proc/self/attr/apparmor/current", format!("changeprofile {profile}"))
+        .with_context(|| format!("cannot change to the AppArmor profile {profile}"))
+}
+
+/// A profile's name that would forge a line, a field or a sequence of a terminal's; brackets are not for names.
+pub(super) const HOSTILE_PROFILE: &[u8] = b"redis-trace-demo\x1bc\n\",\xff\xc2\x85";
+
 /// An AppArmor profile that is loaded, and no longer when this value is gone.
 pub(crate) struct Profile {
-    name: String,
+    name: Vec<u8>,
     /// As the parser reads it.
-    text: String,
+    text: Vec<u8>,
 }
 
 impl Profile {
     /// Loads one with these flags and rules; files, signals and unix sockets are free to it.
-    pub(crate) fn load(name: String, flags: &str, rules: &str) -> Result<Self> {
-        let text = format!("abi <abi/3.0>,\nprofile {name} {flags} {{\n  file,\n  signal,\n  unix,\n  {rules}\n}}\n");
-        let profile = Self { name, text };
+    pub(crate) fn load(name: &[u8], flags: &str, rules: &str) -> Result<Self> {
+        let escaped = name.iter().flat_map(|byte| match byte {
+            b'"' | b'\\' => vec![b'\\', *byte],
+            byte => vec![*byte],
+        });
+        let head = [b"abi <abi/3.0>,\nprofile \"", escaped.collect::<Vec<u8>>().as_slice(), b"\""].concat();
+        let rest = format!(" {flags} {{\n  file,\n  signal,\n  unix,\n  {rules}\n}}\n");
+        let profile = Self { name: name.to_vec(), text: [head, rest.into_bytes()].concat() };
         profile.parse("--replace")?;
         Ok(profile)
-    }
-
-    /// The part that becomes a program under it.
-    pub(crate) fn part(&self) -> String {
-        format!("apparmor {}", self.name)
     }
 
     fn parse(&self, what: &str) -> Result<()> {
@@ -81,9 +91,9 @@ impl Profile {
             .stdout(Stdio::null())
             .spawn()
             .context("cannot run apparmor_parser: install apparmor")?;
-        parser.stdin.take().context("the parser has a standard input")?.write_all(self.text.as_bytes())?;
+        parser.stdin.take().context("the parser has a standard input")?.write_all(&self.text)?;
         let status = parser.wait()?;
-        ensure!(status.success(), "apparmor_parser {what} of {} ended with {status}", self.name);
+        ensure!(status.success(), "apparmor_parser {what} of {} ended with {status}", self.name.escape_ascii());
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::actor::Dialled;
 use super::cgroup::{DenyingCgroup, MemoryCgroup};
-use super::confine::Profile;
+use super::confine::{HOSTILE_PROFILE, Profile};
 use super::expect::{Expected, SENTINEL_PORT, Scope};
 use super::netns::Netns;
 use super::process::{NOBODY, Process, Recipe};
@@ -212,10 +212,29 @@ impl Stage {
         Ok(format!("cgroup {}", self.denying.insert(cgroup).door()))
     }
 
-    /// Loads an AppArmor profile with these flags and rules; the part that becomes a program under it.
+    /// The same, and the errno is EACCES.
+    pub(crate) fn deny_access_by_cgroup(&mut self, section: &str) -> Result<String> {
+        let cgroup = DenyingCgroup::with_chosen_errno(&format!("redis-trace-demo-{}", std::process::id()), section)?;
+        Ok(format!("cgroup {}", self.denying.insert(cgroup).door()))
+    }
+
+    /// A cgroup to whose members a BPF program on the hook of security modules denies bind, and the part that enters it.
+    pub(crate) fn deny_by_lsm(&mut self) -> Result<String> {
+        let cgroup = DenyingCgroup::by_lsm(&format!("redis-trace-demo-{}", std::process::id()))?;
+        Ok(format!("cgroup {}", self.denying.insert(cgroup).door()))
+    }
+
+    /// Loads an AppArmor profile with these flags and rules; its name.
     pub(crate) fn profile(&mut self, flags: &str, rules: &str) -> Result<String> {
-        let profile = Profile::load(format!("redis-trace-demo-{}", std::process::id()), flags, rules)?;
-        Ok(self.profile.insert(profile).part())
+        let name = format!("redis-trace-demo-{}", std::process::id());
+        self.profile = Some(Profile::load(name.as_bytes(), flags, rules)?);
+        Ok(name)
+    }
+
+    /// Loads one with a hostile name.
+    pub(crate) fn hostile_profile(&mut self, rules: &str) -> Result<()> {
+        self.profile = Some(Profile::load(HOSTILE_PROFILE, "", rules)?);
+        Ok(())
     }
 
     /// A redis-server that confines itself as this part does, and is ready nevertheless.

@@ -39,7 +39,7 @@ pub fn report(hooks: &[HookState]) -> HooksReport {
         let up = of_role.iter().find(|state| state.state == State::Up);
         // What only trampolines can tell has no hooks of the other tier.
         let tier = up.or(of_role.last()).map_or(Tier::T2, |state| state.tier());
-        let wanted = of_role.iter().filter(|state| state.tier() == tier && !state.is_idle());
+        let wanted = of_role.iter().filter(|state| state.tier() == tier && state.state != State::Spare);
         let (up, all) = wanted.fold((0, 0), |(up, all), state| (up + u32::from(state.state == State::Up), all + 1));
         report.up += up;
         report.expected += all;
@@ -67,6 +67,13 @@ pub fn banner(hooks: &[HookState], listeners: usize, namespaces: usize) -> Strin
     {
         lines.push(
             "system call tracepoints are on: every system call costs 9 to 18 ns more; --no-syscall-hooks leaves them out"
+                .to_owned(),
+        );
+    }
+    if hooks.iter().any(|state| state.state == State::Up && state.hook.role == Role::Filters) {
+        lines.push(
+            "a hook on seccomp filters is on: processes that have one pay a little at every system call; \
+             --no-syscall-hooks leaves it out"
                 .to_owned(),
         );
     }

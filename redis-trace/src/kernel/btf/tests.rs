@@ -31,6 +31,7 @@ fn a_member_is_found_also_in_an_anonymous_structure_and_as_a_bit() {
     assert_eq!(btf.member(&["s.a"], Shape::Bytes(4)), Some(0));
     assert_eq!(btf.member(&["s.b"], Shape::Bytes(4)), Some(4));
     assert_eq!(btf.member(&["s.flag"], Shape::Bit), Some(67));
+    assert_eq!(btf.member(&["s.flag"], Shape::Bits), Some(67));
     assert_eq!(btf.member(&["s.gone", "s.b"], Shape::Any), Some(4));
 }
 

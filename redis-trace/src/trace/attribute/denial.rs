@@ -84,15 +84,14 @@ pub(super) fn question(errno: u32, denial: Option<&Denial>, time: u64, known: &K
 /// Who denied a call, and how sure that is.
 fn judge(call: Call, errno: u32, denial: &Denial, known: &Known) -> Option<(Denied, Confidence)> {
     let denied = |by, others| Denied { call, by, others, failed: None };
-    if denial.seccomp {
-        return Some((denied(By::Filter, Vec::new()), Confidence::Likely));
-    }
     match denial.said {
+        Some(Said::Filter) => return Some((denied(By::Filter, Vec::new()), Confidence::Certain)),
         Some(Said::Module(module)) => {
             let by = by_module(module, denial, denial.capability.is_some());
             return Some((denied(by, Vec::new()), Confidence::Certain));
         }
         Some(Said::CgroupBpf) => return Some((denied(by_program(denial), Vec::new()), Confidence::Certain)),
+        None if denial.seccomp => return Some((denied(By::Filter, Vec::new()), Confidence::Likely)),
         None => {}
     }
     let mut suspects = suspects(call, errno, denial, known).into_iter();
@@ -116,8 +115,8 @@ fn suspects(call: Call, errno: u32, denial: &Denial, known: &Known) -> Vec<By> {
     if errno == EACCES && matches!(call, Call::Bind | Call::Connect) && denial.landlock {
         suspects.push(by_module(Module::Landlock, denial, false));
     }
-    // A program may choose another errno; without a choice it is this one.
-    if errno == EPERM && denial.programs > 0 {
+    // It gives EPERM unless it chooses another errno.
+    if denial.programs > 0 {
         suspects.push(by_program(denial));
     }
     let silent: &[Module] = match errno {

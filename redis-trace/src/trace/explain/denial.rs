@@ -125,7 +125,7 @@ pub(super) fn evidence(denied: &Denied) -> Vec<Evidence> {
             vec![seen("cgroup.bpf.effective", format!("{programs} BPF programs of its cgroup decide on {call}{first}"))]
         }
         By::Filter => {
-            vec![seen("seccomp", "the call was left and never entered, by a thread with a filter".to_owned())]
+            vec![seen("seccomp", "the call was never entered, by a thread with a filter".to_owned())]
         }
     }
 }

@@ -53,6 +53,8 @@ pub enum Said {
     Module(Module),
     /// A cgroup's BPF program.
     CgroupBpf,
+    /// A seccomp filter.
+    Filter,
 }
 
 /// What became of a question for `CAP_NET_BIND_SERVICE`.

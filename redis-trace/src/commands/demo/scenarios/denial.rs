@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::{Needs, Scenario};
@@ -19,8 +19,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new("Landlock denies connect to a client", Code::RT3012, &[landlocked_client]).needing(Needs::Landlock),
     Scenario::new("a cgroup's program denies bind to redis-server", Code::RT3020, &[cgroup_bind, dial_after_denial]),
     Scenario::new("a cgroup's program denies connect to a client", Code::RT3020, &[cgroup_connect]),
-    Scenario::new("a seccomp filter denies bind to redis-server", Code::RT3021, &[filtered, dial_after_denial])
-        .needing(Needs::SyscallHooks),
+    Scenario::new(
+        "a cgroup's program denies bind with EACCES in a Landlock domain without network rules",
+        Code::RT3020,
+        &[cgroup_bind_access],
+    )
+    .needing(Needs::LandlockAndChosenErrno),
+    Scenario::new("a BPF LSM program denies bind to redis-server", Code::RT3010, &[lsm_bind, dial_after_denial])
+        .needing(Needs::BpfLsm),
+    Scenario::new("a seccomp filter denies bind to redis-server", Code::RT3021, &[filtered, dial_after_denial]),
+    Scenario::new("Landlock denies bind to a process with a hostile name", Code::RT3010, &[hostile_comm])
+        .needing(Needs::Landlock),
     Scenario::new(
         "AppArmor denies redis-server a socket for want of a network rule",
         Code::RT3011,
@@ -28,6 +37,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     )
     .needing(Needs::AppArmor),
     Scenario::new("AppArmor denies redis-server a socket by a rule that is not logged", Code::RT3011, &[deny_rule])
+        .needing(Needs::AppArmor),
+    Scenario::new("AppArmor denies bind under a profile that is changed to", Code::RT3010, &[changed_profile])
+        .needing(Needs::AppArmor),
+    Scenario::new("AppArmor denies a socket under a profile with a hostile name", Code::RT3011, &[hostile_profile])
         .needing(Needs::AppArmor),
     Scenario::new("AppArmor denies redis-server the capability for port 79", Code::RT3014, &[no_capability_rule])
         .needing(Needs::AppArmor),
@@ -104,6 +117,36 @@ fn cgroup_bind(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
+/// A domain that has no say in bind is not suspected, whatever the errno.
+fn cgroup_bind_access(stage: &mut Stage) -> Result<()> {
+    let cgroup = stage.deny_access_by_cgroup("cgroup/bind4")?;
+    let redis = stage.confined_redis(&format!("landlock devices part {cgroup}"), "--bind 127.0.0.1")?;
+    let expected = denied_bind(stage, Code::RT3020, redis, REDIS, "EACCES").with(json!({"lsm": null}));
+    stage.expect(expected.says("the cgroup BPF program refuse_all (id "));
+    Ok(())
+}
+
+fn lsm_bind(stage: &mut Stage) -> Result<()> {
+    let cgroup = stage.deny_by_lsm()?;
+    let redis = stage.confined_redis(&cgroup, "--bind 127.0.0.1")?;
+    let lsm = json!({"module": "bpf", "operation": "bind", "object": "tcp 127.0.0.1:6379"});
+    let expected = denied_bind(stage, Code::RT3010, redis, REDIS, "EPERM").with(json!({"lsm": lsm}));
+    stage.expect(expected.says("a BPF LSM program denied bind"));
+    Ok(())
+}
+
+/// What a hostile name becomes: one word on one line, in which nothing moves a cursor or ends a string.
+const SPELT_OUT: &str = "\\u{1b}[2J\\u{a}\"},{\\\\\\xff\\u{85}";
+
+fn hostile_comm(stage: &mut Stage) -> Result<()> {
+    let denied = stage.client("landlock bind part bind-hostile 127.0.0.1:6379")?.remove(0);
+    ensure!(denied.errno == EACCES, "bind ended with errno {}", denied.errno);
+    let lsm = json!({"module": "landlock", "operation": "bind"});
+    let expected = denied_bind(stage, Code::RT3010, denied.pid, REDIS, "EACCES");
+    stage.expect(expected.with(json!({"lsm": lsm, "server_process": {"comm": SPELT_OUT}})).says(SPELT_OUT));
+    Ok(())
+}
+
 fn cgroup_connect(stage: &mut Stage) -> Result<()> {
     stage.redis("--bind 127.0.0.1")?;
     let cgroup = stage.deny_by_cgroup("cgroup/connect4")?;
@@ -123,8 +166,12 @@ fn filtered(stage: &mut Stage) -> Result<()> {
 /// A socket that AppArmor denied: no address was named yet.
 fn denied_socket(stage: &mut Stage, rules: &str) -> Result<()> {
     let profile = stage.profile("", rules)?;
-    let redis = stage.confined_redis(&profile, "--bind 127.0.0.1")?;
-    let subject = profile.split(' ').next_back();
+    socket_denied_under(stage, &format!("apparmor {profile}"), &profile)
+}
+
+/// The same under a profile that is loaded.
+fn socket_denied_under(stage: &mut Stage, part: &str, subject: &str) -> Result<()> {
+    let redis = stage.confined_redis(part, "--bind 127.0.0.1")?;
     let lsm = json!({"module": "apparmor", "operation": "create", "subject": subject, "object": "tcp socket"});
     let is = json!({"errno": "EACCES", "cause": {"confidence": "certain"}, "lsm": lsm});
     let expected = stage.listen_failure(Code::RT3011, redis, None).with(is);
@@ -140,11 +187,27 @@ fn deny_rule(stage: &mut Stage) -> Result<()> {
     denied_socket(stage, &format!("{CAPABILITIES}  network,\n  deny network inet stream,"))
 }
 
+fn hostile_profile(stage: &mut Stage) -> Result<()> {
+    stage.hostile_profile(CAPABILITIES)?;
+    socket_denied_under(stage, "apparmor-hostile", "redis-trace-demo\\u{1b}c\\u{a}\",\\xff\\u{85}")
+}
+
+/// The socket was made before: it is bind that is denied.
+fn changed_profile(stage: &mut Stage) -> Result<()> {
+    let profile = stage.profile("", CAPABILITIES)?;
+    let denied = stage.client(&format!("bind-under {profile} 127.0.0.1:6379"))?.remove(0);
+    ensure!(denied.errno == EACCES, "bind ended with errno {}", denied.errno);
+    let lsm = json!({"module": "apparmor", "operation": "bind", "subject": profile, "object": "tcp 127.0.0.1:6379"});
+    let is = json!({"cause": {"confidence": "certain"}, "server_process": {"comm": "server"}, "lsm": lsm});
+    let expected = denied_bind(stage, Code::RT3010, denied.pid, REDIS, "EACCES").with(is);
+    stage.expect(expected.says(&format!("AppArmor profile {profile} denied bind")).says("network inet stream,"));
+    Ok(())
+}
+
 fn no_capability_rule(stage: &mut Stage) -> Result<()> {
     let profile = stage.profile("", &format!("{CAPABILITIES}  network,"))?;
-    let redis = stage.confined_redis(&profile, "--bind 127.0.0.1 --port 79")?;
-    let subject = profile.split(' ').next_back();
-    let lsm = json!({"module": "apparmor", "operation": "capable", "subject": subject, "object": "net_bind_service"});
+    let redis = stage.confined_redis(&format!("apparmor {profile}"), "--bind 127.0.0.1 --port 79")?;
+    let lsm = json!({"module": "apparmor", "operation": "capable", "subject": profile, "object": "net_bind_service"});
     let is = json!({"errno": "EACCES", "cause": {"confidence": "certain"}, "lsm": lsm});
     let expected = stage.listen_failure(Code::RT3014, redis, Some(loopback(79))).with(is);
     stage.expect(expected.says("capability net_bind_service,"));
@@ -154,5 +217,5 @@ fn no_capability_rule(stage: &mut Stage) -> Result<()> {
 /// A profile in complain mode would deny the socket, and does not.
 fn complained(stage: &mut Stage) -> Result<()> {
     let profile = stage.profile("flags=(complain)", CAPABILITIES)?;
-    stage.unharmed_redis(&profile, "--bind 127.0.0.1").map(drop)
+    stage.unharmed_redis(&format!("apparmor {profile}"), "--bind 127.0.0.1").map(drop)
 }

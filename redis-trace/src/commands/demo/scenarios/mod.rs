@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::cgroup::{has_bpf_lsm, has_chosen_errno};
 use super::confine::{has_apparmor, has_landlock};
 use super::stage::Stage;
 use crate::trace::cause::Code;
@@ -49,17 +50,21 @@ pub(crate) enum Needs {
     Trampolines,
     /// AppArmor, and its parser.
     AppArmor,
-    /// Hooks on system calls.
-    SyscallHooks,
+    /// Landlock, and programs of cgroups that choose the errno.
+    LandlockAndChosenErrno,
+    /// BPF programs on the hooks of security modules.
+    BpfLsm,
 }
 
 impl Needs {
     /// Whether this kernel has it; of hooks the agent knows.
     pub(crate) fn are_met(self) -> bool {
         match self {
-            Self::Nothing | Self::SyscallHooks | Self::Trampolines => true,
+            Self::Nothing | Self::Trampolines => true,
             Self::Landlock => has_landlock(),
             Self::AppArmor => has_apparmor(),
+            Self::LandlockAndChosenErrno => has_landlock() && has_chosen_errno(),
+            Self::BpfLsm => has_bpf_lsm(),
         }
     }
 }
