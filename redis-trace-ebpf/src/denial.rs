@@ -12,10 +12,13 @@ use redis_trace_common::member::{
     PROGRAM_NAME, TASK_CGROUPS, TASK_CRED, TASK_PID, TASK_SECCOMP,
 };
 use redis_trace_common::record::{CONTEXT_LEN, Denial};
+use redis_trace_common::tally::{End, Key};
 
 use crate::emit::{now, reserve};
 use crate::kernel::{copy, has, peek, place, read, read_into, word};
 use crate::maps::{HINT, HINTS};
+use crate::probes::who;
+use crate::tally;
 
 /// Where Landlock keeps its part beside a task's credentials, from the program; absent where that is not known.
 #[unsafe(no_mangle)]
@@ -114,10 +117,27 @@ pub(crate) fn has_filter(task: u64) -> bool {
     read(task, TASK_SECCOMP) == SECCOMP_MODE_FILTER
 }
 
+/// A call on a socket has failed: whether that is told, and then everything that is told before it.
+#[inline(always)]
+pub(crate) fn is_told(task: u64, key: &Key, point: usize, errno: u32, is_entered: bool) -> bool {
+    let end = if key.end == End::Listen as u32 { End::Listen } else { End::Client };
+    if end == End::Listen {
+        who::keep_watched(task);
+    }
+    if !tally::is_sample(end, key) {
+        return false;
+    }
+    who::introduce(task);
+    if is_denial(errno) || !is_entered {
+        tell(task, point, is_entered);
+    }
+    true
+}
+
 /// Tells who may have said no to the call that its caller now gets an error for. `point` is its place in [`ATTACH_POINTS`],
 /// and a call that was not entered never came past the filter.
 #[inline(always)]
-pub(crate) fn tell(task: u64, point: usize, is_entered: bool) {
+fn tell(task: u64, point: usize, is_entered: bool) {
     let Some(mut slot) = reserve::<Denial>() else { return };
     let record = slot.record();
     unsafe {
@@ -126,7 +146,7 @@ pub(crate) fn tell(task: u64, point: usize, is_entered: bool) {
         (&raw mut (*record).reserved).write(0);
         fill_hint(record);
         fill_profile(record, task);
-        fill_domain(record, task, LANDLOCK_RIGHTS[point]);
+        fill_domain(record, task, LANDLOCK_RIGHTS.get(point).copied().unwrap_or(0));
         fill_programs(record, task, point);
     }
     slot.submit();

@@ -10,8 +10,8 @@ use redis_trace_common::member::{
 use redis_trace_common::record::Bind;
 use redis_trace_common::tally::{End, Key};
 
-use super::{syscall, unix, who};
-use crate::denial::{self, is_denial};
+use super::{syscall, unix};
+use crate::denial;
 use crate::emit::reserve;
 use crate::kernel::{
     AF_INET, AF_INET6, IPPROTO_TCP, copy, copy_user, current, fill_local, fill_socket, fill_task, local_port, mapped,
@@ -33,6 +33,14 @@ pub(super) struct Asked {
     pub(super) port: u16,
     pub(super) v4: [u8; 4],
     pub(super) v6: [u8; 16],
+}
+
+impl Asked {
+    /// Whether it is an IPv4 or IPv6 address.
+    #[inline(always)]
+    pub(super) fn is_inet(&self) -> bool {
+        self.family == AF_INET || self.family == AF_INET6
+    }
 }
 
 /// `int inet_bind(struct socket *sock, struct sockaddr *uaddr, int addr_len)`, net/ipv4/af_inet.c.
@@ -153,7 +161,7 @@ unsafe fn fill_capabilities(record: *mut Bind, task: u64, sk: u64) {
 
 /// What failures to listen are counted by: which process, and what it got.
 #[inline(always)]
-fn key(sk: u64, task: u64, port: u16, result: i32) -> Key {
+pub(super) fn key(sk: u64, task: u64, port: u16, result: i32) -> Key {
     let net = read(sk, SK_NET);
     let mut key = Key {
         end: End::Listen as u32,
@@ -174,8 +182,7 @@ fn key(sk: u64, task: u64, port: u16, result: i32) -> Key {
 /// A bind is over: tells of one that failed, or took a port that was asked for.
 #[inline(always)]
 pub(super) fn tell_bind(sk: u64, asked: &Asked, result: i32, is_entered: bool) {
-    let inet = asked.family == AF_INET || asked.family == AF_INET6;
-    if inet && is_tcp(sk) && (result != 0 || asked.port != 0) {
+    if asked.is_inet() && is_tcp(sk) && (result != 0 || asked.port != 0) {
         tell_tcp_bind(sk, asked, result, is_entered);
     }
     denial::forget();
@@ -184,17 +191,16 @@ pub(super) fn tell_bind(sk: u64, asked: &Asked, result: i32, is_entered: bool) {
 #[inline(always)]
 fn tell_tcp_bind(sk: u64, asked: &Asked, result: i32, is_entered: bool) {
     let task = current();
-    let port = u16::from_be(asked.port);
-    let key = key(sk, task, port, result);
-    if result != 0 {
-        who::watch(task);
-        if !tally::is_sample(End::Listen, &key) {
-            return;
-        }
-        if is_denial(result.unsigned_abs()) || !is_entered {
-            denial::tell(task, BIND + usize::from(asked.family == AF_INET6), is_entered);
-        }
+    let key = key(sk, task, u16::from_be(asked.port), result);
+    let point = BIND + usize::from(asked.family == AF_INET6);
+    if result == 0 || denial::is_told(task, &key, point, result.unsigned_abs(), is_entered) {
+        submit_bind(task, sk, asked, result);
     }
+}
+
+/// Sends the record of a bind.
+#[inline(always)]
+pub(super) fn submit_bind(task: u64, sk: u64, asked: &Asked, result: i32) {
     let Some(mut slot) = reserve::<Bind>() else {
         if result != 0 {
             tally::lost(End::Listen);
@@ -205,7 +211,7 @@ fn tell_tcp_bind(sk: u64, asked: &Asked, result: i32, is_entered: bool) {
     unsafe {
         let socket = &raw mut (*record).socket;
         fill_socket(socket, sk);
-        (&raw mut (*socket).port).write(port);
+        (&raw mut (*socket).port).write(u16::from_be(asked.port));
         if asked.family == AF_INET6 {
             (&raw mut (*socket).address).write(asked.v6);
         } else {
@@ -231,14 +237,15 @@ pub(super) fn tell_listen(sk: u64, result: i32, is_entered: bool) {
 #[inline(always)]
 fn tell_tcp_listen(sk: u64, result: i32, is_entered: bool) {
     let task = current();
-    who::watch(task);
     let key = key(sk, task, local_port(sk), result);
-    if !tally::is_sample(End::Listen, &key) {
-        return;
+    if denial::is_told(task, &key, LISTEN, result.unsigned_abs(), is_entered) {
+        submit_listen(task, sk, result);
     }
-    if is_denial(result.unsigned_abs()) || !is_entered {
-        denial::tell(task, LISTEN, is_entered);
-    }
+}
+
+/// Sends the record of a listen that failed.
+#[inline(always)]
+pub(super) fn submit_listen(task: u64, sk: u64, result: i32) {
     let Some(mut slot) = reserve::<Bind>() else { return tally::lost(End::Listen) };
     let record = slot.record();
     unsafe {

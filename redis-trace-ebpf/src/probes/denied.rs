@@ -9,8 +9,8 @@ use redis_trace_common::record::{ConnectFailed, Flow, Phase, SocketDenied};
 use redis_trace_common::tally::{End, Key};
 
 use super::bind::{Asked, SOCK_STREAM, is_tcp, is_tcp_protocol, syscall_address};
+use super::connect;
 use super::syscall::{self, Left};
-use super::{connect, who};
 use crate::denial::{self, has_filter, is_denial};
 use crate::emit::{now, reserve};
 use crate::kernel::{AF_INET, AF_INET6, copy, current, fill_flow, fill_task, mapped, read};
@@ -43,11 +43,19 @@ pub(crate) fn dialled(left: &Left) {
 /// Tells of a connect that failed before a SYN was sent.
 #[inline(always)]
 pub(super) fn tell_dial(sk: u64, asked: &Asked, errno: u32, is_entered: bool) {
-    let is_v6 = asked.family == AF_INET6;
-    if !(is_v6 || asked.family == AF_INET) || !is_tcp(sk) {
+    if !asked.is_inet() || !is_tcp(sk) {
         return;
     }
-    let task = current();
+    let (task, flow) = (current(), flow(sk, asked));
+    let point = CONNECT + usize::from(asked.family == AF_INET6);
+    if denial::is_told(task, &dial_key(&flow), point, errno, is_entered) {
+        submit_dial(task, &flow, errno);
+    }
+}
+
+/// Where a dial was to go.
+#[inline(always)]
+pub(super) fn flow(sk: u64, asked: &Asked) -> Flow {
     let mut flow = Flow {
         netns: 0,
         family: 0,
@@ -63,29 +71,35 @@ pub(super) fn tell_dial(sk: u64, asked: &Asked, errno: u32, is_entered: bool) {
     fill_flow(&raw mut flow, sk);
     flow.family = asked.family;
     flow.server_port = u16::from_be(asked.port);
-    if is_v6 {
+    if asked.family == AF_INET6 {
         flow.server = asked.v6;
     } else {
         mapped(&raw mut flow.server, asked.v4);
     }
-    let key = Key {
+    flow
+}
+
+/// What such dials are counted by.
+#[inline(always)]
+pub(super) fn dial_key(flow: &Flow) -> Key {
+    Key {
         end: End::Client as u32,
         netns: flow.netns,
         netns_mix: flow.netns_mix,
         port: u32::from(flow.server_port),
         client: flow.client,
         server: flow.server,
-    };
-    if !tally::is_sample(End::Client, &key) {
-        return;
     }
+}
+
+/// Sends the record of a connect that failed before a SYN was sent.
+#[inline(always)]
+pub(super) fn submit_dial(task: u64, flow: &Flow, errno: u32) {
     connect::remember_refusal(bpf_get_current_pid_tgid() as u32);
-    who::introduce(task);
-    denial::tell(task, CONNECT + usize::from(is_v6), is_entered);
     let Some(mut slot) = reserve::<ConnectFailed>() else { return tally::lost(End::Client) };
     let record = slot.record();
     unsafe {
-        (&raw mut (*record).flow).write(flow);
+        (&raw mut (*record).flow).write(*flow);
         fill_task(&raw mut (*record).task, task);
         (&raw mut (*record).dialled).write(now());
         (&raw mut (*record).errno).write(errno);
@@ -172,13 +186,24 @@ pub(crate) fn exit_socket(ctx: TracePointContext) -> u32 {
 
 /// Tells of a socket that could not be made.
 #[inline(always)]
-pub(super) fn tell_socket(call: &Call, errno: u32, is_entered: bool) {
+fn tell_socket(call: &Call, errno: u32, is_entered: bool) {
+    let task = current();
+    if is_for_tcp(call) && denial::is_told(task, &socket_key(task, errno), CREATE, errno, is_entered) {
+        submit_socket(task, call, errno);
+    }
+}
+
+/// Whether a call of socket(2) is for one of TCP.
+#[inline(always)]
+pub(super) fn is_for_tcp(call: &Call) -> bool {
     let (family, kind, protocol) = (call.fd as u16, call.address & SOCK_TYPE_MASK, call.length as u16);
     let is_stream = kind == u64::from(SOCK_STREAM) && (protocol == 0 || is_tcp_protocol(protocol));
-    if !(family == AF_INET || family == AF_INET6) || !is_stream {
-        return;
-    }
-    let task = current();
+    is_stream && (family == AF_INET || family == AF_INET6)
+}
+
+/// What sockets that could not be made are counted by.
+#[inline(always)]
+pub(super) fn socket_key(task: u64, errno: u32) -> Key {
     let net = read(read(task, TASK_NSPROXY), NSPROXY_NET);
     let mut key = Key {
         end: End::Listen as u32,
@@ -193,16 +218,17 @@ pub(super) fn tell_socket(call: &Call, errno: u32, is_entered: bool) {
         words.write(read(task, TASK_TGID));
         words.add(1).write(errno);
     }
-    who::watch(task);
-    if !tally::is_sample(End::Listen, &key) {
-        return;
-    }
-    denial::tell(task, CREATE, is_entered);
+    key
+}
+
+/// Sends the record of a socket that could not be made.
+#[inline(always)]
+pub(super) fn submit_socket(task: u64, call: &Call, errno: u32) {
     let Some(mut slot) = reserve::<SocketDenied>() else { return tally::lost(End::Listen) };
     let record = slot.record();
     unsafe {
         fill_task(&raw mut (*record).task, task);
-        (&raw mut (*record).family).write(u32::from(family));
+        (&raw mut (*record).family).write(u32::from(call.fd as u16));
         (&raw mut (*record).errno).write(errno);
     }
     slot.submit();

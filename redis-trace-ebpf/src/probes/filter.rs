@@ -2,50 +2,69 @@
 
 use aya_ebpf::macros::fexit;
 use aya_ebpf::programs::FExitContext;
-use redis_trace_common::denial::{Asked, Said};
+use redis_trace_common::denial::Asked as Capability;
+use redis_trace_common::denial::{BIND, CONNECT, CREATE, LISTEN, Said};
 
-use super::bind::{Asked as Address, syscall_address, tell_bind, tell_listen};
-use super::denied::{tell_dial, tell_socket};
+use super::bind::{self, Asked, is_tcp, submit_bind, submit_listen, syscall_address};
+use super::denied::{dial_key, flow, is_for_tcp, socket_key, submit_dial, submit_socket};
 use super::syscall;
-use crate::denial::{forget, saw};
+use crate::denial::{forget, is_told, saw};
+use crate::kernel::{AF_INET6, current, local_port};
 use crate::maps::Call;
 
 // arch/x86/entry/syscalls/syscall_64.tbl
-const SOCKET: u32 = 41;
-const CONNECT: u32 = 42;
-const BIND: u32 = 49;
-const LISTEN: u32 = 50;
+const NR_SOCKET: u32 = 41;
+const NR_CONNECT: u32 = 42;
+const NR_BIND: u32 = 49;
+const NR_LISTEN: u32 = 50;
 
 /// `__seccomp_filter(int this_syscall, …)`, kernel/seccomp.c: only tasks with a filter pass it, with every call. What it returns
 /// has changed, so the caller's registers tell.
 #[fexit(function = "__seccomp_filter")]
 pub(crate) fn filtered(ctx: FExitContext) -> u32 {
     let number = ctx.arg(0);
-    if matches!(number, SOCKET | CONNECT | BIND | LISTEN)
+    if matches!(number, NR_SOCKET | NR_CONNECT | NR_BIND | NR_LISTEN)
         && let Some((call, result)) = syscall::filtered()
     {
-        saw(Said::Filter, Asked::Unseen, 0, 0);
-        if number == SOCKET {
-            tell_socket(&call, result.unsigned_abs(), false);
-        } else {
-            on_socket(number, &call, result);
-        }
+        saw(Said::Filter, Capability::Unseen, 0, 0);
+        kept_out(number, &call, result);
         forget();
     }
     0
 }
 
-/// A call on a socket that there is.
+/// What the kernel would have been asked. What is told before each is one and the same code, or the verifier had to go through
+/// it once for each.
 #[inline(always)]
-fn on_socket(number: u32, call: &Call, result: i32) {
-    let sk = syscall::sock(call.fd);
-    let mut asked = Address::default();
-    if number != LISTEN {
+fn kept_out(number: u32, call: &Call, result: i32) {
+    let (task, errno) = (current(), result.unsigned_abs());
+    let sk = if number == NR_SOCKET { 0 } else { syscall::sock(call.fd) };
+    let mut asked = Asked::default();
+    if number == NR_BIND || number == NR_CONNECT {
         syscall_address(&raw mut asked, call.address);
     }
-    match number {
-        LISTEN => tell_listen(sk, result, false),
-        BIND => tell_bind(sk, &asked, result, false),
-        _ => tell_dial(sk, &asked, result.unsigned_abs(), false),
+    let is_for_tcp = match number {
+        NR_SOCKET => is_for_tcp(call),
+        NR_LISTEN => is_tcp(sk),
+        _ => asked.is_inet() && is_tcp(sk),
+    };
+    if !is_for_tcp {
+        return;
+    }
+    let flow = flow(sk, &asked);
+    let is_v6 = usize::from(asked.family == AF_INET6);
+    let (key, point) = match number {
+        NR_SOCKET => (socket_key(task, errno), CREATE),
+        NR_LISTEN => (bind::key(sk, task, local_port(sk), result), LISTEN),
+        NR_BIND => (bind::key(sk, task, u16::from_be(asked.port), result), BIND + is_v6),
+        _ => (dial_key(&flow), CONNECT + is_v6),
+    };
+    if is_told(task, &key, point, errno, false) {
+        match number {
+            NR_SOCKET => submit_socket(task, call, errno),
+            NR_LISTEN => submit_listen(task, sk, result),
+            NR_BIND => submit_bind(task, sk, &asked, result),
+            _ => submit_dial(task, &flow, errno),
+        }
     }
 }

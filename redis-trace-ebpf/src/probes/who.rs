@@ -25,9 +25,15 @@ const BPF_NOEXIST: u64 = 1;
 /// Keeps an eye on a task's process until it ends, and tells what it is.
 #[inline(always)]
 pub(crate) fn watch(task: u64) {
+    keep_watched(task);
+    introduce(task);
+}
+
+/// Keeps an eye on a task's process until it ends.
+#[inline(always)]
+pub(crate) fn keep_watched(task: u64) {
     // Not in place of what is there: a family stays one.
     let _ = WATCHED.insert(&read(task, TASK_TGID), &record::WATCHED, BPF_NOEXIST);
-    introduce(task);
 }
 
 /// Tells what the process of a task is, once; nothing at address 0.
