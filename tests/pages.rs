@@ -44,6 +44,14 @@ fn no_page_is_left_of_a_cause_that_does_not_exist() {
 }
 
 #[test]
+fn the_documentation_has_the_same_pages() {
+    for code in Code::ALL {
+        let path = root().join(format!("docs/causes/{code}.md"));
+        assert_eq!(std::fs::read_to_string(&path).expect("a page"), page(*code), "{}", path.display());
+    }
+}
+
+#[test]
 fn a_page_names_only_causes_that_exist() {
     for code in Code::ALL {
         let words = page(*code).split(|c: char| !c.is_ascii_alphanumeric());

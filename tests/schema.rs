@@ -141,6 +141,22 @@ fn what_doctor_finds_fits_its_schema() {
 }
 
 #[test]
+fn what_audit_finds_fits_its_schema() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    for name in ["misspelt", "includes", "overruled-by-options", "hardened"] {
+        let file = root.join(format!("tests/configurations/{name}.conf"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_redis-trace"));
+        let ran = command
+            .arg("audit")
+            .arg(file)
+            .args(["--live", "127.85.0.1:19998", "-o", "json", "--", "--port", "1"])
+            .output();
+        let written: Value = serde_json::from_slice(&ran.expect("it starts").stdout).expect("an object");
+        assert_eq!(fits("audit", &written), None);
+    }
+}
+
+#[test]
 fn what_is_no_refusal_does_not_fit() {
     let with = |pointer: &str, value: Value| {
         let mut refusal = refusal();

@@ -1,5 +1,6 @@
 //! The command line: definitions only, and the help that goes with them.
 
+mod audit;
 mod values;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use audit::{AuditArgs, Findings, LoginArgs};
 use values::{duration, ring};
 
 use crate::trace::cause::Code;
@@ -22,6 +24,7 @@ Examples:
   redis-trace replay case.rec                         ...and the same verdicts from it, anywhere
   redis-trace explain RT1007                          what a cause means and how to end it
   redis-trace doctor db:6379                          the whole troubleshooting guide, one verdict
+  redis-trace audit /etc/redis/redis.conf             who gets in, who will be refused, what to change
   redis-trace check                                   what can be seen here; works without root
 
 Exit codes:
@@ -54,6 +57,8 @@ pub enum Command {
     Replay(Box<ReplayArgs>),
     /// Dial a server under the tracer and go through the troubleshooting guide: one verdict, and the fix
     Doctor(DoctorArgs),
+    /// Judge redis.conf: who gets in, who will be refused and why, what to change
+    Audit(AuditArgs),
     /// Say what this kernel and these privileges let redis-trace see, hook by hook
     Check(CheckArgs),
     /// Explain a cause: what it means, how it is detected, how to end it
@@ -167,12 +172,9 @@ pub struct DemoArgs {
 pub struct DoctorArgs {
     /// HOST[:PORT], redis://HOST, rediss://HOST or unix:PATH; a password is taken from REDISCLI_AUTH
     pub target: String,
-    /// Log in as this user
-    #[arg(long, value_name = "NAME")]
-    pub user: Option<String>,
-    /// Ask for the password
-    #[arg(long)]
-    pub askpass: bool,
+    /// Who to log in as.
+    #[command(flatten)]
+    pub login: LoginArgs,
     /// Speak TLS, as rediss:// does
     #[arg(long)]
     pub tls: bool,
@@ -432,6 +434,8 @@ pub enum Object {
     Summary,
     /// What `doctor` found
     Doctor,
+    /// What `audit` found
+    Audit,
 }
 
 #[cfg(test)]

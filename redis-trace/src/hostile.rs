@@ -6,10 +6,12 @@ use redis_trace_common::record::Record;
 
 use crate::firewall::{Backend, Hook, Packet, Ruleset, Wanted, is_of_nft, parse_nft, parse_save};
 use crate::kernel;
-use crate::redis::config::{self, CommandLine, Settings};
+use crate::redis::audit::effective::{Effective, Kind};
+use crate::redis::audit::server::Server;
+use crate::redis::config::{self, CommandLine, Directive, Settings};
 use crate::redis::info::Info;
 use crate::redis::target::Target;
-use crate::redis::{directives, fatal, reply, secret};
+use crate::redis::{audit, directives, fatal, reply, secret};
 use crate::trace::cause::Code;
 use crate::trace::container;
 use crate::trace::decode::{Names, decode};
@@ -69,6 +71,18 @@ pub fn redis_conf(bytes: &[u8]) {
         settings.apply(line.words.as_deref().unwrap_or_default());
     }
     let _ = (settings.ports(), settings.addresses());
+    let name = Text::from("redis.conf");
+    for (kind, lines) in [
+        (Kind::Data, config::lines(bytes)),
+        (Kind::Sentinel, config::lines(bytes)),
+        (Kind::Acl, config::acl_lines(bytes)),
+    ] {
+        let directives: Vec<Directive> = lines.into_iter().map(|line| Directive::of_line(&name, line)).collect();
+        let effective = Effective::new(&directives, None, kind, Server::DEFAULT);
+        let found = audit::findings(&effective, &audit::access::rows(&effective));
+        let edits: Vec<_> = found.into_iter().filter_map(|finding| finding.edit).collect();
+        let _ = audit::diff::unified("redis.conf", bytes, &edits);
+    }
 }
 
 /// What a server wrote before it ended: to its log, or the journal.

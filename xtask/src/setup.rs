@@ -48,6 +48,8 @@ const EVERYTHING: &[Need] = &[
     need("qemu-system-x86_64", &[&["qemu-system-x86"]]),
     need("busybox", &[&["busybox-static"]]),
     need("cpio", &[&["cpio"]]),
+    need("patch", &[&["patch"]]),
+    need("openssl", &[&["openssl"]]),
     need("modprobe", &[&["kmod"]]),
     need("xz", &[&["xz-utils"]]),
     need("strace", &[&["strace"]]),

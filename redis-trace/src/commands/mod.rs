@@ -3,6 +3,7 @@
 use crate::cli::Command;
 use crate::failure::Exit;
 
+pub mod audit;
 pub mod check;
 pub mod completions;
 pub mod demo;
@@ -28,6 +29,7 @@ pub fn run(command: &Command) -> anyhow::Result<Exit> {
         Command::DemoActor { part } => demo::act(part),
         Command::Replay(args) => replay::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Audit(args) => audit::run(args),
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Schema(args) => schema::run(args),

@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 
 use schemars::{Schema, schema_for};
 
+use super::audit::Audit;
 use super::doctor::Doctor;
 use crate::cli::{Object, SchemaArgs};
 use crate::failure::Exit;
@@ -23,5 +24,6 @@ pub fn schema(object: Object) -> Schema {
         Object::Update => schema_for!(Update),
         Object::Summary => schema_for!(Summary),
         Object::Doctor => schema_for!(Doctor),
+        Object::Audit => schema_for!(Audit),
     }
 }

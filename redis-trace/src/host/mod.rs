@@ -4,7 +4,7 @@
 mod addresses;
 pub mod clock;
 mod command;
-mod configuration;
+pub(crate) mod configuration;
 mod counters;
 mod eyes;
 mod firewall;
@@ -22,7 +22,7 @@ mod queues;
 mod route;
 mod routes;
 mod ruleset;
-mod scene;
+pub(crate) mod scene;
 mod serving;
 mod snapshot;
 mod sockets;

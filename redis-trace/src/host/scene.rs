@@ -7,7 +7,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{Duration, UNIX_EPOCH};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
+use glob::{MatchOptions, Pattern};
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 
 use super::{clock, process};
 use crate::trace::container::{self, Container};
@@ -16,14 +17,16 @@ use crate::trace::text::Text;
 
 /// A root, and a directory below it.
 #[derive(Debug)]
-pub(super) struct Scene {
+pub(crate) struct Scene {
     root: OwnedFd,
     /// Relative paths count from here; absent when nobody knows.
-    pub(super) cwd: Option<Vec<u8>>,
+    pub(crate) cwd: Option<Vec<u8>>,
     /// What the process was called inside its own process namespace.
     pub(super) inner_pid: u32,
     /// systemd started it, perhaps with a `/tmp` of its own.
     of_systemd: bool,
+    /// What lies below it is shown without it.
+    base: Option<Vec<u8>>,
 }
 
 impl Scene {
@@ -38,24 +41,75 @@ impl Scene {
                 // systemd starts its units in the root directory.
                 let of_systemd = parent == Some(1);
                 let cwd = if of_systemd { Some(b"/".to_vec()) } else { parent.and_then(cwd_of) };
-                Some(Self { root, cwd, inner_pid: process.pid, of_systemd })
+                Some(Self { root, cwd, inner_pid: process.pid, of_systemd, base: None })
             }
             Some(home) => {
                 let lives_there = |pid: &u32| container_of(process::cgroup(*pid).as_ref()).as_ref() == Some(&home);
                 let witness = parent.filter(lives_there).or_else(|| process::ids().into_iter().find(lives_there))?;
                 // The one process of a container is its number one.
-                Some(Self { root: root_of(witness)?, cwd: cwd_of(witness), inner_pid: 1, of_systemd: false })
+                Some(Self {
+                    root: root_of(witness)?,
+                    cwd: cwd_of(witness),
+                    inner_pid: 1,
+                    of_systemd: false,
+                    base: None,
+                })
             }
         }
     }
 
+    /// Where this very process lives.
+    pub(crate) fn here() -> std::io::Result<Self> {
+        let root = root("/").ok_or(ErrorKind::PermissionDenied)?;
+        let cwd = std::env::current_dir().ok().map(|cwd| cwd.into_os_string().into_vec());
+        let base = cwd.clone();
+        Ok(Self { root, cwd, inner_pid: std::process::id(), of_systemd: false, base })
+    }
+
+    /// The paths that fit a pattern of a shell, in the order of their names.
+    pub(super) fn matches(&self, pattern: &[u8], most: usize) -> Vec<Vec<u8>> {
+        let mut paths = vec![Vec::new()];
+        for part in pattern.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
+            let below = paths.iter().flat_map(|path: &Vec<u8>| {
+                let names = if part.iter().any(|byte| b"*?[".contains(byte)) {
+                    self.names(path, part)
+                } else {
+                    vec![part.to_vec()]
+                };
+                names.into_iter().map(move |name| [path.as_slice(), b"/", &name].concat())
+            });
+            paths = below.take(most).collect();
+        }
+        paths
+    }
+
+    /// The names in a directory that fit a pattern.
+    fn names(&self, directory: &[u8], pattern: &[u8]) -> Vec<Vec<u8>> {
+        let Ok(pattern) = Pattern::new(&String::from_utf8_lossy(pattern)) else { return Vec::new() };
+        let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
+        let directory = if directory.is_empty() { b"/" } else { directory };
+        let opened = self.resolve(directory, OFlags::RDONLY | OFlags::DIRECTORY).and_then(|fd| Ok(Dir::read_from(fd)?));
+        let entries = opened.into_iter().flatten().filter_map(Result::ok);
+        let names = entries.map(|entry| entry.file_name().to_bytes().to_vec());
+        let fits = |name: &Vec<u8>| pattern.matches_with(&String::from_utf8_lossy(name), options);
+        let mut names: Vec<Vec<u8>> = names.filter(|name| name != b"." && name != b"..").filter(fits).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// A path as people of this scene write it.
+    pub(crate) fn shown(&self, path: &[u8]) -> Text {
+        let below = self.base.as_ref().and_then(|base| path.strip_prefix(base.as_slice())?.strip_prefix(b"/"));
+        Text::new(below.unwrap_or(path))
+    }
+
     /// The file as an absolute path of this root.
-    pub(super) fn absolute(&self, path: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn absolute(&self, path: &[u8]) -> Option<Vec<u8>> {
         join(self.cwd.as_deref(), path)
     }
 
     /// The beginning of a file.
-    pub(super) fn read(&self, path: &[u8], limit: u64) -> std::io::Result<Vec<u8>> {
+    pub(crate) fn read(&self, path: &[u8], limit: u64) -> std::io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.open(path, OFlags::empty())?.take(limit).read_to_end(&mut bytes)?;
         Ok(bytes)
@@ -77,7 +131,7 @@ impl Scene {
     }
 
     /// Nothing has this path.
-    pub(super) fn is_missing(&self, path: &[u8]) -> bool {
+    pub(crate) fn is_missing(&self, path: &[u8]) -> bool {
         self.resolve(path, OFlags::PATH).is_err_and(|error| error.kind() == ErrorKind::NotFound)
     }
 

@@ -1,6 +1,11 @@
 //! The grammar of redis.conf and of the server's command line.
 
 use std::net::IpAddr;
+use std::ops::Range;
+
+use super::secret;
+use crate::trace::fact::ConfigLine;
+use crate::trace::text::Text;
 
 /// A line of a configuration file that says something.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,17 +16,87 @@ pub struct Line {
     pub text: Vec<u8>,
     /// Its words, the first in lower case; absent when its quotes do not close.
     pub words: Option<Vec<Vec<u8>>>,
+    /// Where each word stands in the text, its quotes with it.
+    pub spans: Vec<Range<usize>>,
+    /// How many bytes stand before the text.
+    pub indent: usize,
+}
+
+/// What one line of a configuration, or one option of a command line, says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directive {
+    /// Its file and line; absent for an option of the command line.
+    pub place: Option<ConfigLine>,
+    /// Its words; absent when its quotes do not close.
+    pub words: Option<Vec<Vec<u8>>>,
+    /// Where each word stands in what can be shown of the line; empty for those that come after something hidden.
+    pub spans: Vec<Range<usize>>,
+    /// How many bytes stand before the line's text.
+    pub indent: usize,
+}
+
+impl Directive {
+    /// A line of a file; its secrets are hidden in what can be shown of it.
+    pub fn of_line(file: &Text, line: Line) -> Self {
+        let text = secret::redact_line(&Text::new(&line.text));
+        let shown_up_to = |at: usize| Text::new(line.text.get(..at).unwrap_or_default());
+        let shown = |span: &Range<usize>| {
+            let (start, end) = (shown_up_to(span.start), shown_up_to(span.end));
+            if text.as_str().starts_with(end.as_str()) { start.as_str().len()..end.as_str().len() } else { 0..0 }
+        };
+        let spans = line.spans.iter().map(shown).collect();
+        let place = ConfigLine { file: file.clone(), line: line.number, text };
+        Self { place: Some(place), words: line.words, spans, indent: line.indent }
+    }
+
+    /// An option.
+    pub fn of_option(words: Vec<Vec<u8>>) -> Self {
+        Self { place: None, words: Some(words), spans: Vec::new(), indent: 0 }
+    }
+
+    /// What it sets; empty when its quotes do not close.
+    pub fn name(&self) -> &[u8] {
+        self.words.as_ref().and_then(|words| words.first()).map_or(&[], Vec::as_slice)
+    }
+
+    /// To what it sets it.
+    pub fn values(&self) -> &[Vec<u8>] {
+        self.words.as_ref().and_then(|words| words.get(1..)).unwrap_or_default()
+    }
 }
 
 /// The lines of a file that are neither empty nor comments. There are no comments at a line's end.
 pub fn lines(text: &[u8]) -> Vec<Line> {
     let text = text.split(|byte| *byte == 0).next().unwrap_or_default(); // the server reads a C string
     let numbered = (1..).zip(text.split(|byte| *byte == b'\n'));
-    let trimmed = numbered.map(|(number, line)| (number, trim(line)));
-    let said = trimmed.filter(|(_, line)| !line.is_empty() && line[0] != b'#');
-    said.map(|(number, line)| Line { number, text: line.to_vec(), words: words(line).map(named) })
-        .filter(|line| line.words.as_ref().is_none_or(|words| !words.is_empty()))
-        .collect()
+    let trimmed = numbered.map(|(number, line)| (number, line, trim(line)));
+    let said = trimmed.filter(|(_, _, line)| !line.is_empty() && line[0] != b'#');
+    said.map(|(number, whole, line)| {
+        let (words, spans) = spanned(line).map_or((None, Vec::new()), |(words, spans)| (Some(named(words)), spans));
+        let indent = whole.iter().take_while(|byte| b" \t\r".contains(byte)).count();
+        Line { number, text: line.to_vec(), words, spans, indent }
+    })
+    .filter(|line| line.words.as_ref().is_none_or(|words| !words.is_empty()))
+    .collect()
+}
+
+/// The lines of an ACL file: there are neither comments nor quotes in it, and single spaces part its words.
+pub fn acl_lines(text: &[u8]) -> Vec<Line> {
+    let numbered = (1..).zip(text.split(|byte| *byte == b'\n'));
+    let said = numbered.map(|(number, line)| (number, line, trim(line))).filter(|(_, _, line)| !line.is_empty());
+    said.map(|(number, whole, line)| {
+        let indent = whole.iter().take_while(|byte| b" \t\r".contains(byte)).count();
+        let (mut at, mut words, mut spans) = (0, Vec::new(), Vec::new());
+        for word in line.split(|byte| *byte == b' ') {
+            if !word.is_empty() {
+                words.push(word.to_vec());
+                spans.push(at..at + word.len());
+            }
+            at += word.len() + 1;
+        }
+        Line { number, text: line.to_vec(), words: Some(words), spans, indent }
+    })
+    .collect()
 }
 
 /// Without the white space that the server trims.
@@ -42,16 +117,25 @@ fn named(mut words: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
 
 /// The words of a line as `sdssplitargs` splits it; absent when quotes do not close, or close in the middle of a word.
 pub fn words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut words = Vec::new();
+    spanned(line).map(|(words, _)| words)
+}
+
+/// Where each word of a line stands.
+type Spans = Vec<Range<usize>>;
+
+/// The words, and where each stands.
+fn spanned(line: &[u8]) -> Option<(Vec<Vec<u8>>, Spans)> {
+    let (mut words, mut spans) = (Vec::new(), Vec::new());
     let mut rest = line;
     loop {
         let blanks = rest.iter().take_while(|byte| byte.is_ascii_whitespace() || **byte == 0x0b).count();
         rest = &rest[blanks..];
         if rest.is_empty() {
-            return Some(words);
+            return Some((words, spans));
         }
         let (word, after) = word(rest)?;
         words.push(word);
+        spans.push(line.len() - rest.len()..line.len() - after.len());
         rest = after;
     }
 }

@@ -115,6 +115,38 @@ const CHOICES: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// The least that some numbers may be, the same everywhere.
+const LEAST: &[(&str, i128)] =
+    &[("maxclients", 1), ("databases", 1), ("tcp-backlog", 0), ("timeout", 0), ("tcp-keepalive", 0)];
+
+/// Directives that newer servers have, and since which Redis.
+const SINCE: &[(&str, (u32, u32))] = &[
+    ("bind-source-addr", (7, 0)),
+    ("enable-debug-command", (7, 0)),
+    ("enable-module-command", (7, 0)),
+    ("enable-protected-configs", (7, 0)),
+    ("latency-tracking", (7, 0)),
+    ("latency-tracking-info-percentiles", (7, 0)),
+    ("shutdown-timeout", (7, 0)),
+    ("shutdown-on-sigint", (7, 0)),
+    ("shutdown-on-sigterm", (7, 0)),
+    ("maxmemory-clients", (7, 0)),
+    ("aof-timestamp-enabled", (7, 0)),
+    ("appenddirname", (7, 0)),
+    ("cluster-announce-hostname", (7, 0)),
+    ("busy-reply-threshold", (7, 0)),
+    ("locale-collate", (7, 2)),
+    ("cluster-announce-human-nodename", (7, 2)),
+    ("max-new-connections-per-cycle", (7, 4)),
+    ("max-new-tls-connections-per-cycle", (7, 4)),
+];
+
+/// Directives that were taken out, and in which Redis.
+const GONE: &[(&str, (u32, u32))] = &[("gopher-enabled", (7, 0))];
+
+/// Directives that are read and do nothing since Redis 7.0.
+const IDLE: &[&str] = &["list-max-ziplist-entries", "list-max-ziplist-value", "lua-replicate-commands"];
+
 /// Ports, the only numbers whose limits are the same everywhere.
 const PORTS: &[&str] = &["port", "tls-port", "cluster-port"];
 
@@ -142,21 +174,74 @@ pub fn fault(words: Option<&[Vec<u8>]>) -> Option<String> {
         return one(values, |value| is_one_of(value, &["yes", "no"]), || "argument must be 'yes' or 'no'".to_owned());
     }
     if has(NUMBERS, name) {
-        return one(
-            values,
-            |value| number(value).is_some(),
-            || "argument couldn't be parsed into an integer".to_owned(),
-        );
+        return whole_number(name, values);
     }
     if has(SIZES, name) {
         return one(values, is_size, || "argument must be a memory value".to_owned());
     }
+    if name == "unixsocketperm" {
+        return one(values, is_mode, || "argument couldn't be parsed as an octal number".to_owned());
+    }
     if has(TEXTS, name) {
         return one(values, |_| true, String::new);
     }
-    let is_known = has(MANY, name) || has(OTHERS, name);
+    match name {
+        "save" => saves(values),
+        _ => (!is_known(name)).then(|| "Bad directive or wrong number of arguments".to_owned()),
+    }
+}
+
+/// Whether some server knows a directive of this name, or it may be a module's.
+pub fn is_known(name: &str) -> bool {
     let is_of_module = name.contains('.') || MODULES.iter().any(|prefix| name.starts_with(prefix));
-    (!is_known && !is_of_module).then(|| "Bad directive or wrong number of arguments".to_owned())
+    is_of_module || names().any(|known| known == name)
+}
+
+/// Every name.
+fn names() -> impl Iterator<Item = &'static str> {
+    let lists = [SWITCHES, NUMBERS, SIZES, TEXTS, MANY, OTHERS].into_iter().flat_map(str::split_ascii_whitespace);
+    lists.chain(CHOICES.iter().map(|(name, _)| *name)).chain(PORTS.iter().copied())
+}
+
+/// The name that was meant, when one is near enough that nobody would call it a guess.
+pub fn nearest(name: &str) -> Option<&'static str> {
+    let name = name.replace('_', "-");
+    let most = (name.len() / 4).clamp(1, 3);
+    let alike = names().filter(|known| known.len().abs_diff(name.len()) <= most);
+    let near = alike.map(|known| (strsim::damerau_levenshtein(known, &name), known));
+    near.min().filter(|(distance, _)| *distance <= most).map(|(_, known)| known)
+}
+
+/// Why this Redis does not know a directive that others know: it came later, or was taken out.
+pub fn is_of_another_version(name: &str, redis: (u32, u32)) -> Option<String> {
+    let version = |(major, minor): (u32, u32)| format!("{major}.{minor}");
+    let find = |list: &[(&str, (u32, u32))]| list.iter().find(|(known, _)| *known == name).map(|(_, version)| *version);
+    match (find(SINCE), find(GONE)) {
+        (Some(since), _) if redis < since => Some(format!("it came with Redis {}", version(since))),
+        (_, Some(gone)) if redis >= gone => Some(format!("it was taken out in Redis {}", version(gone))),
+        _ => None,
+    }
+}
+
+/// Whether this Redis reads a directive and does nothing with it.
+pub fn is_idle(name: &str, redis: (u32, u32)) -> bool {
+    redis >= (7, 0) && IDLE.contains(&name)
+}
+
+/// A directive that takes one whole number.
+fn whole_number(name: &str, values: &[Vec<u8>]) -> Option<String> {
+    let least = LEAST.iter().find(|(known, _)| *known == name).map_or(i128::MIN, |(_, least)| *least);
+    let problem = "argument couldn't be parsed into an integer";
+    one(values, |value| number(value).is_some(), || problem.to_owned())
+        .or_else(|| one(values, |value| number(value) >= Some(least), || format!("argument must be at least {least}")))
+}
+
+/// `save SECONDS CHANGES` in pairs, since 7.0 several, or nothing between quotes.
+fn saves(values: &[Vec<u8>]) -> Option<String> {
+    let is_off = matches!(values, [value] if value.is_empty());
+    let are_pairs =
+        !values.is_empty() && values.len().is_multiple_of(2) && values.iter().all(|value| number(value).is_some());
+    (!is_off && !are_pairs).then(|| "Invalid save parameters".to_owned())
 }
 
 /// A directive that takes one value of a certain kind.
@@ -180,6 +265,12 @@ fn is_one_of(value: &[u8], choice: &[&str]) -> bool {
 /// A whole number, written plainly.
 fn number(value: &[u8]) -> Option<i128> {
     std::str::from_utf8(value).ok().filter(|text| !text.starts_with('+'))?.parse().ok()
+}
+
+/// A file's mode in octal.
+fn is_mode(value: &[u8]) -> bool {
+    let mode = std::str::from_utf8(value).ok().and_then(|text| u32::from_str_radix(text, 8).ok());
+    mode.is_some_and(|mode| mode <= 0o777)
 }
 
 /// Digits and a unit: `1k` is 1000, `1kb` is 1024.
@@ -215,6 +306,9 @@ mod tests {
         because("databases many", "integer");
         because("loglevel loud", "one of: debug");
         because("requirepass \"open", "Unbalanced");
+        because("maxclients 0", "at least 1");
+        because("save 900", "Invalid save parameters");
+        because("unixsocketperm 888", "octal");
     }
 
     #[test]
@@ -244,10 +338,28 @@ mod tests {
     }
 
     #[test]
+    fn what_was_meant_is_guessed_only_when_it_is_near() {
+        assert_eq!(nearest("requirepas"), Some("requirepass"));
+        assert_eq!(nearest("protected_mode"), Some("protected-mode"));
+        assert_eq!(nearest("maxclient"), Some("maxclients"));
+        assert_eq!(nearest("bnid"), Some("bind"));
+        assert_eq!(nearest("bogus-directive"), None);
+    }
+
+    #[test]
+    fn every_name_with_a_version_is_a_directive() {
+        for (name, _) in SINCE.iter().chain(GONE) {
+            assert!(is_known(name), "{name}");
+        }
+        assert!(
+            is_of_another_version("locale-collate", (7, 0)).is_some()
+                && is_of_another_version("port", (6, 0)).is_none()
+        );
+    }
+
+    #[test]
     fn no_directive_is_of_two_kinds() {
-        let lists = [SWITCHES, NUMBERS, SIZES, TEXTS, MANY, OTHERS].map(str::split_ascii_whitespace);
-        let choices = CHOICES.iter().map(|(name, _)| *name).chain(PORTS.iter().copied());
-        let mut names: Vec<&str> = lists.into_iter().flatten().chain(choices).collect();
+        let mut names: Vec<&str> = names().collect();
         let all = names.len();
         names.sort_unstable();
         names.dedup();

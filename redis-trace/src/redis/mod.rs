@@ -1,5 +1,6 @@
 //! What is known of Redis itself: its configuration's grammar, its last words, its refusals, its secrets. Pure.
 
+pub mod audit;
 pub mod config;
 pub mod directives;
 pub mod fatal;

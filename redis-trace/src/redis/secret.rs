@@ -64,6 +64,14 @@ impl Reader {
     }
 }
 
+/// Whether a directive's name is one letter or two away from one that a secret follows.
+fn is_nearly_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    let near = |known: &&str| name.len().abs_diff(known.len()) <= 2 && strsim::damerau_levenshtein(known, &name) <= 2;
+    let mut long = ONE.iter().copied().filter(|known| known.len() >= 10);
+    !ONE.contains(&name.as_str()) && long.any(|known| near(&known))
+}
+
 /// `redis://user:password@host` becomes `redis://[redacted]@host`.
 fn without_userinfo(word: &str) -> String {
     let Some(start) = word.find("://").map(|at| at + 3) else { return word.to_owned() };
@@ -107,6 +115,11 @@ pub fn redact_line(line: &Text) -> Text {
     line.edited(|text| {
         let mut reader = Reader::default();
         let mut shown = Vec::new();
+        // A misspelt name is no directive, and what follows it is a secret all the same.
+        let first = text.split_ascii_whitespace().next().unwrap_or_default();
+        if is_nearly_secret(first) {
+            return format!("{first} {REDACTED}");
+        }
         for word in plain_spaces(text).split(' ') {
             if reader.hide > 0 && reader.skip == 0 && !word.is_empty() {
                 shown.push(REDACTED.to_owned());
@@ -162,6 +175,10 @@ mod tests {
         assert_eq!(line("user al on \">pw\" ~* +@all"), "user al on [redacted] ~* +@all");
         assert_eq!(line("sentinel auth-pass mymaster hunter2"), "sentinel auth-pass mymaster [redacted]");
         assert_eq!(line("tls-key-file-pass x"), "tls-key-file-pass [redacted]");
+        assert_eq!(line("requirepas hunter2"), "requirepas [redacted]");
+        assert_eq!(line("require_pass hunter2"), "require_pass [redacted]");
+        assert_eq!(line("REQUIERPASS hunter2 hunter1"), "REQUIERPASS [redacted]");
+        assert_eq!(line("masteruser al"), "masteruser al");
         assert_eq!(line("bind 127.0.0.1 -::1"), "bind 127.0.0.1 -::1");
     }
 

@@ -25,7 +25,7 @@ const DIALLING: Duration = Duration::from_millis(3_300);
 
 /// One place to dial.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     Tcp(SocketAddr),
     Unix(String),
 }
@@ -41,25 +41,25 @@ impl fmt::Display for Place {
 
 /// A connection to a server.
 #[derive(Debug)]
-pub(super) enum Connection {
+pub(crate) enum Connection {
     Tcp(TcpStream),
     Tls(Box<tls::Stream>, tls::Identity),
     Unix(UnixStream),
 }
 
 /// A dial that is over.
-pub(super) struct Dial {
-    pub(super) place: Place,
+pub(crate) struct Dial {
+    pub(crate) place: Place,
     /// When it began, boottime nanoseconds.
-    pub(super) started: u64,
-    pub(super) took: Duration,
+    pub(crate) started: u64,
+    pub(crate) took: Duration,
     /// How often its SYN was sent again before we gave up.
-    pub(super) sent_again: u32,
-    pub(super) result: io::Result<Connection>,
+    pub(crate) sent_again: u32,
+    pub(crate) result: io::Result<Connection>,
 }
 
 /// Every address of a target, in the order in which the resolver gives them; the error is a sentence.
-pub(super) async fn places(target: &Target) -> Result<Vec<Place>, String> {
+pub(crate) async fn places(target: &Target) -> Result<Vec<Place>, String> {
     let (host, port) = match target {
         Target::Unix(path) => return Ok(vec![Place::Unix(path.clone())]),
         Target::Tcp { host, port, .. } => (host.as_str(), *port),
@@ -81,7 +81,7 @@ pub(super) async fn places(target: &Target) -> Result<Vec<Place>, String> {
 }
 
 /// What a target is, in words.
-pub(super) fn told(target: &Target, places: &[Place]) -> String {
+pub(crate) fn told(target: &Target, places: &[Place]) -> String {
     match target {
         Target::Unix(_) => format!("{target} is a unix socket"),
         Target::Tcp { host, .. } if host.parse::<IpAddr>().is_ok() => format!("{target} is an address"),
@@ -96,7 +96,7 @@ pub(super) fn told(target: &Target, places: &[Place]) -> String {
 }
 
 /// Dials a place.
-pub(super) fn dial(place: Place) -> Dial {
+pub(crate) fn dial(place: Place) -> Dial {
     let (started, began) = (host::boottime(), Instant::now());
     let mut sent_again = 0;
     let result = match &place {
@@ -132,7 +132,7 @@ fn dial_tcp(address: &SocketAddr, sent_again: &mut u32) -> io::Result<TcpStream>
 }
 
 /// `ECONNREFUSED`.
-pub(super) fn error_name(error: &io::Error) -> String {
+pub(crate) fn error_name(error: &io::Error) -> String {
     match error.raw_os_error().and_then(|errno| u32::try_from(errno).ok()) {
         Some(errno) => errno::name(errno),
         None if error.kind() == io::ErrorKind::TimedOut => "no answer".to_owned(),
@@ -141,6 +141,6 @@ pub(super) fn error_name(error: &io::Error) -> String {
 }
 
 /// `0.4 ms`.
-pub(super) fn milliseconds(took: Duration) -> String {
+pub(crate) fn milliseconds(took: Duration) -> String {
     format!("{:.1} ms", took.as_secs_f64() * 1e3)
 }

@@ -1,11 +1,11 @@
 //! `redis-trace doctor`: dials a server as its client would, under the tracer, and goes through the troubleshooting guide.
 //! One connection on each of its addresses and one more, twelve commands at most, all of which read; nothing is changed.
 
-mod dial;
+pub(super) mod dial;
 mod home;
 mod report;
-mod server;
-mod talk;
+pub(super) mod server;
+pub(super) mod talk;
 mod tls;
 mod traced;
 
@@ -38,7 +38,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
     if args.tls {
         target.speak_tls();
     }
-    let client = Client { credentials: Credentials::new(args, &target)?, trust: trust(args, &target)? };
+    let client = Client { credentials: Credentials::new(&args.login, &target)?, trust: trust(args, &target)? };
     let printer = Printer::new(args);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let doctor = runtime.block_on(examine(&target, &client, printer));

@@ -7,6 +7,7 @@ use redis::{Cmd, Parser, Value};
 
 use super::dial::Connection;
 use super::tls;
+use crate::redis::info::Info;
 use crate::redis::reply::{self, Said};
 
 /// Who is turned away at the door is told so without asking, and this soon.
@@ -17,7 +18,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 const MOST: u64 = 1 << 20;
 
 /// Why a server does not serve.
-pub(super) enum No {
+pub(crate) enum No {
     /// It said so, in these bytes; they are none when it closed or kept silent.
     Said(Said, Vec<u8>),
     /// TLS says so.
@@ -25,11 +26,11 @@ pub(super) enum No {
 }
 
 /// A server that took the connection.
-pub(super) struct Server(pub(super) Connection);
+pub(crate) struct Server(pub(crate) Connection);
 
 impl Server {
     /// What it says before it is asked: nothing, when it lets in.
-    pub(super) fn lets_in(&mut self) -> io::Result<Result<(), No>> {
+    pub(crate) fn lets_in(&mut self) -> io::Result<Result<(), No>> {
         self.patience(AT_THE_DOOR)?;
         let greeting = self.first();
         self.patience(ANSWER)?;
@@ -44,7 +45,7 @@ impl Server {
     }
 
     /// What it answers to a command; if it does not serve, why.
-    pub(super) fn serves(&mut self, command: &Cmd) -> Result<Vec<u8>, No> {
+    pub(crate) fn serves(&mut self, command: &Cmd) -> Result<Vec<u8>, No> {
         let asked = self.0.write_all(&command.get_packed_command()).and_then(|()| self.0.flush());
         match asked.and_then(|()| self.first()) {
             Ok(answer) => match reply::of_bytes(&answer) {
@@ -56,9 +57,18 @@ impl Server {
     }
 
     /// An answer, when there is one.
-    pub(super) fn ask(&mut self, command: &Cmd) -> Option<Value> {
+    pub(crate) fn ask(&mut self, command: &Cmd) -> Option<Value> {
         self.0.write_all(&command.get_packed_command()).and_then(|()| self.0.flush()).ok()?;
         Parser::new().parse_value((&mut self.0).take(MOST)).ok()
+    }
+
+    /// What INFO tells; nothing where it may not be asked.
+    pub(crate) fn info(&mut self) -> Info {
+        match self.ask(&redis::cmd("INFO")) {
+            Some(Value::BulkString(text)) => Info::new(&String::from_utf8_lossy(&text)),
+            Some(Value::VerbatimString { text, .. }) => Info::new(&text),
+            _ => Info::default(),
+        }
     }
 
     /// The first bytes that come.

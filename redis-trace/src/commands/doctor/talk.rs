@@ -2,13 +2,13 @@
 
 use std::io;
 
-use redis::Value;
+use redis::{Cmd, Value};
 
 use super::dial::{Connection, Place};
 use super::report::{Doctor, Finding, State};
 use super::server::{No, Server, closed};
 use super::tls;
-use crate::cli::DoctorArgs;
+use crate::cli::LoginArgs;
 use crate::redis::info::Info;
 use crate::redis::reply;
 use crate::redis::target::Target;
@@ -18,14 +18,14 @@ use crate::trace::text::Text;
 const ALERT: [u8; 2] = [0x15, 0x03];
 
 /// Who to log in as.
-pub(super) struct Credentials {
+pub(crate) struct Credentials {
     user: Option<String>,
     password: Option<String>,
 }
 
 impl Credentials {
     /// From the environment or the terminal, never from an argument.
-    pub(super) fn new(args: &DoctorArgs, target: &Target) -> anyhow::Result<Self> {
+    pub(crate) fn new(args: &LoginArgs, target: &Target) -> anyhow::Result<Self> {
         let named = match target {
             Target::Tcp { user, .. } => user.clone(),
             Target::Unix(_) => None,
@@ -36,6 +36,15 @@ impl Credentials {
             std::env::var("REDISCLI_AUTH").ok().filter(|password| !password.is_empty())
         };
         Ok(Self { user: args.user.clone().or(named), password })
+    }
+
+    /// The command that logs in, when there is a password to do it with.
+    pub(crate) fn auth(&self) -> Option<Cmd> {
+        let mut auth = redis::cmd("AUTH");
+        if let Some(user) = &self.user {
+            auth.arg(user);
+        }
+        self.password.as_ref().map(|password| auth.arg(password).clone())
     }
 }
 
@@ -60,11 +69,7 @@ pub(super) fn with(
         return Ok(None);
     }
     doctor.step("reply", State::Good, "it answers PING".to_owned())?;
-    let info = match server.ask(&redis::cmd("INFO")) {
-        Some(Value::BulkString(text)) => Info::new(&String::from_utf8_lossy(&text)),
-        Some(Value::VerbatimString { text, .. }) => Info::new(&text),
-        _ => Info::default(),
-    };
+    let info = server.info();
     let backlog = match server.ask(redis::cmd("CONFIG").arg("GET").arg("tcp-backlog")) {
         Some(Value::Array(pair)) => pair.get(1).and_then(number),
         _ => None,
@@ -78,13 +83,9 @@ fn log_in(server: &mut Server, credentials: &Credentials, doctor: &mut Doctor) -
     if let Err(no) = server.lets_in()? {
         return Ok(Err(no));
     }
-    if let Some(password) = &credentials.password {
-        let mut auth = redis::cmd("AUTH");
-        if let Some(user) = &credentials.user {
-            auth.arg(user);
-        }
+    if let Some(auth) = credentials.auth() {
         let user = Text::from(credentials.user.as_deref().unwrap_or("default"));
-        match server.serves(auth.arg(password)) {
+        match server.serves(&auth) {
             Ok(answer) if answer.starts_with(b"+") => {
                 doctor.step("auth", State::Good, format!("it takes the password of user {user}"))?;
             }

@@ -30,7 +30,7 @@ pub(super) type Stream = StreamOwned<ClientConnection, TcpStream>;
 
 /// Whether the server wants to know who its client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Identity {
+pub(crate) enum Identity {
     /// It does not, or was told.
     Settled,
     /// It does, and was given no certificate.
