@@ -17,22 +17,22 @@ use crate::trace::text::Text;
 const OF_DATA: [&[u8]; 5] = [b"save", b"appendonly", b"maxmemory", b"databases", b"replicaof"];
 
 /// One configuration.
-pub(super) struct Subject {
+pub(crate) struct Subject {
     /// As it was named.
-    pub(super) name: Text,
+    pub(crate) name: Text,
     /// What kind it is.
-    pub(super) kind: Kind,
+    pub(crate) kind: Kind,
     /// What it says.
-    pub(super) configuration: Configuration,
+    pub(crate) configuration: Configuration,
     /// The users of the ACL file that it names, when it was read.
-    pub(super) acl: Option<Vec<Directive>>,
+    pub(crate) acl: Option<Vec<Directive>>,
     /// Why that file was not read.
     unread_acl: Option<(Text, io::Error)>,
 }
 
 impl Subject {
     /// Reads it, with these options of the command line after it.
-    pub(super) fn read(scene: &Scene, file: &Path, options: &[String]) -> Result<Self, Failure> {
+    pub(crate) fn read(scene: &Scene, file: &Path, options: &[String]) -> Result<Self, Failure> {
         let is_stdin = file == Path::new("-");
         let path = scene.absolute(file.as_os_str().as_bytes()).unwrap_or_default();
         let (name, text) = if is_stdin {
