@@ -129,10 +129,10 @@ fn what_is_hostile_is_a_result_and_neither_hangs_nor_grows() {
     }
     write("twice40.conf", b"port 1\n");
     assert!(codes(&json(&[&path("twice0.conf")]).1).contains(&"RA106".to_owned()));
-    let many = write("many.conf", "include /nope/*/*\nbogus yes\n".repeat(5_000).as_bytes());
+    let many = write("many.conf", "include /nope/*/*\nbogus yes\n".repeat(20_000).as_bytes());
     let (_, found) = json(&[&many]);
-    assert_eq!(found["left_out"], 4_950);
-    assert!(began.elapsed() < Duration::from_mins(2), "{:?}", began.elapsed());
+    assert_eq!(found["left_out"], 19_950);
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     assert_eq!(audit(&[&path("none.conf")]).status.code(), Some(2));
     assert_eq!(audit(&["--server", "new", &nul]).status.code(), Some(2));
 }

@@ -1,7 +1,5 @@
 //! `doctor` against real servers: what it says of those that serve, and of every one that does not. Needs root.
 
-#[path = "doctor/around.rs"]
-mod around;
 #[path = "support/doctor.rs"]
 mod support;
 #[path = "doctor/tls.rs"]
@@ -60,7 +58,6 @@ fn a_name_with_an_address_that_answers_is_forgiven_the_other() {
     let ran = doctor(&format!("localhost:{PORT}"));
     assert_eq!((ran.code, ran.verdict().1), (Some(0), "nothing-wrong"), "{}", ran.out);
     if has_both {
-        assert!(ran.step("name").1.ends_with(", by /etc/hosts"), "{}", ran.out);
         assert_eq!(ran.found["refusals"][0]["benign"], true, "{}", ran.out);
     }
 }
@@ -163,7 +160,6 @@ fn a_far_host_that_says_nothing_is_no_fault_of_this_one() {
         let ran = ran(stage);
         assert_eq!((ran.code, ran.verdict()), (Some(6), ("RT4003", "no-answer")), "{}", ran.out);
         assert!(ran.found["seconds"].as_f64().is_some_and(|seconds| seconds < 10.0), "{}", ran.out);
-        assert_eq!(ran.step("route"), ("good", "10.98.0.9 is on a network of this host"));
         // Counted, with the probes and without.
         let sent = ran.found["verdict"]["summary"].as_str().expect("a summary");
         assert!(!sent.contains("1 SYN"), "{sent}");

@@ -86,22 +86,12 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(options: &[&str]) -> Self {
-        Self::at(Self::free(), options)
-    }
-
-    /// An address where no server listens yet.
-    pub(crate) fn free() -> Ipv4Addr {
-        Ipv4Addr::new(127, 84, 0, SERVERS.fetch_add(1, Ordering::Relaxed))
+        Self::at(Ipv4Addr::new(127, 84, 0, SERVERS.fetch_add(1, Ordering::Relaxed)), options)
     }
 
     pub(crate) fn at(ip: Ipv4Addr, options: &[&str]) -> Self {
         let mut command = Command::new("redis-server");
         command.args(["--port", &PORT.to_string(), "--bind", &ip.to_string(), "--save", ""]).args(options);
-        Self::of(ip, command)
-    }
-
-    /// One that is started like this, and listens there.
-    pub(crate) fn of(ip: Ipv4Addr, mut command: Command) -> Self {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let server = Self { child: child.expect("redis-server starts"), ip };
         let began = Instant::now();

@@ -108,12 +108,6 @@ impl Scene {
         join(self.cwd.as_deref(), path)
     }
 
-    /// A path from a directory of this scene, or from the working directory.
-    pub(crate) fn below(&self, directory: Option<&[u8]>, path: &[u8]) -> Option<Vec<u8>> {
-        let directory = directory.and_then(|directory| self.absolute(directory)).or_else(|| self.cwd.clone());
-        join(directory.as_deref(), path)
-    }
-
     /// The beginning of a file.
     pub(crate) fn read(&self, path: &[u8], limit: u64) -> std::io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
@@ -122,7 +116,7 @@ impl Scene {
     }
 
     /// The end of a file that was written to since this moment.
-    pub(crate) fn read_end(&self, path: &[u8], limit: u64, since: u64) -> std::io::Result<Vec<u8>> {
+    pub(super) fn read_end(&self, path: &[u8], limit: u64, since: u64) -> std::io::Result<Vec<u8>> {
         let mut file = self.open(path, OFlags::NOFOLLOW)?;
         let metadata = file.metadata()?;
         let start = clock::wall() - i64::try_from(clock::boottime().saturating_sub(since)).unwrap_or(i64::MAX);

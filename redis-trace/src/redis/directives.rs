@@ -205,10 +205,6 @@ fn names() -> impl Iterator<Item = &'static str> {
 
 /// The name that was meant, when one is near enough that nobody would call it a guess.
 pub fn nearest(name: &str) -> Option<&'static str> {
-    // What no name could be is no misspelt one.
-    if !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte)) {
-        return None;
-    }
     let name = name.replace('_', "-");
     let most = (name.len() / 4).clamp(1, 3);
     let alike = names().filter(|known| known.len().abs_diff(name.len()) <= most);

@@ -113,13 +113,6 @@ pub fn of_process(log: &str, pid: u32) -> Vec<&str> {
     own[start..].to_vec()
 }
 
-/// The messages of the last start that a log tells of, whoever wrote them; all, when it tells of none.
-pub fn last_run(log: &str) -> Vec<&str> {
-    let all: Vec<&str> = log.lines().map(|line| log_line(line).message).collect();
-    let start = all.iter().rposition(|message| message.contains(" is starting oO0OoO0OoO0Oo")).unwrap_or_default();
-    all[start..].to_vec()
-}
-
 /// The fault among these messages: the last fatal one, or a block about the configuration that follows it.
 pub fn fault(messages: &[&str]) -> Option<Words> {
     let fatal = messages.iter().rposition(|message| is_fatal(message));
@@ -220,15 +213,6 @@ mod tests {
                    7:C 23 Nov 2026 12:03:41.208 # oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo\n\
                    7:M 23 Nov 2026 12:03:41.209 * Server initialized\n";
         assert_eq!(said(log), None);
-    }
-
-    #[test]
-    fn of_a_log_the_last_run_counts() {
-        let log = "7:M 22 Nov 2026 12:03:41.209 # Fatal error loading the DB: Invalid argument. Exiting.\n\
-                   8:C 23 Nov 2026 12:03:41.208 # oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo\n\
-                   8:M 23 Nov 2026 12:03:41.209 * Ready to accept connections\n";
-        assert_eq!(fault(&last_run(log)), None);
-        assert!(fault(&last_run(log.split_once('\n').expect("lines").0)).is_some());
     }
 
     #[test]

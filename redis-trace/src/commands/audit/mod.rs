@@ -3,7 +3,7 @@
 mod live;
 mod report;
 mod sarif;
-pub(super) mod subject;
+mod subject;
 mod surroundings;
 mod text;
 
@@ -20,7 +20,7 @@ pub use report::Audit;
 use subject::Subject;
 
 /// Where this host's own configuration is found, most likely first.
-pub(super) const USUAL: [&str; 6] = [
+const USUAL: [&str; 6] = [
     "/etc/redis/redis.conf",
     "/etc/redis.conf",
     "/etc/valkey/valkey.conf",

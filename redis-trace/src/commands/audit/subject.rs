@@ -17,22 +17,22 @@ use crate::trace::text::Text;
 const OF_DATA: [&[u8]; 5] = [b"save", b"appendonly", b"maxmemory", b"databases", b"replicaof"];
 
 /// One configuration.
-pub(crate) struct Subject {
+pub(super) struct Subject {
     /// As it was named.
-    pub(crate) name: Text,
+    pub(super) name: Text,
     /// What kind it is.
-    pub(crate) kind: Kind,
+    pub(super) kind: Kind,
     /// What it says.
-    pub(crate) configuration: Configuration,
+    pub(super) configuration: Configuration,
     /// The users of the ACL file that it names, when it was read.
-    pub(crate) acl: Option<Vec<Directive>>,
+    pub(super) acl: Option<Vec<Directive>>,
     /// Why that file was not read.
     unread_acl: Option<(Text, io::Error)>,
 }
 
 impl Subject {
     /// Reads it, with these options of the command line after it.
-    pub(crate) fn read(scene: &Scene, file: &Path, options: &[String]) -> Result<Self, Failure> {
+    pub(super) fn read(scene: &Scene, file: &Path, options: &[String]) -> Result<Self, Failure> {
         let is_stdin = file == Path::new("-");
         let path = scene.absolute(file.as_os_str().as_bytes()).unwrap_or_default();
         let (name, text) = if is_stdin {

@@ -1,7 +1,6 @@
 //! Where a target is, and dialling it as a client does.
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -19,8 +18,6 @@ use crate::trace::errno;
 use crate::trace::flow::Endpoint;
 use crate::trace::text::Text;
 
-/// Names that this host knows by itself.
-const HOSTS: &str = "/etc/hosts";
 /// How long a name may take to be resolved.
 const RESOLVING: Duration = Duration::from_secs(3);
 /// How long a dial may take: a SYN that nobody answers is sent again after one second and after three.
@@ -93,27 +90,9 @@ pub(crate) fn told(target: &Target, places: &[Place]) -> String {
                 Place::Tcp(address) => address.ip().to_string(),
                 Place::Unix(path) => path.clone(),
             };
-            let found = places.iter().map(ip).collect::<Vec<_>>();
-            let written = hosts(host, &fs::read_to_string(HOSTS).unwrap_or_default());
-            let source = match written.as_slice() {
-                [] => String::new(),
-                written if found.iter().all(|ip| written.contains(ip)) => format!(", by {HOSTS}"),
-                written => format!("; {HOSTS} says {}", written.join(", ")),
-            };
-            format!("{} is {}{source}", Text::from(host.as_str()), found.join(", then "))
+            format!("{} is {}", Text::from(host.as_str()), places.iter().map(ip).collect::<Vec<_>>().join(", then "))
         }
     }
-}
-
-/// What the hosts file says of a name.
-fn hosts(name: &str, text: &str) -> Vec<String> {
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
-    let named = lines.filter_map(|line| {
-        let mut words = line.split_ascii_whitespace();
-        let ip = words.next()?.parse::<IpAddr>().ok()?;
-        words.any(|word| word.eq_ignore_ascii_case(name)).then(|| ip.to_string())
-    });
-    named.collect()
 }
 
 /// Dials a place.
@@ -164,18 +143,4 @@ pub(crate) fn error_name(error: &io::Error) -> String {
 /// `0.4 ms`.
 pub(crate) fn milliseconds(took: Duration) -> String {
     format!("{:.1} ms", took.as_secs_f64() * 1e3)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_hosts_file_is_read_as_the_resolver_does() {
-        let text =
-            "# 10.0.0.1 db\n127.0.0.1 localhost\n10.0.0.2\tDB db.example # db2\n::1 localhost ip6-localhost\nx db\n";
-        assert_eq!(hosts("db", text), ["10.0.0.2"]);
-        assert_eq!(hosts("localhost", text), ["127.0.0.1", "::1"]);
-        assert!(hosts("db2", text).is_empty());
-    }
 }

@@ -2,19 +2,17 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 
 use super::dial::Place;
-use super::file;
 use super::report::{Doctor, State};
 use super::talk::Told;
 use crate::host::{self, Host};
-use crate::trace::fact::{BoundSocket, Forbidden, Process, Task, UnixPath, Way, What};
+use crate::trace::container;
+use crate::trace::fact::{BoundSocket, Process, What};
 use crate::trace::flow::{Endpoint, Flow, Netns};
 use crate::trace::known::accepts;
 use crate::trace::question::Question;
 use crate::trace::text::Text;
-use crate::trace::{container, errno};
 
 /// Files that a server keeps for itself, beside its clients: `CONFIG_MIN_RESERVED_FDS`, src/server.h.
 const RESERVED_FILES: u64 = 32;
@@ -27,96 +25,27 @@ pub(super) fn look(
     told: Option<&Told>,
     is_taken: bool,
 ) -> anyhow::Result<()> {
-    let task = host::this_task()?;
-    let (netns, mut host) = (task.netns, Host::new());
-    let address = match place {
-        Some(Place::Tcp(address)) => address,
-        Some(Place::Unix(path)) => return behind(doctor, &mut host, &task, path, told),
-        None => return Ok(()),
+    let Some(Place::Tcp(address)) = place else {
+        doctor.skip(&["listener"], "a unix socket's owner is not looked for yet")?;
+        return Ok(());
     };
+    let netns = host::this_task()?.netns;
+    let mut host = Host::new();
     if !is_here(&mut host, netns, address.ip()) {
         let why = format!("{} is not an address of this network namespace", address.ip());
         doctor.skip(&["listener"], &why)?;
-        return route(doctor, &mut host, netns, address);
+        return Ok(());
     }
     match listener(&mut host, netns, address) {
-        Ok(Some(bound)) => {
-            tell(doctor, &bound, told)?;
-            let named = told.and_then(|told| told.info.text("config_file")).filter(|file| !file.is_empty());
-            if let (Some(file), Some(owner)) = (named, bound.owner.as_deref()) {
-                file::of_server(doctor, Path::new(file), owner.pid, address)?;
-            }
-        }
+        Ok(Some(bound)) => tell(doctor, &bound, told)?,
         Ok(None) if is_taken => {
             let text = format!("nobody listens on {address} here: it is translated, or passed on by the kernel");
             doctor.step("listener", State::Unknown, text)?;
         }
-        Ok(None) => {
-            doctor.step("listener", State::Bad, format!("nobody listens there for {address}"))?;
-            file::of_host(doctor, address)?;
-        }
+        Ok(None) => doctor.step("listener", State::Bad, format!("nobody listens there for {address}"))?,
         Err(why) => doctor.step("listener", State::Unknown, why)?,
     }
     Ok(())
-}
-
-/// The way to a server elsewhere.
-fn route(doctor: &mut Doctor, host: &mut Host, netns: Netns, address: &SocketAddr) -> anyhow::Result<()> {
-    let to = Endpoint { ip: address.ip().to_canonical(), port: address.port() };
-    let question = Question::Way { netns, to, uid: rustix::process::getuid().as_raw() };
-    let way = host.answer(&question, host::boottime()).into_iter().find_map(|answer| match answer {
-        What::Way(way) => Some(way.way),
-        _ => None,
-    });
-    let (state, text) = match way {
-        Some(Way::Sent { hop, hop_failed: true }) => {
-            (State::Bad, format!("packets go by {hop}, which does not answer for its hardware address"))
-        }
-        Some(Way::Sent { hop, .. }) if hop == to.ip => (State::Good, format!("{hop} is on a network of this host")),
-        Some(Way::Sent { hop, .. }) => (State::Good, format!("packets go by {hop}")),
-        Some(Way::Refused { errno, by }) => {
-            let by = by.map_or_else(|| "no route matches".to_owned(), |by| format!("{by} says so"));
-            (State::Bad, format!("a dial gets {}: {by}", errno::name(errno)))
-        }
-        Some(Way::Blocked { by }) => (State::Bad, format!("a policy of IPsec blocks it: {by}")),
-        None => (State::Unknown, "the host does not say which way packets go".to_owned()),
-    };
-    Ok(doctor.step("route", state, text)?)
-}
-
-/// Who listens behind a unix socket's path, and who may use it.
-fn behind(doctor: &mut Doctor, host: &mut Host, task: &Task, path: &str, told: Option<&Told>) -> anyhow::Result<()> {
-    let uid = rustix::process::getuid().as_raw();
-    let path = UnixPath::File(Text::from(path));
-    let question = Question::Unix { pid: task.pid, uid, netns: task.netns, path };
-    let state = host.answer(&question, host::boottime()).into_iter().find_map(|answer| match answer {
-        What::UnixState(state) => Some(state),
-        _ => None,
-    });
-    let Some(state) = state else {
-        return Ok(doctor.step("listener", State::Unknown, "the host does not say who listens there".to_owned())?);
-    };
-    if let Some(Forbidden { path, mode, uid, gid }) = &state.forbidden {
-        let text = format!("{path} has mode {mode:04o}, user {uid}, group {gid}: this user may not use it");
-        doctor.step("mode", State::Bad, text)?;
-    }
-    let Some(queue) = state.queue else {
-        let text = match (state.exists, state.is_socket) {
-            (Some(false), _) => "nothing has this path",
-            (_, Some(false)) => "it is no socket",
-            _ => "nobody listens behind it",
-        };
-        return Ok(doctor.step("listener", State::Bad, text.to_owned())?);
-    };
-    let who = queue.owner.as_ref().map_or_else(
-        || "somebody whom /proc does not show".to_owned(),
-        |process| format!("{} (pid {})", process.comm, process.pid),
-    );
-    doctor.step("listener", State::Good, format!("{who} listens behind it"))?;
-    let (queued, limit) = (queue.queued, queue.limit);
-    let fill = if queued > limit { State::Bad } else { State::Good };
-    doctor.step("backlog", fill, format!("{queued} of {limit} wait to be accepted"))?;
-    queue.owner.as_ref().map_or(Ok(()), |process| of_process(doctor, process, told))
 }
 
 fn is_here(host: &mut Host, netns: Netns, ip: IpAddr) -> bool {
@@ -189,7 +118,6 @@ fn of_process(doctor: &mut Doctor, process: &Process, told: Option<&Told>) -> an
         (Some(files), _) => doctor.step("files", State::Good, format!("{files} files may be open"))?,
         (None, _) => doctor.skip(&["files"], "the limits of the process may not be read")?,
     }
-    memory(doctor, told)?;
     match fs::read(format!("/proc/{pid}/attr/current")) {
         Ok(label) if !label.is_empty() => {
             let label = Text::new(label.trim_ascii_end().strip_suffix(b"\0").unwrap_or(label.trim_ascii_end()));
@@ -198,29 +126,6 @@ fn of_process(doctor: &mut Doctor, process: &Process, told: Option<&Told>) -> an
         _ => doctor.skip(&["confined"], "no security module says under which profile it runs")?,
     }
     Ok(())
-}
-
-/// The host's memory beside the server's: a background save forks, and without overcommit the fork may fail.
-fn memory(doctor: &mut Doctor, told: Option<&Told>) -> anyhow::Result<()> {
-    let read = |path: &str| fs::read_to_string(path).ok();
-    let Some(memory) = read("/proc/meminfo") else { return Ok(()) };
-    let kibibytes = |name: &str| -> Option<u64> {
-        let line = memory.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-        line.split_ascii_whitespace().next()?.parse().ok()
-    };
-    let (Some(free), Some(swap)) = (kibibytes("MemAvailable"), kibibytes("SwapFree")) else { return Ok(()) };
-    let overcommit =
-        read("/proc/sys/vm/overcommit_memory").map_or_else(|| "?".to_owned(), |text| text.trim().to_owned());
-    let used = told.and_then(|told| told.info.number("used_memory_rss")).map(|bytes| bytes >> 10);
-    let is_short = used.is_some_and(|used| overcommit != "1" && used > free + swap);
-    let text =
-        format!("{} MiB available, {} MiB of swap free, vm.overcommit_memory {overcommit}", free >> 10, swap >> 10);
-    let (state, text) = if is_short {
-        (State::Warn, format!("{text}: a background save may fail, and writes with it (-MISCONF)"))
-    } else {
-        (State::Good, text)
-    };
-    Ok(doctor.step("host", state, text)?)
 }
 
 fn open_files(pid: i32) -> Option<u64> {

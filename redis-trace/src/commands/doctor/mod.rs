@@ -1,9 +1,7 @@
 //! `redis-trace doctor`: dials a server as its client would, under the tracer, and goes through the troubleshooting guide.
 //! One connection on each of its addresses and one more, twelve commands at most, all of which read; nothing is changed.
 
-mod beyond;
 pub(super) mod dial;
-mod file;
 mod home;
 mod report;
 pub(super) mod server;

@@ -4,7 +4,6 @@ use std::io;
 
 use redis::{Cmd, Value};
 
-use super::beyond;
 use super::dial::{Connection, Place};
 use super::report::{Doctor, Finding, State};
 use super::server::{No, Server, closed};
@@ -17,9 +16,6 @@ use crate::trace::text::Text;
 
 /// What a TLS port says to who speaks without: an alert.
 const ALERT: [u8; 2] = [0x15, 0x03];
-
-/// A server that is up for so few seconds was started anew: who was refused before may have met that.
-const JUST_STARTED: u64 = 30;
 
 /// Who to log in as.
 pub(crate) struct Credentials {
@@ -79,7 +75,6 @@ pub(super) fn with(
         _ => None,
     };
     tell(doctor, &info)?;
-    beyond::follow(doctor, &mut server, &info, place)?;
     Ok(Some(Told { info, backlog }))
 }
 
@@ -160,13 +155,9 @@ fn tell(doctor: &mut Doctor, info: &Info) -> io::Result<()> {
         None => ("Redis", version),
     };
     let role = info.text("role").map_or_else(String::new, |role| format!(", {role}"));
-    let up = info.number("uptime_in_seconds");
-    let since = up.map_or_else(String::new, |seconds| format!(", up {seconds} s"));
-    let text = Text::from(format!("{name} {version}{role}{since}").as_str());
-    match up.filter(|seconds| *seconds < JUST_STARTED) {
-        Some(_) => doctor.step("server", State::Warn, format!("{text}: it was started a moment ago"))?,
-        None => doctor.step("server", State::Good, text.to_string())?,
-    }
+    let up = info.number("uptime_in_seconds").map_or_else(String::new, |seconds| format!(", up {seconds} s"));
+    let text = format!("{name} {version}{role}{up}");
+    doctor.step("server", State::Good, Text::from(text.as_str()).to_string())?;
     if info.text("master_link_status") == Some("down") {
         doctor.step("replica", State::Warn, "its link to its master is down".to_owned())?;
     }
