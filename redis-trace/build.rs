@@ -25,9 +25,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         std::process::exit(1);
     }
     let packed = File::create(PathBuf::from(std::env::var("OUT_DIR")?).join("redis-trace.bpf.o.z"))?;
-    let mut packer = ZlibEncoder::new(packed, Compression::best());
-    packer.write_all(&object)?;
-    packer.finish()?;
+    let mut encoder = ZlibEncoder::new(packed, Compression::best());
+    encoder.write_all(&object)?;
+    encoder.finish()?;
     Ok(())
 }
 

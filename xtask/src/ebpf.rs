@@ -136,7 +136,11 @@ fn compile(root: &Path) -> Result<(Vec<u8>, Lock)> {
     let stripped = target.join("redis-trace.bpf.o");
     // DWARF goes, and the lines of source for the verifier's log, more than half of the object; BTF, which the loader needs,
     // stays.
-    run(Command::new(strip).args(["-g", "-R", ".BTF.ext", "-R", ".rel.BTF.ext"]).arg(&linked).arg("-o").arg(&stripped))?;
+    run(Command::new(strip)
+        .args(["-g", "-R", ".BTF.ext", "-R", ".rel.BTF.ext"])
+        .arg(&linked)
+        .arg("-o")
+        .arg(&stripped))?;
     let object = std::fs::read(&stripped).with_context(|| format!("cannot read {}", stripped.display()))?;
     let lock = Lock { sources, object: sha256(&object), toolchain };
     Ok((object, lock))

@@ -37,7 +37,8 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
     let environment = Environment::look();
     let btf = read_btf(&environment)?;
     let types = hooked(&btf)?;
-    let mut object = load(&unpacked()?, &btf, *options).map_err(|e| environment.explain("load probes", errno(&e), &deepest(&e)))?;
+    let mut object =
+        load(&unpacked()?, &btf, *options).map_err(|e| environment.explain("load probes", errno(&e), &deepest(&e)))?;
 
     let mut servers: HashMap<_, [u8; COMM_LEN], u8> = map(&mut object, "SERVERS")?;
     for server in SERVERS {
@@ -65,7 +66,9 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
 /// The probes' object.
 fn unpacked() -> Result<Vec<u8>, Error> {
     let mut object = Vec::new();
-    ZlibDecoder::new(PACKED).read_to_end(&mut object).map_err(|e| Error::bug(format!("cannot unpack the probes: {e}")))?;
+    ZlibDecoder::new(PACKED)
+        .read_to_end(&mut object)
+        .map_err(|e| Error::bug(format!("cannot unpack the probes: {e}")))?;
     Ok(object)
 }
 
