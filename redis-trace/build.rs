@@ -1,10 +1,15 @@
-//! Puts the committed eBPF object where the program embeds it, and refuses one that is older than its sources.
+//! Puts the committed eBPF object, packed, where the program embeds it, and refuses one that is older than its sources.
 
 #[path = "bpf/lock.rs"]
 mod lock;
 
 use std::error::Error;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let package = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
@@ -19,7 +24,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::error={reason}: run `cargo xtask ebpf`");
         std::process::exit(1);
     }
-    std::fs::write(PathBuf::from(std::env::var("OUT_DIR")?).join("redis-trace.bpf.o"), object)?;
+    let packed = File::create(PathBuf::from(std::env::var("OUT_DIR")?).join("redis-trace.bpf.o.z"))?;
+    let mut encoder = ZlibEncoder::new(packed, Compression::best());
+    encoder.write_all(&object)?;
+    encoder.finish()?;
     Ok(())
 }
 

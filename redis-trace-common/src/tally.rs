@@ -59,15 +59,6 @@ layout! {
     }
 }
 
-impl Watched {
-    /// One reset.
-    pub const RESET: Self = Self { resets: 1, failures: 0, overflows: 0 };
-    /// One dial that failed.
-    pub const FAILURE: Self = Self { resets: 0, failures: 1, overflows: 0 };
-    /// A packet that found an accept queue full.
-    pub const OVERFLOW: Self = Self { resets: 0, failures: 0, overflows: 1 };
-}
-
 /// Where refusals are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]

@@ -1,6 +1,7 @@
 //! Reading kernel memory by declared members, and what is read most: tasks, sockets, flows.
 
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 use core::ptr::read_volatile;
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user};
@@ -74,29 +75,42 @@ pub(crate) fn at_most(limit: usize, length: u32) -> u32 {
     if length > limit as u32 { limit as u32 } else { length }
 }
 
-/// What lies at an address; zero when nothing does.
+/// What lies at an address; zero when nothing does. Not zeroed before: that goes byte by byte.
 #[inline(always)]
 pub(crate) fn peek<T: Default>(at: u64) -> T {
-    let mut value = T::default();
-    copy(&raw mut value, at);
-    value
+    let mut value = MaybeUninit::<T>::uninit();
+    copy(value.as_mut_ptr(), at);
+    // Plain numbers, which the helper has written or cleared.
+    unsafe { value.assume_init() }
 }
 
 /// A member of the structure at `base`, which the verifier must know to be one: an argument of a typed hook, or a pointer
 /// loaded from one. One instruction where [`read`] is a call; zero when the member is absent or cannot be read.
 #[inline(always)]
 pub(crate) unsafe fn load<T: Default>(base: u64, member: Member<T>) -> T {
-    if has(member) { unsafe { read_volatile((base + u64::from(word(member))) as *const T) } } else { T::default() }
+    if !has(member) {
+        return T::default();
+    }
+    let at = base + u64::from(word(member));
+    if align_of::<T>() > 1 || size_of::<T>() % size_of::<u32>() != 0 {
+        return unsafe { read_volatile(at as *const T) };
+    }
+    // An address: by its words, for each load costs the kernel a check.
+    let mut value = Aligned(MaybeUninit::<T>::uninit());
+    for nth in 0..size_of::<T>() / size_of::<u32>() {
+        unsafe { value.0.as_mut_ptr().cast::<u32>().add(nth).write(read_volatile((at as *const u32).add(nth))) };
+    }
+    unsafe { value.0.assume_init() }
 }
+
+/// Bytes at a place where words may be.
+#[repr(align(8))]
+struct Aligned<T>(T);
 
 /// A member of the structure at `base`; zero when it is absent or cannot be read.
 #[inline(always)]
 pub(crate) fn read<T: Default>(base: u64, member: Member<T>) -> T {
-    let mut value = T::default();
-    if has(member) {
-        copy(&raw mut value, base + u64::from(word(member)));
-    }
-    value
+    if has(member) { peek(base + u64::from(word(member))) } else { T::default() }
 }
 
 /// Copies a member of the structure at `base` to where it is wanted, zero when it is absent or cannot be read.

@@ -1,5 +1,6 @@
 //! Counting refusals where they happen, and deciding which of them are told one by one.
 
+use core::mem::MaybeUninit;
 use core::ptr::read_volatile;
 
 use redis_trace_common::tally::{
@@ -18,6 +19,20 @@ static SAMPLES: u32 = BUDGET;
 
 /// `BPF_NOEXIST`, include/uapi/linux/bpf.h.
 const BPF_NOEXIST: u64 = 1;
+
+/// What refusals have in common but for their addresses, which are still to be written.
+#[inline(always)]
+pub(crate) fn key(end: End, [netns, netns_mix]: [u32; 2], port: u16) -> MaybeUninit<Key> {
+    let mut key = MaybeUninit::<Key>::uninit();
+    let at = key.as_mut_ptr();
+    unsafe {
+        (&raw mut (*at).end).write(end as u32);
+        (&raw mut (*at).netns).write(netns);
+        (&raw mut (*at).netns_mix).write(netns_mix);
+        (&raw mut (*at).port).write(u32::from(port));
+    }
+    key
+}
 
 /// Counts a refusal; whether it is to be told by a record.
 #[inline(always)]
@@ -116,17 +131,37 @@ fn add(end: End, total: Total) {
     }
 }
 
-/// Adds what was seen to a network namespace: a reset that was sent, for a refusal or not, or a dial that ended in an error.
+/// What is held against the kernel's own counters.
+#[derive(Clone, Copy)]
+pub(crate) enum Sight {
+    /// A reset that was sent, for a refusal or not.
+    Reset,
+    /// A dial that ended in an error.
+    Failure,
+    /// A packet that found an accept queue full.
+    Overflow,
+}
+
+/// Adds what was seen to a network namespace.
 #[inline(always)]
-pub(crate) fn saw(namespace: [u32; 2], more: Watched) {
-    match SEEN.get_ptr_mut(&namespace) {
-        Some(seen) => unsafe {
-            (*seen).resets += more.resets;
-            (*seen).failures += more.failures;
-            (*seen).overflows += more.overflows;
-        },
-        None => {
-            let _ = SEEN.insert(&namespace, &more, BPF_NOEXIST);
+pub(crate) fn saw(namespace: [u32; 2], what: Sight) {
+    if let Some(seen) = SEEN.get_ptr_mut(&namespace) {
+        unsafe { *count(seen, what) += 1 };
+        return;
+    }
+    let mut first = Watched { resets: 0, failures: 0, overflows: 0 };
+    unsafe { *count(&raw mut first, what) = 1 };
+    let _ = SEEN.insert(&namespace, &first, BPF_NOEXIST);
+}
+
+/// Where a sight is counted.
+#[inline(always)]
+unsafe fn count(seen: *mut Watched, what: Sight) -> *mut u64 {
+    unsafe {
+        match what {
+            Sight::Reset => &raw mut (*seen).resets,
+            Sight::Failure => &raw mut (*seen).failures,
+            Sight::Overflow => &raw mut (*seen).overflows,
         }
     }
 }

@@ -134,8 +134,13 @@ fn compile(root: &Path) -> Result<(Vec<u8>, Lock)> {
         .envs(PROFILE))?;
     let linked = target.join(TARGET).join("release/redis-trace-ebpf");
     let stripped = target.join("redis-trace.bpf.o");
-    // DWARF goes, BTF stays: the loader needs only the second.
-    run(Command::new(strip).arg("-g").arg(&linked).arg("-o").arg(&stripped))?;
+    // DWARF goes, and the lines of source for the verifier's log, more than half of the object; BTF, which the loader needs,
+    // stays.
+    run(Command::new(strip)
+        .args(["-g", "-R", ".BTF.ext", "-R", ".rel.BTF.ext"])
+        .arg(&linked)
+        .arg("-o")
+        .arg(&stripped))?;
     let object = std::fs::read(&stripped).with_context(|| format!("cannot read {}", stripped.display()))?;
     let lock = Lock { sources, object: sha256(&object), toolchain };
     Ok((object, lock))

@@ -2,14 +2,14 @@
 
 use redis_trace_common::member::{NET_INUM, NET_MIX, SK_ERR, SK_NET, TCP_SND_UNA, TCP_TOTAL_RETRANS};
 use redis_trace_common::record::{ConnectFailed, Connected, Flow, Phase};
-use redis_trace_common::tally::{End, Key, Watched};
+use redis_trace_common::tally::{End, Key};
 
 use super::{distance, silence, who};
 use crate::dials::Dial;
 use crate::emit::{reserve, tick};
 use crate::kernel::{caller, fill_caller, fill_flow, load, read};
 use crate::maps::{ICMP_ERRORS, IcmpError, REFUSED, REFUSED_PLACES};
-use crate::tally;
+use crate::tally::{self, Sight};
 use redis_trace_common::decision::STAMP_SHIFT;
 
 /// Said of what no ICMP error answered.
@@ -26,7 +26,7 @@ pub(crate) fn over(sk: u64, is_answered: bool, dial: Option<Dial>) {
     // A dial that its own caller gave up has none.
     if error != 0 {
         let net = unsafe { load(sk, SK_NET) };
-        tally::saw(unsafe { [load(net, NET_INUM), load(net, NET_MIX)] }, Watched::FAILURE);
+        tally::saw(unsafe { [load(net, NET_INUM), load(net, NET_MIX)] }, Sight::Failure);
     }
     let Some(dial) = dial else { return };
     let is_sent_again = read(sk, TCP_TOTAL_RETRANS) != 0;

@@ -133,8 +133,12 @@ pub(crate) fn denied_connect(ctx: FExitContext) -> u32 {
 #[inline(always)]
 fn called(ctx: &FExitContext, result: i32) {
     let errno = result.unsigned_abs();
+    // Most that fail were refused by another host: they cost no more than this.
+    if result >= 0 || !(is_denial(errno) || syscall::leads_nowhere(errno)) {
+        return;
+    }
     let sk = read(ctx.arg(0), SOCKET_SK);
-    if result < 0 && (is_denial(errno) || has_no_way(sk, errno)) {
+    if is_denial(errno) || has_no_way(sk, errno) {
         let mut asked = Asked::default();
         copy(&raw mut asked, ctx.arg(1));
         tell_dial(sk, &asked, errno, true);

@@ -26,8 +26,7 @@ pub(crate) fn answer_received(ctx: FEntryContext) -> u32 {
     if unsafe { load(sk, SK_STATE) } != SYN_SENT {
         return 0;
     }
-    let mut peer = Peer { address: [0; 16], netns: 0, netns_mix: 0 };
-    if !fill_address(&mut peer, sk) {
+    if is_own(sk) {
         return 0;
     }
     let skb = ctx.arg::<u64>(1);
@@ -37,8 +36,7 @@ pub(crate) fn answer_received(ctx: FEntryContext) -> u32 {
     // The 9th byte of an IPv4 header, the 8th of an IPv6 header.
     let ttl = if ip[0] as u8 >> 4 == 4 { ip[2] & 0xff } else { ip[1] >> 24 };
     if flags & TH_RST == 0 {
-        fill_netns(&mut peer, sk);
-        let _ = PEER_TTL.insert(&peer, &ttl, 0);
+        let _ = PEER_TTL.insert(&peer(sk), &ttl, 0);
     } else if let Some(last) = RESET_TTL.get_ptr_mut(0) {
         unsafe { *last = [sk, u64::from(ttl)] };
     }
@@ -63,28 +61,31 @@ pub(super) unsafe fn of_peer(flow: *const Flow) -> u32 {
     unsafe { PEER_TTL.get(&peer) }.copied().unwrap_or(0)
 }
 
-/// Takes the peer's address from a sock; false when it is the sock's own: nothing travels then.
+/// Whether the peer's address is the sock's own: nothing travels then.
 #[inline(always)]
-fn fill_address(peer: &mut Peer, sk: u64) -> bool {
+fn is_own(sk: u64) -> bool {
     unsafe {
         if load(sk, SK_FAMILY) == AF_INET6 {
-            peer.address = load(sk, SK_V6_DADDR);
-            let own: [u8; 16] = load(sk, SK_V6_RCV_SADDR);
-            let (one, other) = ((&raw const peer.address).cast::<u64>(), (&raw const own).cast::<u64>());
-            *one != *other || *one.add(1) != *other.add(1)
+            let (peer, own): ([u8; 16], [u8; 16]) = (load(sk, SK_V6_DADDR), load(sk, SK_V6_RCV_SADDR));
+            u128::from_ne_bytes(peer) == u128::from_ne_bytes(own)
         } else {
-            let (address, own): ([u8; 4], [u8; 4]) = (load(sk, SK_DADDR), load(sk, SK_RCV_SADDR));
-            mapped(&raw mut peer.address, address);
-            u32::from_ne_bytes(address) != u32::from_ne_bytes(own)
+            let (peer, own): ([u8; 4], [u8; 4]) = (load(sk, SK_DADDR), load(sk, SK_RCV_SADDR));
+            u32::from_ne_bytes(peer) == u32::from_ne_bytes(own)
         }
     }
 }
 
+/// The host that a sock is connected to.
 #[inline(always)]
-fn fill_netns(peer: &mut Peer, sk: u64) {
+fn peer(sk: u64) -> Peer {
     unsafe {
         let net = load(sk, SK_NET);
-        peer.netns = load(net, NET_INUM);
-        peer.netns_mix = load(net, NET_MIX);
+        let mut peer = Peer { address: [0; 16], netns: load(net, NET_INUM), netns_mix: load(net, NET_MIX) };
+        if load(sk, SK_FAMILY) == AF_INET6 {
+            peer.address = load(sk, SK_V6_DADDR);
+        } else {
+            mapped(&raw mut peer.address, load(sk, SK_DADDR));
+        }
+        peer
     }
 }

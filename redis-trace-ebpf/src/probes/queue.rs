@@ -11,13 +11,13 @@ use redis_trace_common::member::{
     SK_NET, SK_STATE, SKB_HEAD, SKB_NETWORK_HEADER, SKB_TRANSPORT_HEADER,
 };
 use redis_trace_common::record::QueueFull;
-use redis_trace_common::tally::{End, Key, Watched};
+use redis_trace_common::tally::{End, Key};
 
 use super::reset::{IpHeader, TcpHeader, fill_addresses, is_v4};
 use crate::emit::{now, reserve};
 use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, fill_local, fill_socket, load, peek, read};
 use crate::maps::{SYN_MEETS, TURNED_AWAY};
-use crate::tally;
+use crate::tally::{self, Sight};
 
 /// `TCP_LISTEN`, include/net/tcp_states.h.
 const LISTEN: u8 = 10;
@@ -133,7 +133,7 @@ fn full(sk: u64, skb: u64, found: Found) {
     let net = read(sk, SK_NET);
     let (netns, netns_mix) = (read(net, NET_INUM), read(net, NET_MIX));
     if !found.syn_queue {
-        tally::saw([netns, netns_mix], Watched::OVERFLOW);
+        tally::saw([netns, netns_mix], Sight::Overflow);
     }
     let head = read(skb, SKB_HEAD);
     let tcp: TcpHeader = peek(head + u64::from(read(skb, SKB_TRANSPORT_HEADER)));
@@ -146,15 +146,9 @@ fn full(sk: u64, skb: u64, found: Found) {
     if is_again {
         return;
     }
-    let mut key = Key {
-        end: End::Queue as u32,
-        netns,
-        netns_mix,
-        port: u32::from(u16::from_be(tcp.dest)),
-        client: [0; 16],
-        server: [0; 16],
-    };
-    fill_addresses(&mut key, &ip);
+    let mut key = tally::key(End::Queue, [netns, netns_mix], u16::from_be(tcp.dest));
+    fill_addresses(key.as_mut_ptr(), &ip);
+    let key = unsafe { key.assume_init() };
     let is_sample = tally::is_sample(End::Queue, &key);
     let is_told = is_sample && tell(sk, &key, &tcp, is_v4(&ip), isn, found);
     if is_sample && !is_told {

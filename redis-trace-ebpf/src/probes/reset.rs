@@ -8,12 +8,12 @@ use redis_trace_common::member::{
     SKB_TRANSPORT_HEADER,
 };
 use redis_trace_common::record::Reset;
-use redis_trace_common::tally::{End, Key, Watched};
+use redis_trace_common::tally::{End, Key};
 
 use super::queue;
 use crate::emit::reserve;
 use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, load, mapped, peek, read};
-use crate::tally;
+use crate::tally::{self, Sight};
 
 /// Said where the kernel has no reasons.
 const NO_REASON: u32 = u32::MAX;
@@ -79,7 +79,7 @@ fn reset_sent(sk: u64, skb: u64, reason: u32) {
     if sk != 0 {
         // An ordinary one: of a socket's own (tcp_send_active_reset) or in answer to a packet that does not fit its state.
         let net = unsafe { load(sk, SK_NET) };
-        tally::saw(unsafe { [load(net, NET_INUM), load(net, NET_MIX)] }, Watched::RESET);
+        tally::saw(unsafe { [load(net, NET_INUM), load(net, NET_MIX)] }, Sight::Reset);
         return;
     }
     if skb == 0 {
@@ -89,22 +89,16 @@ fn reset_sent(sk: u64, skb: u64, reason: u32) {
     let dev = unsafe { load(skb, SKB_DEV) };
     let net = unsafe { load(dev, DEV_NET) };
     let [netns, netns_mix] = unsafe { [load(net, NET_INUM), load(net, NET_MIX)] };
-    tally::saw([netns, netns_mix], Watched::RESET);
+    tally::saw([netns, netns_mix], Sight::Reset);
     let head = unsafe { load(skb, SKB_HEAD) };
     let tcp: TcpHeader = peek(head + u64::from(unsafe { load(skb, SKB_TRANSPORT_HEADER) }));
     if tcp.flags & TH_SYN_ACK != TH_SYN {
         return;
     }
     let ip: IpHeader = peek(head + u64::from(unsafe { load(skb, SKB_NETWORK_HEADER) }));
-    let mut key = Key {
-        end: End::Server as u32,
-        netns,
-        netns_mix,
-        port: u32::from(u16::from_be(tcp.dest)),
-        client: [0; 16],
-        server: [0; 16],
-    };
-    fill_addresses(&mut key, &ip);
+    let mut key = tally::key(End::Server, [netns, netns_mix], u16::from_be(tcp.dest));
+    fill_addresses(key.as_mut_ptr(), &ip);
+    let key = unsafe { key.assume_init() };
     let is_sample = tally::is_sample(End::Server, &key);
     let is_told = is_sample && tell(&key, &tcp, &ip, dev, reason);
     if is_sample && !is_told {
@@ -151,16 +145,16 @@ pub(super) fn is_v4(ip: &IpHeader) -> bool {
 
 /// Takes the addresses from an IP header.
 #[inline(always)]
-pub(super) fn fill_addresses(key: &mut Key, ip: &IpHeader) {
-    let (client, server) = ((&raw mut key.client).cast::<u32>(), (&raw mut key.server).cast::<u32>());
+pub(super) fn fill_addresses(key: *mut Key, ip: &IpHeader) {
+    let (client, server) = unsafe { (&raw mut (*key).client, &raw mut (*key).server) };
     if is_v4(ip) {
-        mapped(&raw mut key.client, ip[3].to_ne_bytes());
-        mapped(&raw mut key.server, ip[4].to_ne_bytes());
+        mapped(client, ip[3].to_ne_bytes());
+        mapped(server, ip[4].to_ne_bytes());
     } else {
         for word in 0..4 {
             unsafe {
-                client.add(word).write(ip[2 + word]);
-                server.add(word).write(ip[6 + word]);
+                client.cast::<u32>().add(word).write(ip[2 + word]);
+                server.cast::<u32>().add(word).write(ip[6 + word]);
             }
         }
     }

@@ -30,10 +30,10 @@ impl Refusal {
         }
     }
 
-    /// The connect whose SYN, which had this sequence number, was dropped.
-    pub fn dropped_with(&mut self, isn: u32) -> Option<&mut Connect> {
+    /// The connect whose SYN had this sequence number, while its dialling end is still to come.
+    pub fn without_client(&mut self, isn: u32) -> Option<&mut Connect> {
         let Attempt::Connect(connect) = &mut self.attempt else { return None };
-        connect.dropped.as_ref().is_some_and(|dropped| dropped.isn == isn).then_some(connect)
+        (connect.client.is_none() && connect.isn() == Some(isn)).then_some(connect)
     }
 }
 

@@ -14,6 +14,10 @@ impl Tracer {
             return if failed.phase == Phase::Waiting { None } else { self.failed(time, failed) };
         }
         let is_late = failed.phase != Phase::AtOnce && time.saturating_sub(failed.dialled) >= HOLD;
+        // Its other end may have waited for it in vain, and now for the host.
+        if is_late && failed.phase == Phase::Over && self.completes(failed) {
+            return None;
+        }
         match (is_late && self.syns.get(&failed.isn).is_some(), failed.phase) {
             (true, Phase::OverAtLast | Phase::Answered) => self.wait_ended(time, failed),
             (true, _) => None,
@@ -52,12 +56,18 @@ impl Tracer {
         step
     }
 
+    /// Whether it is the end that a refusal lacks which waits for the host's answers.
+    fn completes(&mut self, failed: &ConnectFailed) -> bool {
+        let mut waiting = self.waiting.iter_mut().map(|waiting| &mut waiting.refusal);
+        let Some(connect) = waiting.find_map(|refusal| refusal.without_client(failed.isn)) else { return false };
+        connect.client = Some(failed.clone());
+        true
+    }
+
     /// A connect whose SYN was dropped failed at last: that was told, or is about to be.
     fn failed(&mut self, time: u64, failed: &ConnectFailed) -> Option<Step> {
         let Some(seq) = *self.dropped.get(&failed.isn)? else {
-            let mut waiting = self.waiting.iter_mut().map(|waiting| &mut waiting.refusal);
-            let connect = waiting.find_map(|refusal| refusal.dropped_with(failed.isn))?;
-            connect.client.get_or_insert_with(|| failed.clone());
+            self.completes(failed);
             return None;
         };
         let summary = if failed.phase == Phase::Answered {

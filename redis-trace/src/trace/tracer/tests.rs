@@ -1,8 +1,9 @@
 //! The line as a whole.
 
 use super::*;
-use crate::trace::fact::Reset;
+use crate::trace::fact::{ConnectFailed, Phase, Reset};
 use crate::trace::flow::{Endpoint, Netns};
+use crate::trace::text::Text;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -42,7 +43,6 @@ fn a_refusal_is_told_without_the_host_when_it_does_not_answer() {
 
 #[test]
 fn what_the_host_did_not_say_in_time_is_not_told_as_certain() {
-    use crate::trace::text::Text;
     let end = Endpoint { ip: "127.0.0.1".parse().expect("an address"), port: 6379 };
     let socket = Socket { netns: Netns(7), local: end, ipv6: false, v6only: false, ifindex: 0, inode: 5 };
     let comm = Text::from("redis-server");
@@ -67,26 +67,34 @@ fn what_the_host_did_not_say_in_time_is_not_told_as_certain() {
     assert_eq!(told, [(Code::RT0000, Confidence::Possible), (Code::RT1015, Confidence::Likely)]);
 }
 
-/// What is told of a dial of 127.0.0.1:6379 that has waited for three seconds, and of which this was known before.
-fn told_of_a_wait(before: Option<What>, full: bool) -> Vec<(Code, Option<u32>)> {
-    use crate::trace::fact::{BoundSocket, ConnectFailed, Phase, Queue, Queues, Source};
-    use crate::trace::text::Text;
+/// The dialling end of [`reset`] in its first second.
+fn dial(phase: Phase, errno: u32, retransmits: u32) -> ConnectFailed {
     let Fact { what: What::Reset(Reset { flow, isn, .. }), .. } = reset(SECOND) else { unreachable!("a reset") };
-    let socket = Socket { netns: flow.netns, local: flow.server, ipv6: false, v6only: false, ifindex: 0, inode: 5 };
     let comm = Text::from("redis-cli");
     let task = Task { pid: 9, tid: 9, uid: 0, netns: flow.netns, start: 0, cgroup: 1, comm, family: false };
-    let wait = ConnectFailed {
-        flow,
-        task,
-        dialled: SECOND,
-        errno: 0,
-        isn,
-        phase: Phase::Waiting,
-        retransmits: 2,
-        icmp: None,
-        ttl: None,
-        peer_ttl: None,
-    };
+    ConnectFailed { flow, task, dialled: SECOND, errno, isn, phase, retransmits, icmp: None, ttl: None, peer_ttl: None }
+}
+
+#[test]
+fn a_client_that_a_busy_host_let_wait_is_not_told_beside_its_reset() {
+    let mut tracer = Tracer::new(Bounds::default());
+    tracer.take(&reset(SECOND));
+    let waited = tracer.take(&Fact { time: 5 * SECOND / 4, what: What::Tick });
+    assert!(waited.is_empty() && tracer.is_waiting(), "for the host: {waited:?}");
+    let late = What::ConnectFailed(dial(Phase::Over, 111, 0));
+    tracer.take(&Fact { time: 13 * SECOND / 10, what: late });
+    let told = tracer.take(&Fact { time: 2 * SECOND + PATIENCE, what: What::Tick });
+    let [Step::Tell(report)] = told.as_slice() else { panic!("told: {told:?}") };
+    assert_eq!(report.client_process.as_ref().map(|client| client.pid), Some(9));
+    assert!(!tracer.is_waiting());
+}
+
+/// What is told of a dial of 127.0.0.1:6379 that has waited for three seconds, and of which this was known before.
+fn told_of_a_wait(before: Option<What>, full: bool) -> Vec<(Code, Option<u32>)> {
+    use crate::trace::fact::{BoundSocket, Queue, Queues, Source};
+    let Fact { what: What::Reset(Reset { flow, .. }), .. } = reset(SECOND) else { unreachable!("a reset") };
+    let socket = Socket { netns: flow.netns, local: flow.server, ipv6: false, v6only: false, ifindex: 0, inode: 5 };
+    let wait = dial(Phase::Waiting, 0, 2);
     let bound =
         BoundSocket { socket, listening: true, queued: Some(2 * u32::from(full)), backlog: Some(1), owner: None };
     let queue = Queue { bound: bound.clone(), oldest: None, serving: None };
