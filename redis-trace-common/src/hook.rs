@@ -92,7 +92,7 @@ roles! {
         causes: [RT1001, RT1002, RT1003, RT1004, RT1005, RT1006, RT1018, RT4001],
     }
     /// SYNs that the kernel drops on their way.
-    Drops { essential: false, causes: [RT3001, RT3002, RT3003, RT3004], }
+    Drops { essential: false, causes: [RT2006, RT3001, RT3002, RT3003, RT3004, RT3032], }
     /// bind(2) that failed.
     Binds { essential: false, causes: [RT1011, RT1012, RT1013, RT1014, RT3010, RT3014, RT3020, RT3021], }
     /// listen(2) that failed, and unix sockets that listen.
@@ -278,9 +278,35 @@ pub const KFREE_SKB: usize = 3;
 
 /// Why a SYN is dropped that is worth telling: names in `enum skb_drop_reason` without their prefix. What is not among them
 /// costs its packet next to nothing.
-pub const DROP_REASONS: &[&str] = &["NETFILTER_DROP"];
-/// Functions that drop for these reasons, for kernels that have no names for them.
-pub const DROP_PLACES: &[&str] = &["nf_hook_slow"];
+pub const DROP_REASONS: &[&str] = &[
+    "NETFILTER_DROP",
+    "XFRM_POLICY",
+    // fib_validate_source() in net/ipv4/fib_frontend.c, ip_route_input_slow() in net/ipv4/route.c: those but the first since
+    // Linux 6.16.
+    "IP_RPFILTER",
+    "IP_LOCAL_SOURCE",
+    "IP_INVALID_SOURCE",
+    "IP_LOCALNET",
+    "IP_INVALID_DEST",
+    // sk_filter_trim_cap() in net/core/filter.c, sch_handle_ingress(), sch_handle_egress() and do_xdp_generic() in
+    // net/core/dev.c.
+    "SOCKET_FILTER",
+    "TC_INGRESS",
+    "TC_EGRESS",
+    "XDP",
+    // tcp_inbound_hash() and tcp_v4_rcv() in net/ipv4.
+    "TCP_MD5NOTFOUND",
+    "TCP_MD5UNEXPECTED",
+    "TCP_MD5FAILURE",
+    "TCP_AONOTFOUND",
+    "TCP_AOUNEXPECTED",
+    "TCP_AOKEYNOTFOUND",
+    "TCP_AOFAILURE",
+    "TCP_MINTTL",
+];
+/// Functions that drop for these reasons, for kernels that have no names for them: ip_rcv_finish_core() where a packet's
+/// source is refused.
+pub const DROP_PLACES: &[&str] = &["nf_hook_slow", "ip_rcv_finish_core"];
 /// Place in [`ARGUMENTS`] of a helper that not every kernel has, since Linux 5.15: absent where it is.
 pub const TASK_PT_REGS: usize = 4;
 /// Place in [`ARGUMENTS`] of `__cgroup_bpf_run_filter_sock_addr(sk, uaddr[, uaddrlen], atype, t_ctx[, flags])`: 4 on Linux

@@ -23,7 +23,7 @@ pub use attach::{attach, types};
 pub use error::{Error, Fault};
 pub use modules::{lsm_programs, modules};
 use ring::Ring;
-pub use survey::{described, survey};
+pub use survey::{described, has_drop_reasons, survey};
 pub use symbols::Symbols;
 pub use tallies::{News, Tallies};
 

@@ -27,6 +27,12 @@ pub fn described(types: Vec<u8>) -> usize {
     HOOKS.iter().filter(|hook| lacks(&btf, hook).is_none()).count()
 }
 
+/// Whether the running kernel gives reasons for what it drops: since Linux 5.17.
+pub fn has_drop_reasons() -> bool {
+    let btf = std::fs::read("/sys/kernel/btf/vmlinux").ok().and_then(|bytes| Btf::parse(bytes).ok());
+    btf.and_then(|btf| btf.tracepoint_arguments("kfree_skb")).is_some_and(|arguments| arguments > 2)
+}
+
 /// Why this kernel has nothing to put the probe on.
 pub(super) fn lacks(btf: &Btf, hook: &Hook) -> Option<String> {
     match hook.kind {

@@ -21,7 +21,7 @@ impl Symbols {
                 self.named.clear();
             }
             let below = functions().filter(|(start, _)| *start <= address);
-            let name = below.max_by_key(|(start, _)| *start).map(|(_, name)| name);
+            let name = below.max_by_key(|(start, _)| *start).map(|(_, name)| original(&name).to_owned());
             self.named.insert(address, name);
         }
         self.named.get(&address)?.as_deref()
@@ -34,7 +34,9 @@ pub(super) fn ranges(names: &[&str]) -> Vec<[u64; 2]> {
     let mut found = vec![[0; 2]; names.len()];
     for (start, name) in functions() {
         starts.push(start);
-        if let Some(place) = names.iter().position(|wanted| **wanted == name) {
+        if !is_apart(&name)
+            && let Some(place) = names.iter().position(|wanted| *wanted == original(&name))
+        {
             found[place] = [start, start];
         }
     }
@@ -44,6 +46,16 @@ pub(super) fn ranges(names: &[&str]) -> Vec<[u64; 2]> {
         *end = starts.get(next).copied().unwrap_or(*start);
     }
     found
+}
+
+/// A function as its source has it: the compiler calls a version that it changed `name.isra.0`.
+fn original(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
+}
+
+/// Whether it is the part of a function that the compiler has set apart.
+fn is_apart(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, part)| part == "cold")
 }
 
 /// The kernel's functions: address and name. None where addresses are hidden.

@@ -136,6 +136,8 @@ codes! {
     RT2004 = "listener-closed-with-queue", BacklogFull;
     /// The unix socket's queue is full.
     RT2005 = "unix-backlog-full", BacklogFull;
+    /// Conntrack's table is full.
+    RT2006 = "conntrack-full", BacklogFull;
     /// The client has no port left to dial from.
     RT2007 = "ephemeral-ports-exhausted", Client;
     /// The firewall sent a reset.
@@ -164,6 +166,8 @@ codes! {
     RT3030 = "route-refused", Policy;
     /// A policy of IPsec blocked it.
     RT3031 = "ipsec-refused", Policy;
+    /// A filter that is no firewall's rule dropped it: the kernel's own reason says which.
+    RT3032 = "packet-filtered", Policy;
     /// A reset to our SYN came from another host.
     RT4001 = "remote-refused", Remote;
     /// An ICMP error came from elsewhere.

@@ -6,7 +6,9 @@ use crate::firewall::{Candidate, Effect};
 
 use super::cause::{Code, Confidence};
 use super::denied::Denied;
-use super::fact::{BoundSocket, Forbidden, IcmpError, Ports, Process, QueueKind, Socket, UnixListener, UnixPath};
+use super::fact::{
+    BoundSocket, Dropped, Forbidden, IcmpError, Ports, Process, QueueKind, Socket, UnixListener, UnixPath,
+};
 use super::flow::Endpoint;
 use super::known::{EndedListener, FailedBind, FailedStart, Listener, OomLimit, Sent};
 use super::queue::FullQueue;
@@ -228,6 +230,18 @@ pub enum Cause {
         /// Which.
         filtered: Filtered,
     },
+    /// Conntrack's table is full.
+    ConntrackFull {
+        /// Connections that it has.
+        count: u32,
+        /// The most that it takes.
+        most: u32,
+    },
+    /// The kernel dropped it for a reason of its own: a filter that is no firewall's rule.
+    PacketFiltered {
+        /// What was dropped, where, and for which reason.
+        dropped: Box<Dropped>,
+    },
     /// Address translation led it to where nobody listens.
     NatToNowhere {
         /// What was dialled.
@@ -365,6 +379,9 @@ impl Cause {
             Self::Dialling(cause) => cause.code(),
             Self::Firewall { filtered } => filtered.code(),
             Self::NatToNowhere { .. } => Code::RT3005,
+            Self::ConntrackFull { .. } => Code::RT2006,
+            Self::PacketFiltered { dropped } if dropped.is_by_ipsec() => Code::RT3031,
+            Self::PacketFiltered { .. } => Code::RT3032,
         }
     }
 }

@@ -61,6 +61,8 @@ pub(crate) fn play(arguments: &[String]) -> Result<()> {
         ["acknowledge-late", address, number] => crowd::acknowledge_late(number.parse()?, address.parse()?),
         ["dial-unix-until-refused", path] => dial_unix_until_refused(path),
         ["healthy", address, connections] => healthy::play(address.parse()?, connections.parse()?),
+        ["listen-deaf", address] => crowd::deaf(address.parse()?),
+        ["fill-conntrack"] => wire::fill_conntrack(),
         ["flood", source, server, number] => wire::flood(source.parse()?, server.parse()?, number.parse()?),
         ["landlock", what, rest @ ..] => confine::landlock(what, rest),
         ["apparmor", profile, rest @ ..] => confine::apparmor(profile.as_bytes(), rest),

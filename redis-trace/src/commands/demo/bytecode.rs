@@ -1,7 +1,7 @@
 //! The smallest BPF objects there are: one program that says no.
 
 /// `r0 = 0; exit`: the two instructions of the program. 0 is SK_DROP to `sk_lookup` (include/uapi/linux/bpf.h, `enum sk_action`)
-/// and no to a cgroup's hook.
+/// and no to a cgroup's hook, nothing of a packet to a socket.
 pub(super) const NO: &[u8] = &[0xb7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
 /// The same, with an errno of its own choice: `r1 = -EACCES; call bpf_set_retval; r0 = 0; exit`.
 pub(super) const NO_ACCESS: &[u8] = &[
@@ -95,8 +95,13 @@ mod tests {
     #[test]
     fn the_object_holds_one_program() {
         let to_cgroup = no_to_cgroup(1 << 33 | 7);
-        let all: [(&str, &[u8]); 4] =
-            [("sk_lookup", NO), ("cgroup/connect4", NO), ("cgroup/bind4", NO_ACCESS), ("lsm/socket_bind", &to_cgroup)];
+        let all: [(&str, &[u8]); 5] = [
+            ("socket", NO),
+            ("sk_lookup", NO),
+            ("cgroup/connect4", NO),
+            ("cgroup/bind4", NO_ACCESS),
+            ("lsm/socket_bind", &to_cgroup),
+        ];
         for (section, instructions) in all {
             let loaded = aya::Ebpf::load(&object(section, instructions)).expect("the object can be read");
             let programs: Vec<&str> = loaded.programs().map(|(name, _)| name).collect();

@@ -6,6 +6,8 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use aya::Ebpf;
+use aya::programs::SocketFilter;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::{Errno, dup};
@@ -14,6 +16,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::set_name;
 
 use super::actor::{bound, report, say, stream_socket, until_end_of_input};
+use super::bytecode::{NO, PROGRAM, object};
 
 /// More dials than any queue of a scenario takes.
 const MOST: u32 = 5_000;
@@ -25,6 +28,19 @@ pub(super) fn idle(address: SocketAddr, backlog: i32, shared: bool) -> Result<()
     set_name(c"server").context("cannot name the task")?;
     let socket = bound(address, shared)?;
     listen(&socket, backlog).with_context(|| format!("cannot listen on {address}"))?;
+    say("listening")?;
+    until_end_of_input()
+}
+
+/// Listens behind a filter that lets nothing in.
+pub(super) fn deaf(address: SocketAddr) -> Result<()> {
+    set_name(c"server").context("cannot name the task")?;
+    let socket = bound(address, false)?;
+    let mut ebpf = Ebpf::load(&object("socket", NO)).context("cannot read the filter")?;
+    let filter: &mut SocketFilter = ebpf.program_mut(PROGRAM).context("the filter is missing")?.try_into()?;
+    filter.load().context("cannot load the filter: CAP_BPF is needed")?;
+    filter.attach(&socket).context("cannot attach the filter")?;
+    listen(&socket, 128).with_context(|| format!("cannot listen on {address}"))?;
     say("listening")?;
     until_end_of_input()
 }

@@ -4,12 +4,16 @@ use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::process::Process;
+
+/// How long the kernel may take to see a wire, on a slow emulated machine too.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A network namespace that ends when this value does.
 pub(crate) struct Netns {
@@ -98,6 +102,15 @@ impl Netns {
         for (netns, address) in [(self, mine), (other, its)] {
             netns.ip(&format!("addr add {address} dev wire"))?;
             netns.ip("link set wire up")?;
+        }
+        [self, other].into_iter().try_for_each(Self::wire_is_up)
+    }
+
+    /// Waits until the kernel has seen that its end of the wire has another: what is sent before that is lost.
+    fn wire_is_up(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.run("ip", &["-brief", "link", "show", "wire"])?.contains(" UP ") {
+            ensure!(Instant::now() < deadline, "waited in vain until the wire was up");
         }
         Ok(())
     }

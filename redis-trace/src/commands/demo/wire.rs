@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, Protocol, SendFlags, SocketFlags, SocketType, ipproto, sendto, socket_with};
 
 use super::actor::say;
@@ -24,6 +25,8 @@ const TCP: u8 = 6;
 const ICMP: u8 = 1;
 /// TCP flags.
 const SYN: u8 = 0x02;
+/// Acknowledge.
+const ACK: u8 = 0x10;
 /// Synchronize and acknowledge.
 const SYN_ACK: u8 = 0x12;
 /// Reset and acknowledge.
@@ -70,6 +73,35 @@ pub(super) fn flood(source: Ipv4Addr, server: SocketAddrV4, number: u16) -> Resu
         sendto(&out, &syn, SendFlags::empty(), &server).context("cannot write to the wire")?;
     }
     say("done")
+}
+
+/// Begins connections that nobody will end, until conntrack has no room for another: three acknowledgements are one that it
+/// takes to be established, and never throws out early.
+pub(super) fn fill_conntrack() -> Result<()> {
+    let out = socket_with(AddressFamily::INET, SocketType::RAW, SocketFlags::CLOEXEC, Some(ipproto::RAW))
+        .context("cannot write to the wire: CAP_NET_RAW is needed")?;
+    let server = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9);
+    for nth in 1..0x00ff_0000 {
+        let client = SocketAddrV4::new(Ipv4Addr::from(0x7f00_0100 + nth), 9);
+        for (from, to) in [(client, server), (server, client), (client, server)] {
+            match sendto(&out, &acknowledgement(from, to), SendFlags::empty(), &to) {
+                // What netfilter drops at output is told to its sender.
+                Err(Errno::PERM) => return Ok(()),
+                sent => sent.context("cannot write to the wire")?,
+            };
+        }
+    }
+    bail!("conntrack has more room than this host has loopback addresses")
+}
+
+/// An acknowledgement out of nowhere.
+fn acknowledgement(from: SocketAddrV4, to: SocketAddrV4) -> Vec<u8> {
+    let mut packet = syn(*from.ip(), from.port(), to, 1);
+    packet[28..32].copy_from_slice(&1_u32.to_be_bytes());
+    packet[33] = ACK;
+    packet[36..38].fill(0);
+    sign(&mut packet);
+    packet
 }
 
 /// A SYN without options.

@@ -12,16 +12,16 @@ use crate::trace::verdict::{Cause, Filtered, Verdict};
 use super::{Judged, unanswered};
 
 pub(super) fn attribute(time: u64, connect: &Connect, dropped: &Dropped, known: &Known) -> Judged {
-    if !dropped.is_by_netfilter() {
-        let missing = format!("the kernel dropped the SYN{}, and nothing that was seen says why", words(dropped));
-        return Verdict::possible(Cause::Unknown { missing }).into();
-    }
     let netns = dropped.flow.netns;
+    let rules = dropped.is_by_netfilter().then(|| Question::firewall(dropped));
     // Where it has a name, the fix is told in a way that works there.
     let name = (netns != known.sight.netns).then_some(Question::NetnsName(netns));
-    let questions = unanswered([Question::firewall(dropped)].into_iter().chain(name), time, known);
+    let questions = unanswered(rules.into_iter().chain(name), time, known);
     if !questions.is_empty() {
         return Judged::Ask(questions);
+    }
+    if !dropped.is_by_netfilter() {
+        return filtered(dropped).into();
     }
     let verdict = match known.suspected(netns, dropped.isn, Wanted::Refusal) {
         Some(Suspected { unreadable: Some(why), .. }) => not_known(dropped, why.as_str()),
@@ -29,6 +29,19 @@ pub(super) fn attribute(time: u64, connect: &Connect, dropped: &Dropped, known: 
         None => not_known(dropped, "its network namespace could not be looked into in time"),
     };
     verdict.into()
+}
+
+/// Something else than netfilter did it, and the kernel says what.
+fn filtered(dropped: &Dropped) -> Verdict {
+    let cause = || Cause::PacketFiltered { dropped: Box::new(dropped.clone()) };
+    if dropped.reason.is_some() {
+        Verdict::certain(cause())
+    } else if dropped.is_by_source() {
+        Verdict::likely(cause())
+    } else {
+        let missing = format!("the kernel dropped the SYN{}, and nothing that was seen says why", words(dropped));
+        Verdict::possible(Cause::Unknown { missing })
+    }
 }
 
 /// The firewall did it, and that is all.
@@ -51,18 +64,20 @@ fn by_rules(connect: &Connect, dropped: &Dropped, suspected: &Suspected) -> Verd
     let errno = connect.client.as_ref().map(|client| client.errno);
     let mut candidates: Vec<Candidate> =
         suspected.candidates.iter().filter(|candidate| fits(candidate.effect, errno, ipv6)).cloned().collect();
+    // What conntrack has no room for goes without an entry, and meets no rule that comes after it.
+    let full = suspected.conntrack.filter(|(count, most)| count >= most && dropped.sight.tracking.is_none());
+    if let Some((count, most)) = full
+        && !candidates.iter().any(|candidate| candidate.must)
+    {
+        return Verdict::likely(Cause::ConntrackFull { count, most });
+    }
     if candidates.is_empty() {
-        return match suspected.conntrack {
-            Some((count, most)) if count >= most => {
-                not_known(dropped, &format!("conntrack's table is full, {count} of {most}, and that may be why"))
-            }
-            _ => not_known(dropped, "no rule of its network namespace can have; IPVS, a bridge or a module may"),
-        };
+        return not_known(dropped, "no rule of its network namespace can have; IPVS, a bridge or a module may");
     }
     let (by, others) = (candidates.remove(0), candidates);
     let confidence = match suspected.same {
         Some(false) => Confidence::Possible,
-        Some(true) if others.is_empty() && suspected.complete => Confidence::Certain,
+        Some(true) if others.is_empty() && suspected.complete && full.is_none() => Confidence::Certain,
         _ => Confidence::Likely,
     };
     let cause = Cause::Firewall { filtered: Filtered { by, others, changed: suspected.same == Some(false) } };
@@ -78,5 +93,94 @@ fn fits(effect: Effect, errno: Option<u32>, ipv6: bool) -> bool {
         (Effect::Icmp(Some(code)), Some(errno)) => errno == of_icmp(code, ipv6),
         (Effect::Drop, Some(errno)) => errno == ETIMEDOUT,
         (Effect::Translate { .. }, Some(_)) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::firewall::{Backend, Family, Hook, Site};
+    use crate::trace::cause::Code;
+    use crate::trace::fact::Passing;
+    use crate::trace::flow::{Endpoint, Flow, Netns};
+    use crate::trace::text::Text;
+
+    fn rule(handle: u64, effect: Effect, must: bool) -> Candidate {
+        let site = Site {
+            backend: Backend::Nftables,
+            owner: None,
+            family: Family::Inet,
+            table: Text::from("f"),
+            chain: Text::from("in"),
+            handle: Some(handle),
+            number: Some(1),
+            hook: Hook::Input,
+            rule: Text::from("tcp dport 6379 reject"),
+            service: None,
+        };
+        Candidate { site, effect, must, counter: None }
+    }
+
+    fn dropped(reason: Option<&str>, function: &str) -> Dropped {
+        let end = Endpoint { ip: std::net::Ipv4Addr::LOCALHOST.into(), port: 6379 };
+        Dropped {
+            flow: Flow { netns: Netns(1), client: end, server: end, ifindex: 1 },
+            isn: 7,
+            caller: None,
+            reason: reason.map(Text::from),
+            function: Some(Text::from(function)),
+            ttl: 64,
+            sight: Passing {
+                outgoing: false,
+                input: 1,
+                output: 0,
+                mark: 0,
+                tracking: None,
+                flags: 2,
+                generation: None,
+            },
+        }
+    }
+
+    fn suspected(candidates: Vec<Candidate>, conntrack: Option<(u32, u32)>) -> Suspected {
+        Suspected {
+            netns: Netns(1),
+            isn: 7,
+            wanted: Wanted::Refusal,
+            candidates,
+            complete: true,
+            same: None,
+            conntrack,
+            unreadable: None,
+        }
+    }
+
+    fn judged(dropped: &Dropped, suspected: &Suspected) -> (Code, Confidence) {
+        let Verdict { cause, confidence } = by_rules(&Connect::default(), dropped, suspected);
+        (cause.code(), confidence)
+    }
+
+    #[test]
+    fn a_full_table_is_told_where_no_rule_must_have_dropped_what_has_no_entry() {
+        let seen = dropped(Some("NETFILTER_DROP"), "nf_hook_slow");
+        let full = Some((4, 4));
+        assert_eq!(judged(&seen, &suspected(vec![], full)), (Code::RT2006, Confidence::Likely));
+        let maybe = suspected(vec![rule(4, Effect::Drop, false)], full);
+        assert_eq!(judged(&seen, &maybe), (Code::RT2006, Confidence::Likely));
+        let must = suspected(vec![rule(4, Effect::Drop, true)], full);
+        assert_eq!(judged(&seen, &must), (Code::RT3003, Confidence::Likely));
+        assert_eq!(judged(&seen, &suspected(vec![], Some((3, 4)))), (Code::RT0000, Confidence::Possible));
+    }
+
+    #[test]
+    fn the_kernel_s_own_reason_is_certain_and_a_place_alone_is_likely() {
+        let told = |reason, function| {
+            let Verdict { cause, confidence } = filtered(&dropped(reason, function));
+            (cause.code(), confidence)
+        };
+        assert_eq!(told(Some("IP_RPFILTER"), "ip_rcv_finish_core"), (Code::RT3032, Confidence::Certain));
+        assert_eq!(told(Some("XFRM_POLICY"), "tcp_v4_rcv"), (Code::RT3031, Confidence::Certain));
+        assert_eq!(told(None, "ip_rcv_finish_core"), (Code::RT3032, Confidence::Likely));
+        assert_eq!(told(None, "tcp_v4_rcv"), (Code::RT0000, Confidence::Possible));
     }
 }

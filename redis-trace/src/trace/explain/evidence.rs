@@ -9,7 +9,7 @@ use crate::trace::report::Evidence;
 use crate::trace::verdict::{Cause, Verdict};
 
 use super::summary::{ended_how, target};
-use super::{denial, elsewhere, firewall, queue, words};
+use super::{denial, elsewhere, filtered, firewall, queue, words};
 
 pub(super) fn evidence(refusal: &Refusal, verdict: &Verdict, known: &Known) -> Vec<Evidence> {
     let mut evidence = of_the_attempt(refusal, known);
@@ -161,9 +161,8 @@ fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence
             let flow = if let Attempt::Connect(connect) = &refusal.attempt { connect.flow() } else { None };
             firewall::evidence(filtered, flow.is_some_and(|flow| flow.server.ip.is_ipv6()))
         }
-        Cause::NatToNowhere { rule, .. } => {
-            rule.iter().map(|rule| seen("ruleset", firewall::rule(&rule.site))).collect()
-        }
+        Cause::NatToNowhere { rule, .. } => rule.iter().map(firewall::translator).collect(),
+        Cause::ConntrackFull { count, most } => vec![filtered::table(*count, *most)],
         Cause::Dialling(cause) => elsewhere::evidence(refusal, cause),
         Cause::AcceptQueueFull { queue } | Cause::SynQueueFull { queue } | Cause::UnixBacklogFull { queue } => {
             queue::of_queue(queue)
@@ -172,7 +171,10 @@ fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence
             let text = format!("it listened on {} with {} in its queue", closed.socket.local, closed.queued);
             vec![seen("inet_sock_set_state", text)]
         }
-        Cause::SomeQueueFull { .. } | Cause::Unknown { .. } | Cause::UnixSocketStale { .. } => Vec::new(),
+        Cause::PacketFiltered { .. }
+        | Cause::SomeQueueFull { .. }
+        | Cause::Unknown { .. }
+        | Cause::UnixSocketStale { .. } => Vec::new(),
     }
 }
 

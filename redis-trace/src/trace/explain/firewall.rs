@@ -36,6 +36,11 @@ pub(super) fn led(dialled: Endpoint, arrived: Endpoint, by: Option<&Candidate>) 
     format!("{by} led the connection from {dialled} to {arrived}, where nothing listens")
 }
 
+/// The rule that translated it.
+pub(super) fn translator(by: &Candidate) -> Evidence {
+    Evidence { source: "ruleset".to_owned(), text: rule(&by.site) }
+}
+
 /// `nftables rule "tcp dport 6379 drop" (inet f i handle 3)`, with its owner.
 pub(super) fn rule(site: &Site) -> String {
     let owner = site.owner.map_or_else(String::new, |owner| format!("{}'s ", of_owner(owner)));
@@ -164,7 +169,7 @@ fn undo(site: &Site, port: u16) -> Option<String> {
 }
 
 /// A command as it is to be given here for the namespace it is meant for; none when there is no way there.
-fn within(netns: Netns, known: &Known, command: &str) -> Option<String> {
+pub(super) fn within(netns: Netns, known: &Known, command: &str) -> Option<String> {
     if netns == known.sight.netns || command.starts_with("kubectl") {
         return Some(command.to_owned());
     }

@@ -13,7 +13,7 @@ use crate::trace::verdict::Cause;
 
 use super::denial;
 use super::summary::target;
-use super::{elsewhere, firewall, queue, words};
+use super::{elsewhere, filtered, firewall, queue, words};
 
 pub(super) fn fix(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Fix> {
     match cause {
@@ -109,6 +109,8 @@ pub(super) fn fix(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Fix> {
         | Cause::ListenerClosedWithQueue { .. } => queue::fix(cause),
         Cause::Firewall { filtered } => firewall::fix(filtered, refusal, known),
         Cause::NatToNowhere { arrived, .. } => vec![firewall::serve(*arrived)],
+        Cause::ConntrackFull { most, .. } => filtered::track_more(*most),
+        Cause::PacketFiltered { dropped } => vec![filtered::fix(dropped, known)],
         Cause::Dialling(cause) => elsewhere::fix(refusal, cause),
     }
 }

@@ -3,6 +3,7 @@
 mod denial;
 mod elsewhere;
 mod evidence;
+mod filtered;
 mod firewall;
 mod fix;
 mod queue;
@@ -234,6 +235,8 @@ fn server(attempt: &Attempt, cause: &Cause, known: &Known) -> Option<Process> {
         | Cause::UnixSocketPermission { .. }
         | Cause::Firewall { .. }
         | Cause::NatToNowhere { .. }
+        | Cause::ConntrackFull { .. }
+        | Cause::PacketFiltered { .. }
         | Cause::Dialling(_) => match attempt {
             Attempt::Listen(bind) => Some(known.process_of(&bind.task)),
             Attempt::Socket { task, .. } if is_server(task) => Some(known.process_of(task)),

@@ -5,7 +5,7 @@ use crate::trace::known::{EndedListener, FailedBind, FailedStart, Known, Listene
 use crate::trace::refusal::{Attempt, Refusal};
 use crate::trace::verdict::{Cause, Verdict};
 
-use super::{denial, elsewhere, firewall, queue, words};
+use super::{denial, elsewhere, filtered, firewall, queue, words};
 
 pub(super) fn summary(refusal: &Refusal, verdict: &Verdict, known: &Known) -> String {
     let (now, target) = (refusal.time, target(&refusal.attempt));
@@ -102,6 +102,8 @@ pub(super) fn summary(refusal: &Refusal, verdict: &Verdict, known: &Known) -> St
         | Cause::ListenerClosedWithQueue { .. } => queue::summary(&verdict.cause),
         Cause::Firewall { filtered } => firewall::summary(&target, filtered),
         Cause::NatToNowhere { dialled, arrived, rule } => firewall::led(*dialled, *arrived, rule.as_ref()),
+        Cause::ConntrackFull { count, most } => filtered::tracked(&target, *count, *most),
+        Cause::PacketFiltered { dropped } => filtered::summary(&target, dropped),
         Cause::Dialling(cause) => elsewhere::summary(refusal, cause, &target),
     }
 }

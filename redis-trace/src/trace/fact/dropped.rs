@@ -34,6 +34,16 @@ impl Dropped {
             None => self.function.as_ref().is_some_and(|function| function.as_str() == "nf_hook_slow"),
         }
     }
+
+    /// A policy of IPsec let it not in.
+    pub fn is_by_ipsec(&self) -> bool {
+        self.reason.as_ref().map(Text::as_str) == Some("XFRM_POLICY")
+    }
+
+    /// Its source was refused when the kernel looked for the way back; where it has no reasons, that is all it tells.
+    pub fn is_by_source(&self) -> bool {
+        self.reason.is_none() && self.function.as_ref().map(Text::as_str) == Some("ip_rcv_finish_core")
+    }
 }
 
 /// A packet as it passes the firewall's rules.

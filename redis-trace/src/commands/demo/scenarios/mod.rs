@@ -5,11 +5,13 @@ use anyhow::Result;
 use super::cgroup::{has_bpf_lsm, has_chosen_errno};
 use super::confine::{has_apparmor, has_landlock};
 use super::stage::Stage;
+use crate::kernel::has_drop_reasons;
 use crate::trace::cause::Code;
 
 mod address;
 mod client;
 mod denial;
+mod filtered;
 mod firewall;
 mod history;
 mod iptables;
@@ -54,6 +56,10 @@ pub(crate) enum Needs {
     LandlockAndChosenErrno,
     /// BPF programs on the hooks of security modules.
     BpfLsm,
+    /// A kernel that gives reasons for what it drops.
+    DropReasons,
+    /// A table of conntrack, which is the whole host's, that a scenario can fill in a moment.
+    SmallConntrack,
 }
 
 impl Needs {
@@ -65,6 +71,8 @@ impl Needs {
             Self::AppArmor => has_apparmor(),
             Self::LandlockAndChosenErrno => has_landlock() && has_chosen_errno(),
             Self::BpfLsm => has_bpf_lsm(),
+            Self::DropReasons => has_drop_reasons(),
+            Self::SmallConntrack => filtered::has_small_conntrack(),
         }
     }
 }
@@ -117,6 +125,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
         queue::SCENARIOS,
         firewall::SCENARIOS,
         iptables::SCENARIOS,
+        filtered::SCENARIOS,
         route::SCENARIOS,
         remote::SCENARIOS,
         quiet::SCENARIOS,

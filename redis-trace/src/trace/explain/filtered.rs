@@ -1,0 +1,108 @@
+//! What is told of a packet that was dropped by no rule: conntrack's table is full, or the kernel gave a reason of its own.
+
+use crate::trace::fact::Dropped;
+use crate::trace::known::Known;
+use crate::trace::report::{Evidence, Fix};
+use crate::trace::text::Text;
+
+use super::evidence::seen;
+use super::firewall::within;
+use super::fix::advice;
+
+/// The why of a connection that conntrack had no room for.
+pub(super) fn tracked(target: &str, count: u32, most: u32) -> String {
+    format!(
+        "conntrack's table is full ({count} connections, limit {most}): what would be new, like the SYN to {target}, is dropped"
+    )
+}
+
+/// How full the table is.
+pub(super) fn table(count: u32, most: u32) -> Evidence {
+    seen("net.netfilter", format!("nf_conntrack_count {count}, nf_conntrack_max {most}; no rule can have dropped it"))
+}
+
+/// What gives it room.
+pub(super) fn track_more(most: u32) -> Vec<Fix> {
+    vec![
+        Fix {
+            command: Some(format!("sysctl -w net.netfilter.nf_conntrack_max={}", u64::from(most) * 2)),
+            risk: Some("each connection takes some 300 bytes of memory that cannot be swapped".to_owned()),
+            ..advice("let conntrack take more connections, on the host itself")
+        },
+        Fix {
+            command: Some("conntrack -L -o extended".to_owned()),
+            ..advice("see who fills it: a flood, a scan, connections that are never closed")
+        },
+    ]
+}
+
+/// The why of a packet that the kernel dropped for a reason of its own.
+pub(super) fn summary(target: &str, dropped: &Dropped) -> String {
+    let from = dropped.flow.client.ip;
+    let reason = dropped.reason.as_ref().map(Text::as_str);
+    let why = match reason {
+        _ if dropped.is_by_source() => {
+            format!("the look-up of the way back to {from} refused it: rp_filter, or a source address that cannot be")
+        }
+        Some("IP_RPFILTER") => {
+            format!("rp_filter is strict, and the way back to {from} is not by the interface that it came in by")
+        }
+        Some("IP_LOCAL_SOURCE") => format!("it came from outside, and {from} is an address of this namespace's own"),
+        Some("IP_INVALID_SOURCE") => format!("{from} cannot be a source address"),
+        Some("IP_LOCALNET") => "a loopback address came from outside".to_owned(),
+        Some("IP_INVALID_DEST") => "its destination address cannot be".to_owned(),
+        Some("XFRM_POLICY") => "a policy of IPsec (XFRM) blocks what comes in so".to_owned(),
+        Some("SOCKET_FILTER") => {
+            "a filter on the listener's socket, or a BPF program of its cgroup (IPAddressDeny=), wants it not"
+                .to_owned()
+        }
+        Some("TC_INGRESS" | "TC_EGRESS") => "a filter of traffic control (tc) dropped it".to_owned(),
+        Some("XDP") => "an XDP program dropped it".to_owned(),
+        Some("TCP_MD5NOTFOUND") => "the listener wants TCP-MD5 signatures from there, and it has none".to_owned(),
+        Some("TCP_MD5UNEXPECTED") => "it has a TCP-MD5 signature, and the listener has no key for it".to_owned(),
+        Some("TCP_MD5FAILURE") => "its TCP-MD5 signature is wrong: the two ends have different keys".to_owned(),
+        Some("TCP_AONOTFOUND") => "the listener wants TCP-AO signatures from there, and it has none".to_owned(),
+        Some("TCP_AOUNEXPECTED") => "it has a TCP-AO signature, and the listener has no key for it".to_owned(),
+        Some("TCP_AOKEYNOTFOUND") => "it names a TCP-AO key that the listener does not have".to_owned(),
+        Some("TCP_AOFAILURE") => "its TCP-AO signature is wrong: the two ends have different keys".to_owned(),
+        Some("TCP_MINTTL") => {
+            format!("its time to live is {}, less than the listener demands (IP_MINTTL)", dropped.ttl)
+        }
+        _ => "no more is known".to_owned(),
+    };
+    let said = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
+    format!("the kernel dropped the SYN to {target}{said}: {why}")
+}
+
+/// What would let the packet in.
+pub(super) fn fix(dropped: &Dropped, known: &Known) -> Fix {
+    let (from, port) = (dropped.flow.client.ip, dropped.flow.server.port);
+    let (text, command, risk) = match dropped.reason.as_ref().map(Text::as_str) {
+        None | Some("IP_RPFILTER") => (
+            "give the namespace a route back by that interface, or loosen rp_filter on it (2)",
+            format!("ip route get {from}"),
+            Some("a loose rp_filter takes packets with forged sources"),
+        ),
+        Some("IP_LOCAL_SOURCE" | "IP_INVALID_SOURCE" | "IP_LOCALNET" | "IP_INVALID_DEST") => (
+            "correct the addresses of the two hosts: one is given twice, or forged",
+            format!("ip route get {from}"),
+            None,
+        ),
+        Some("XFRM_POLICY") => {
+            ("change or delete the policy, where your IPsec daemon keeps it", "ip xfrm policy".to_owned(), None)
+        }
+        Some("SOCKET_FILTER") => (
+            "see who filters: `bpf` behind the listener, or its unit's IPAddressDeny=",
+            format!("ss -lntb sport = :{port}"),
+            None,
+        ),
+        Some("TC_INGRESS") => ("find the filter and who put it there", "tc -s filter show ingress".to_owned(), None),
+        Some("TC_EGRESS") => ("find the filter and who put it there", "tc -s filter show egress".to_owned(), None),
+        Some("XDP") => ("find the program and who put it there", "bpftool net list".to_owned(), None),
+        Some("TCP_MINTTL") => {
+            ("let the client be nearer, or the listener demand less", "nstat -az TcpExtTCPMinTTLDrop".to_owned(), None)
+        }
+        _ => ("give both ends the same key", "nstat -az TcpExtTCPMD5* TcpExtTCPAO*".to_owned(), None),
+    };
+    Fix { command: within(dropped.flow.netns, known, &command), risk: risk.map(ToOwned::to_owned), ..advice(text) }
+}
