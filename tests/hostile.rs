@@ -200,6 +200,7 @@ fn report(texts: &[Text; FIELDS], seq: u64) -> Report {
         firewall: None,
         lsm: None,
         queue: None,
+        files: None,
         unix: Some(UnixReport { path: path.clone() }),
         benign: false,
         count: 1,

@@ -104,6 +104,7 @@ fn refusal() -> Report {
         firewall: None,
         lsm: None,
         queue: None,
+        files: None,
         unix: None,
         benign: false,
         count: 1,

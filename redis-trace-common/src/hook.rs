@@ -97,6 +97,8 @@ roles! {
     Binds { essential: false, causes: [RT1011, RT1012, RT1013, RT1014, RT3010, RT3014, RT3020, RT3021], }
     /// listen(2) that failed, and unix sockets that listen.
     Listens { essential: false, causes: [RT1011, RT1016, RT1020, RT1021], }
+    /// accept(2) that failed for want of a file.
+    Accepts { essential: false, causes: [RT2003], }
     /// connect(2) that failed at once: on a unix socket, or before any SYN was sent.
     Connects { essential: false, causes: [RT1015, RT1016, RT1017, RT2007, RT3012, RT3020, RT3021, RT3030, RT3031], }
     /// socket(2) that failed.
@@ -161,6 +163,10 @@ hooks! {
     Listens: Fexit "security_socket_listen" by "denied_listen";
     Listens: Syscall "sys_enter_listen" by "enter_listen";
     Listens: Syscall "sys_exit_listen" by "exit_listen";
+    // net/socket.c: no file, so that nothing below is called.
+    Accepts: Fexit "__sys_accept4" by "accepted";
+    Accepts: Syscall "sys_exit_accept4" by "exit_accept4";
+    Accepts: Syscall "sys_exit_accept" by "exit_accept";
     // net/unix/af_unix.c
     Connects: Fexit "unix_stream_connect" by "unix_connected";
     // net/ipv4/af_inet.c; security/security.c: modules are asked before the protocol family is.

@@ -250,6 +250,8 @@ members! {
     SIGNAL_LIVE: u32 = "signal_struct.live";
     /// `SIGNAL_GROUP_EXIT` and others.
     SIGNAL_FLAGS: u32 = "signal_struct.flags";
+    /// Limits of its process: include/uapi/asm-generic/resource.h.
+    SIGNAL_RLIM: Place = "signal_struct.rlim";
     /// What the whole process exits with.
     SIGNAL_GROUP_EXIT_CODE: u32 = "signal_struct.group_exit_code";
     /// Where a signal comes from: include/linux/signal_types.h.

@@ -456,6 +456,25 @@ records! {
         /// How many may be before it is full.
         limit: u32,
     }
+    /// accept(2) on a TCP socket failed for want of a file.
+    AcceptFailed = 18 {
+        /// The listener.
+        socket: Socket,
+        /// Who called.
+        task: Task,
+        /// The errno as a positive number: `EMFILE` or `ENFILE`.
+        errno: u32,
+        /// Connections that wait to be accepted.
+        queued: u32,
+        /// How many may before the queue is full.
+        backlog: u32,
+        /// Zero.
+        reserved: u32,
+        /// How many files the process may open, `RLIM_INFINITY` for any.
+        limit: u64,
+        /// To what it may raise that itself, likewise.
+        hard: u64,
+    }
 }
 
 impl Record {
@@ -473,6 +492,7 @@ impl Record {
             Self::ListenDown(it) => Some(of_socket(&it.socket)),
             Self::Bind(it) => Some(of_socket(&it.socket)),
             Self::QueueFull(it) => Some(of_flow(&it.flow)),
+            Self::AcceptFailed(it) => Some(of_socket(&it.socket)),
             Self::UnixConnect(it) => Some(of_task(&it.task)),
             Self::UnixListen(it) => Some(of_task(&it.task)),
             Self::Dropped(it) => Some(of_flow(&it.flow)),

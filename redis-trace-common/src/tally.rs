@@ -69,7 +69,7 @@ pub enum End {
     Client = 1,
     /// A unix socket was dialled.
     Unix = 2,
-    /// bind(2) or listen(2) failed.
+    /// bind(2), listen(2) or accept(2) failed.
     Listen = 3,
     /// A SYN was dropped on its way.
     Dropped = 4,

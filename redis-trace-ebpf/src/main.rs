@@ -16,6 +16,7 @@ mod maps;
 mod packet;
 mod tally;
 mod probes {
+    pub(crate) mod accept;
     pub(crate) mod bind;
     pub(crate) mod connect;
     pub(crate) mod denied;

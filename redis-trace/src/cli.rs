@@ -51,6 +51,8 @@ pub struct Cli {
 pub enum Command {
     /// Tell every refused connection on this host as it happens, and why
     Watch(Box<WatchArgs>),
+    /// The same as a live table in the terminal: causes with rates, listeners with their queues
+    Top(Box<TopArgs>),
     /// Watch, and keep every fact in a file
     Record(Box<RecordArgs>),
     /// Give the verdicts of a recording, without root
@@ -101,6 +103,23 @@ pub struct WatchArgs {
     /// How to tell.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// How to observe.
+    #[command(flatten)]
+    pub observation: ObservationArgs,
+    /// How much to remember.
+    #[command(flatten)]
+    pub history: HistoryArgs,
+}
+
+/// `redis-trace top`.
+#[derive(Clone, Debug, Args)]
+pub struct TopArgs {
+    /// When to colour
+    #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = OUTPUT)]
+    pub color: When,
+    /// Which refusals to show.
+    #[command(flatten)]
+    pub filters: FilterArgs,
     /// How to observe.
     #[command(flatten)]
     pub observation: ObservationArgs,

@@ -159,7 +159,7 @@ unsafe fn fill_capabilities(record: *mut Bind, task: u64, sk: u64) {
     }
 }
 
-/// What failures to listen are counted by: which process, and what it got.
+/// What failures to listen, and to accept, are counted by: which process, and what it got.
 #[inline(always)]
 pub(super) fn key(sk: u64, task: u64, port: u16, result: i32) -> Key {
     let net = read(sk, SK_NET);

@@ -20,7 +20,7 @@ use crate::maps::{SYN_MEETS, TURNED_AWAY};
 use crate::tally::{self, Sight};
 
 /// `TCP_LISTEN`, include/net/tcp_states.h.
-const LISTEN: u8 = 10;
+pub(super) const LISTEN: u8 = 10;
 
 /// Why the kernel says that it resets a connection for which there was no room: `SK_RST_REASON_INVALID_SYN`, from the program.
 #[unsafe(no_mangle)]

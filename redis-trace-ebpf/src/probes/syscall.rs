@@ -84,14 +84,14 @@ pub(super) fn leads_nowhere(errno: u32) -> bool {
 
 /// The call that the current task made, by its registers as they were when it made it.
 #[inline(always)]
-fn by_registers(registers: u64) -> Call {
+pub(super) fn by_registers(registers: u64) -> Call {
     Call { fd: read(registers, REGS_FIRST), address: read(registers, REGS_SECOND), length: read(registers, REGS_THIRD) }
 }
 
 /// Where the current task's registers lie: before Linux 5.15 no helper says so, task_pt_regs() in
 /// arch/x86/include/asm/processor.h does.
 #[inline(always)]
-fn registers() -> u64 {
+pub(super) fn registers() -> u64 {
     if arguments(TASK_PT_REGS) == ABSENT {
         return read(current(), TASK_STACK) + THREAD_SIZE - SIZE_OF_REGISTERS;
     }

@@ -161,6 +161,7 @@ fn tells(role: Role) -> &'static str {
         Role::Drops => "first packets that the kernel drops",
         Role::Binds => "bind that failed",
         Role::Listens => "listen that failed",
+        Role::Accepts => "servers without files for connections",
         Role::Connects => "what could not be dialled at once",
         Role::Sockets => "sockets that could not be made",
         Role::Modules => "what each security module denies",

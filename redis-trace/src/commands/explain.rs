@@ -52,6 +52,7 @@ pub fn page(code: Code) -> &'static str {
         Code::RT1021 => include_str!("../pages/RT1021.md"),
         Code::RT2001 => include_str!("../pages/RT2001.md"),
         Code::RT2002 => include_str!("../pages/RT2002.md"),
+        Code::RT2003 => include_str!("../pages/RT2003.md"),
         Code::RT2004 => include_str!("../pages/RT2004.md"),
         Code::RT2005 => include_str!("../pages/RT2005.md"),
         Code::RT2006 => include_str!("../pages/RT2006.md"),

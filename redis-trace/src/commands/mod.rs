@@ -18,12 +18,14 @@ pub mod replay;
 pub mod schema;
 pub mod stop;
 pub mod telling;
+pub mod top;
 pub mod watch;
 
 /// Runs the command and says how it ended.
 pub fn run(command: &Command) -> anyhow::Result<Exit> {
     match command {
         Command::Watch(args) => watch::run(args),
+        Command::Top(args) => top::run(args),
         Command::Record(args) => record::run(args),
         Command::Demo(args) => demo::run(args),
         Command::DemoActor { part } => demo::act(part),

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::io;
 
+use jiff::Timestamp;
+
 use crate::sink::Sink;
 use crate::trace::aggregate::Aggregate;
 use crate::trace::cause::Code;
@@ -51,6 +53,12 @@ impl Telling {
             began: None,
             ended: 0,
         }
+    }
+
+    /// Counts that grow are told at once: for whoever looks on.
+    #[must_use]
+    pub fn promptly(self) -> Self {
+        Self { aggregate: self.aggregate.promptly(), ..self }
     }
 
     /// Takes a fact in, tells what it leads to, and hands back what must be asked.
@@ -102,6 +110,16 @@ impl Telling {
     /// How many refusals were seen.
     pub fn seen(&self) -> u64 {
         self.counts.seen
+    }
+
+    /// Everything known.
+    pub fn known(&self) -> &Known {
+        self.tracer.known()
+    }
+
+    /// The wall clock at a time since boot.
+    pub fn wall(&self, time: u64) -> Timestamp {
+        self.tracer.wall(time)
     }
 
     /// What is drawn in place is drawn again.

@@ -36,7 +36,10 @@ pub fn run_and_record(args: &WatchArgs, recorder: Option<Recorder>) -> anyhow::R
 }
 
 async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Result<Exit> {
-    let options = Options { samples: samples(args), ..options(&args.observation) };
+    let options = Options {
+        samples: samples(&args.filters, args.output.no_aggregate || args.cmd.is_some()),
+        ..options(&args.observation)
+    };
     let mut live = Live::start(&options).await?;
     // Who waits for the banner may signal at once.
     let mut stop = live.adopting(|| Stop::new(&args.limits, args.cmd.as_deref()))??;
@@ -117,17 +120,17 @@ fn telling(args: &WatchArgs, wanted: Wanted) -> Telling {
 }
 
 /// How many of a flood are told by themselves: all, where each is wanted, or where only by itself it can be told whether it is.
-fn samples(args: &WatchArgs) -> u32 {
-    let FilterArgs { pid, comm, container, .. } = &args.filters;
-    let is_by_process = !pid.is_empty() || !comm.is_empty() || !container.is_empty() || args.cmd.is_some();
-    if args.output.no_aggregate || is_by_process { tally::EVERY } else { tally::BUDGET }
+pub fn samples(filters: &FilterArgs, each: bool) -> u32 {
+    let FilterArgs { pid, comm, container, .. } = filters;
+    let is_by_process = !pid.is_empty() || !comm.is_empty() || !container.is_empty();
+    if each || is_by_process { tally::EVERY } else { tally::BUDGET }
 }
 
 /// Where filters are applied, and what the kernel does because of them.
 fn places_of_filters(args: &WatchArgs) -> String {
     let given = args.filters.given();
     let here = if given.is_empty() { "no filter".to_owned() } else { given.join(" ") };
-    let sent = match samples(args) {
+    let sent = match samples(&args.filters, args.output.no_aggregate || args.cmd.is_some()) {
         tally::EVERY => "every refusal is sent by itself: --no-aggregate, --cmd and filters by process need that",
         _ => "a flood is counted, and samples of it are sent",
     };

@@ -7,6 +7,7 @@ mod command;
 pub(crate) mod configuration;
 mod counters;
 mod eyes;
+mod files;
 mod firewall;
 mod journal;
 mod lastwords;
@@ -90,6 +91,7 @@ impl Host {
             Question::LastWords { process, argv, cgroup, parent } => {
                 lastwords::of(*process, argv, cgroup.as_ref(), *parent)
             }
+            Question::Files { process, argv } => files::of(*process, argv),
             Question::Firewall { flow, isn, sight, wanted } => self.suspected(flow, *isn, sight, *wanted),
             // Who knows the kernel's programs answers that.
             Question::LsmPrograms => return Vec::new(),

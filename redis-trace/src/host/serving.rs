@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use super::process;
 use super::queues::moment;
+use super::{files, process};
 use crate::trace::fact::{Serving, TaskState};
 use crate::trace::text::Text;
 
@@ -28,16 +28,20 @@ pub(super) fn of(pid: u32) -> Option<Serving> {
         ran: u32::try_from(ran).unwrap_or(looks),
         looks,
         call: call(pid),
-        files: fs::read_dir(format!("/proc/{pid}/fd")).ok().map(|files| files.count() as u64),
-        files_limit: files_limit(pid),
+        frozen: is_frozen(pid),
+        files: files::count(pid),
+        files_limit: files::limit(pid),
     })
 }
 
-/// The `Max open files` line: the soft limit.
-fn files_limit(pid: u32) -> Option<u64> {
-    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
+/// Whether its cgroup of the unified hierarchy is frozen, or one above it: `docker pause`, `systemctl freeze`.
+fn is_frozen(pid: u32) -> bool {
+    // Where version 1 is mounted beside it, the unified hierarchy is one directory below.
+    const ROOTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+    let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let Some(own) = cgroups.lines().find_map(|line| line.strip_prefix("0::")) else { return false };
+    let mut events = ROOTS.iter().filter_map(|root| fs::read_to_string(format!("{root}{own}/cgroup.events")).ok());
+    events.any(|events| events.lines().any(|line| line == "frozen 1"))
 }
 
 /// The system call that a process's first thread is in: `/proc/PID/syscall` begins with its number, or says `running`.
@@ -58,6 +62,9 @@ fn name(number: i64) -> Option<&'static str> {
         34 => "pause",
         35 => "nanosleep",
         43 => "accept",
+        56 => "clone",
+        57 => "fork",
+        58 => "vfork",
         61 => "wait4",
         74 => "fsync",
         75 => "fdatasync",
@@ -70,6 +77,7 @@ fn name(number: i64) -> Option<&'static str> {
         281 => "epoll_pwait",
         288 => "accept4",
         426 => "io_uring_enter",
+        435 => "clone3",
         441 => "epoll_pwait2",
         _ => return None,
     })

@@ -1,6 +1,6 @@
 //! The host as it is at one moment, so that what was there before us is known.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::unix_sockets::{self, UnixSocket};
@@ -28,6 +28,18 @@ impl Host {
         let names = netns::names();
         let namespaces = self.places.keys().map(|netns| self.name(*netns, &names));
         namespaces.chain(looks.into_iter().flat_map(|look| facts(look, &owners))).collect()
+    }
+
+    /// The listeners of these namespaces with what waits in their queues, and without their owners.
+    pub fn listeners(&mut self, namespaces: &BTreeSet<Netns>, now: u64) -> Vec<What> {
+        for netns in namespaces {
+            self.find(*netns, now);
+        }
+        let look = |netns: &Netns| {
+            let dump = self.inside(*netns, || sockets::bound(*netns, None)).flatten();
+            told(*netns, None, self.or_by_proc(*netns, None, dump))
+        };
+        namespaces.iter().map(look).collect()
     }
 
     /// A look into every namespace; unix sockets that cannot be listed are not there.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::ops::Range;
+use std::str::FromStr;
 
 use super::secret;
 use crate::trace::fact::ConfigLine;
@@ -240,24 +241,33 @@ pub struct Settings {
     pub logfile: Option<Vec<u8>>,
     /// Working directory, once it is set.
     pub dir: Option<Vec<u8>>,
+    /// Clients it lets in at a time.
+    pub maxclients: u64,
 }
 
 impl Settings {
     /// Those of a server whose configuration says nothing.
     pub fn new(sentinel: bool) -> Self {
-        Self { port: if sentinel { 26379 } else { 6379 }, tls_port: 0, bind: Vec::new(), logfile: None, dir: None }
+        Self {
+            port: if sentinel { 26379 } else { 6379 },
+            tls_port: 0,
+            bind: Vec::new(),
+            logfile: None,
+            dir: None,
+            maxclients: 10_000,
+        }
     }
 
     /// One more directive: the last one counts.
     pub fn apply(&mut self, words: &[Vec<u8>]) {
         let [name, values @ ..] = words else { return };
         let first = values.first();
-        let number = |value: Option<&Vec<u8>>| std::str::from_utf8(value?).ok()?.parse().ok();
         match name.as_slice() {
             b"port" => self.port = number(first).unwrap_or(self.port),
             b"tls-port" => self.tls_port = number(first).unwrap_or(self.tls_port),
             b"bind" => self.bind = addresses(values),
             b"logfile" => self.logfile = first.filter(|path| !path.is_empty()).cloned(),
+            b"maxclients" => self.maxclients = number(first).unwrap_or(self.maxclients),
             b"dir" => self.dir = first.cloned(),
             _ => {}
         }
@@ -276,6 +286,11 @@ impl Settings {
             plain.iter().any(|address| matches!(*address, "*" | "::*")) || known.iter().any(IpAddr::is_unspecified);
         if all { Vec::new() } else { known }
     }
+}
+
+/// A value that is a number.
+fn number<T: FromStr>(value: Option<&Vec<u8>>) -> Option<T> {
+    std::str::from_utf8(value?).ok()?.parse().ok()
 }
 
 /// Addresses of a bind line; given as one argument, it is split.

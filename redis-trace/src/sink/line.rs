@@ -88,7 +88,7 @@ impl Line {
 }
 
 /// The text with what would move the cursor spelt out.
-fn safe(text: &str) -> Cow<'_, str> {
+pub(super) fn safe(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_layout) {
         return Cow::Borrowed(text);
     }

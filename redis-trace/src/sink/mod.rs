@@ -13,6 +13,7 @@ mod line;
 mod storm;
 mod sum;
 pub mod text;
+pub mod tui;
 
 /// Something that tells refusals.
 pub trait Sink {

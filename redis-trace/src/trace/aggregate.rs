@@ -12,6 +12,8 @@ use super::text::Text;
 
 /// A repeat that was not told yet is told after this long, nanoseconds.
 const UNTOLD: u64 = 5_000_000_000;
+/// The same for whoever looks on.
+const PROMPTLY: u64 = 100_000_000;
 /// A fault that was quiet for this long is new when it comes again, nanoseconds.
 const QUIET: u64 = 60_000_000_000;
 /// Most faults that are kept apart at a time.
@@ -44,6 +46,8 @@ struct Counted {
 pub struct Aggregate {
     faults: HashMap<Fault, Counted>,
     every: bool,
+    /// A repeat that was not told yet is told after this long, nanoseconds.
+    untold: u64,
     /// Refusals told one by one.
     pub delivered: u64,
     /// Refusals told as part of a count.
@@ -53,7 +57,13 @@ pub struct Aggregate {
 impl Aggregate {
     /// With `every`, nothing is folded.
     pub fn new(every: bool) -> Self {
-        Self { every, ..Self::default() }
+        Self { every, untold: UNTOLD, ..Self::default() }
+    }
+
+    /// Repeats are told as soon as somebody who looks on would see them.
+    #[must_use]
+    pub fn promptly(self) -> Self {
+        Self { untold: PROMPTLY, ..self }
     }
 
     /// Takes one refusal in; what is to be told now comes out.
@@ -100,7 +110,8 @@ impl Aggregate {
 
     /// Time passed: counts that grew and were not told for a while come out, quiet faults are forgotten.
     pub fn tick(&mut self, now: u64) -> Vec<Report> {
-        let due = |counted: &&mut Counted| counted.is_untold() && counted.told_at.saturating_add(UNTOLD) <= now;
+        let untold = self.untold;
+        let due = |counted: &&mut Counted| counted.is_untold() && counted.told_at.saturating_add(untold) <= now;
         let mut told: Vec<Report> = self.faults.values_mut().filter(due).map(|counted| counted.tell(now)).collect();
         told.sort_by_key(|report| report.seq);
         self.faults.retain(|_, counted| counted.last.saturating_add(QUIET) > now);

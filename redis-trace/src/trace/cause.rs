@@ -132,6 +132,8 @@ codes! {
     RT2001 = "accept-queue-full", BacklogFull;
     /// A listener's SYN queue is full.
     RT2002 = "syn-queue-full", BacklogFull;
+    /// accept failed for want of a file.
+    RT2003 = "fd-limit", BacklogFull;
     /// The listener closed while connections waited to be accepted.
     RT2004 = "listener-closed-with-queue", BacklogFull;
     /// The unix socket's queue is full.

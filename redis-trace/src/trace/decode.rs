@@ -7,8 +7,8 @@ use redis_trace_common::record::{self, Record};
 use redis_trace_common::tally::{End, Key};
 
 use super::fact::{
-    Alike, Asked, Bind, BpfProgram, ConnectFailed, Denial, Dropped, Ending, Fact, IcmpError, Module, Overflow, Passing,
-    Phase, Process, QueueKind, Reset, Said, Socket, Task, UnixPath, What,
+    AcceptFailed, Alike, Asked, Bind, BpfProgram, ConnectFailed, Denial, Dropped, Ending, Fact, IcmpError, Module,
+    Overflow, Passing, Phase, Process, QueueKind, Reset, Said, Socket, Task, UnixPath, What,
 };
 use super::flow::{Endpoint, Flow, Netns};
 use super::text::Text;
@@ -66,6 +66,18 @@ pub fn decode(record: &Record, names: &Names) -> Fact {
             (r.time, What::SocketDenied { task: task(&r.task), ipv6: r.family == u32::from(AF_INET6), errno: r.errno })
         }
         Record::QueueFull(r) => (r.time, What::QueueFull(overflow(r))),
+        Record::AcceptFailed(r) => (
+            r.time,
+            What::AcceptFailed(AcceptFailed {
+                socket: socket(&r.socket),
+                task: task(&r.task),
+                errno: r.errno,
+                queued: r.queued,
+                backlog: r.backlog,
+                limit: limited(r.limit),
+                hard: limited(r.hard),
+            }),
+        ),
         Record::UnixConnect(r) => {
             (r.time, What::UnixConnect { task: task(&r.task), errno: r.errno, path: unix_path(&r.path, r.length) })
         }
@@ -273,6 +285,11 @@ fn ending(code: u32) -> Ending {
         0 => Ending::Exited(high),
         signal => Ending::Killed { signal, core: low & 0x80 != 0 },
     }
+}
+
+/// A limit of resources that is one: `RLIM_INFINITY` is none.
+fn limited(limit: u64) -> Option<u64> {
+    (limit != u64::MAX).then_some(limit)
 }
 
 /// The bytes of a record's array that count.

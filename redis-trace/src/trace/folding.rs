@@ -111,6 +111,9 @@ fn kind(refusal: &Refusal) -> Option<Alike> {
             Some(Alike::Listen { pid: bind.task.pid, errno: bind.errno, port: bind.socket.local.port })
         }
         Attempt::Socket { task, errno, .. } => Some(Alike::Listen { pid: task.pid, errno: *errno, port: 0 }),
+        Attempt::Accept(failed) => {
+            Some(Alike::Listen { pid: failed.task.pid, errno: failed.errno, port: failed.socket.local.port })
+        }
         Attempt::Overflow(overflow) => {
             let Flow { netns, client, server, .. } = overflow.flow;
             Some(Alike::Queue { netns, client: client.ip, server })

@@ -10,6 +10,7 @@ pub mod denied;
 pub mod errno;
 pub mod explain;
 pub mod fact;
+pub mod files;
 pub mod filter;
 pub mod flow;
 pub mod folding;

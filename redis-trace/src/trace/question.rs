@@ -88,6 +88,13 @@ pub enum Question {
         /// Where its standard error went, when a probe caught it.
         parent: u32,
     },
+    /// How many files has this process open, and what limits them? Answered by [`What::Files`].
+    Files {
+        /// Which process.
+        process: ProcessKey,
+        /// How it was started; empty when that was not seen.
+        argv: Vec<Text>,
+    },
     /// Which of the firewall's rules can have done this to that SYN? Answered by [`What::Suspected`].
     Firewall {
         /// Of the SYN, where it was done.
@@ -127,6 +134,7 @@ impl Question {
             | Self::Alive(_)
             | Self::Holds { .. }
             | Self::LastWords { .. }
+            | Self::Files { .. }
             | Self::Oom(_)
             | Self::LsmPrograms => None,
         }
@@ -155,6 +163,7 @@ impl Question {
             (Self::LastWords { process, .. }, What::LastWords { pid, start, .. }) => {
                 *process == ProcessKey::new(*pid, *start)
             }
+            (Self::Files { process, .. }, What::Files(files)) => *process == files.process(),
             (Self::Firewall { flow, isn, wanted, .. }, What::Suspected(suspected)) => {
                 (flow.netns, *isn, *wanted) == (suspected.netns, suspected.isn, suspected.wanted)
             }

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fact::{Process, Queue, QueueKind, Serving, TaskState};
+use super::files::ENFILE;
 use super::known::{Sent, is_redis_like};
 use super::text::Text;
 
@@ -26,6 +27,8 @@ pub struct FullQueue {
     pub stall: Stall,
     /// How long the connection that has waited longest has, nanoseconds.
     pub oldest: Option<u64>,
+    /// What its owner did at that moment.
+    pub serving: Option<Serving>,
 }
 
 /// Why nobody empties a queue.
@@ -33,15 +36,19 @@ pub struct FullQueue {
 pub enum Stall {
     /// A signal stopped the process; who sent it, when that was seen.
     Stopped(Option<Sent>),
+    /// Its cgroup is frozen.
+    Frozen,
     /// A debugger stopped it.
     Traced,
-    /// It waits for a device, and no signal reaches it.
+    /// It waits for a disk, a network file system or the kernel itself, and no signal reaches it.
     Blocked,
     /// It has as many files open as it may: accept fails with EMFILE.
     OutOfFiles {
         /// How many it may.
         limit: u64,
     },
+    /// Nobody on this host may open one more: accept fails with ENFILE.
+    HostOutOfFiles,
     /// It runs without coming to its event loop.
     Busy,
     /// It is in this system call.
@@ -68,14 +75,18 @@ const WAITS: &[&str] = &[
     "io_uring_enter",
 ];
 
+/// System calls that make a process.
+const FORKS: &[&str] = &["fork", "vfork", "clone", "clone3"];
+
 impl Stall {
     /// As written in JSON.
     pub fn name(&self) -> String {
         match self {
             Self::Stopped(_) => "stopped".to_owned(),
+            Self::Frozen => "frozen".to_owned(),
             Self::Traced => "traced".to_owned(),
             Self::Blocked => "blocked".to_owned(),
-            Self::OutOfFiles { .. } => "out-of-files".to_owned(),
+            Self::OutOfFiles { .. } | Self::HostOutOfFiles => "out-of-files".to_owned(),
             Self::Busy => "busy".to_owned(),
             Self::InCall(call) => format!("in {call}"),
             Self::NotAccepting(_) => "not-accepting".to_owned(),
@@ -84,16 +95,26 @@ impl Stall {
         }
     }
 
-    /// Judges what a process does that should accept.
-    pub fn of(serving: Option<&Serving>, stopped_by: Option<&Sent>) -> Self {
-        let Some(Serving { state, ran, looks, call, files, files_limit }) = serving else { return Self::Unseen };
+    /// Judges what a process does that should accept; its last accept of late may have failed with an errno.
+    pub fn of(serving: Option<&Serving>, stopped_by: Option<&Sent>, failed: Option<u32>) -> Self {
+        let Some(Serving { state, ran, looks, call, frozen, files, files_limit }) = serving else {
+            return Self::Unseen;
+        };
         match (state, files_limit) {
+            _ if *frozen => Self::Frozen,
             (TaskState::Stopped, _) => Self::Stopped(stopped_by.cloned()),
             (TaskState::Traced, _) => Self::Traced,
-            (TaskState::Blocked, _) => Self::Blocked,
+            // Whoever calls vfork waits so for its child to execute something else.
+            (TaskState::Blocked, _) => match call {
+                Some(call) if FORKS.contains(&call.as_str()) => Self::InCall(call.clone()),
+                _ => Self::Blocked,
+            },
             (TaskState::Ended, _) => Self::Unseen,
             // A server that cannot accept may try again and again: that comes before being busy.
-            (_, Some(limit)) if files.is_some_and(|files| files >= *limit) => Self::OutOfFiles { limit: *limit },
+            _ if failed == Some(ENFILE) => Self::HostOutOfFiles,
+            (_, Some(limit)) if failed.is_some() || files.is_some_and(|files| files >= *limit) => {
+                Self::OutOfFiles { limit: *limit }
+            }
             _ if 2 * ran > *looks => Self::Busy,
             _ => match call.as_ref().map(Text::as_str) {
                 Some("accept" | "accept4") => Self::Slow,
@@ -128,7 +149,7 @@ pub struct QueueReport {
     /// What sets the limit: `tcp-backlog`, `backlog` or `net.core.somaxconn`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub limited_by: Option<String>,
-    /// Why nobody empties it: `stopped`, `traced`, `blocked`, `out-of-files`, `busy`, `in CALL`, `not-accepting`, `slow`.
+    /// Why nobody empties it: `stopped`, `frozen`, `traced`, `blocked`, `out-of-files`, `busy`, `in CALL`, `not-accepting`, `slow`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub why: Option<String>,
     /// How long the connection that has waited longest has, milliseconds: nobody has accepted since.
@@ -154,19 +175,27 @@ mod tests {
     use super::*;
 
     fn serving(state: TaskState, ran: u32, call: Option<&str>, files: u64) -> Serving {
-        Serving { state, ran, looks: 5, call: call.map(Text::from), files: Some(files), files_limit: Some(40) }
+        let call = call.map(Text::from);
+        Serving { state, ran, looks: 5, call, frozen: false, files: Some(files), files_limit: Some(40) }
     }
 
     #[test]
     fn what_keeps_a_server_is_told_from_its_state_its_files_and_its_call() {
-        let why = |state, ran, call, files| Stall::of(Some(&serving(state, ran, call, files)), None).name();
+        let why = |state, ran, call, files| Stall::of(Some(&serving(state, ran, call, files)), None, None).name();
         assert_eq!(why(TaskState::Stopped, 0, Some("epoll_wait"), 5), "stopped");
         assert_eq!(why(TaskState::Running, 5, None, 40), "out-of-files");
         assert_eq!(why(TaskState::Running, 5, None, 39), "busy");
         assert_eq!(why(TaskState::Sleeping, 0, Some("clock_nanosleep"), 5), "in clock_nanosleep");
         assert_eq!(why(TaskState::Sleeping, 1, Some("epoll_wait"), 5), "not-accepting");
         assert_eq!(why(TaskState::Sleeping, 0, Some("accept4"), 5), "slow");
-        assert_eq!(Stall::of(None, None).name(), "unknown");
+        assert_eq!(why(TaskState::Blocked, 0, Some("fsync"), 5), "blocked");
+        assert_eq!(why(TaskState::Blocked, 0, Some("vfork"), 5), "in vfork");
+        let frozen = Serving { frozen: true, ..serving(TaskState::Sleeping, 0, Some("epoll_wait"), 5) };
+        assert_eq!(Stall::of(Some(&frozen), None, None), Stall::Frozen);
+        assert_eq!(Stall::of(None, None, None).name(), "unknown");
+        let between = serving(TaskState::Sleeping, 0, Some("epoll_wait"), 5);
+        assert_eq!(Stall::of(Some(&between), None, Some(24)), Stall::OutOfFiles { limit: 40 });
+        assert_eq!(Stall::of(Some(&between), None, Some(23)), Stall::HostOutOfFiles);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::refusal::{Attempt, ClosedQueue};
 pub fn attempt(fact: &Fact, known: &Known) -> Option<Attempt> {
     match &fact.what {
         What::QueueFull(overflow) => Some(Attempt::Overflow(overflow.clone())),
+        What::AcceptFailed(failed) => Some(Attempt::Accept(failed.clone())),
         What::Overflows(overflows) if overflows.number > 0 => Some(Attempt::Counted(overflows.clone())),
         What::ListenDown { socket, task, ending, queued } if *queued > 0 => Some(Attempt::Closed(ClosedQueue {
             socket: socket.clone(),
@@ -26,7 +27,8 @@ pub fn is_told_by_a_record(attempt: &Attempt) -> bool {
         | Attempt::Unix { .. }
         | Attempt::Listen(_)
         | Attempt::Socket { .. }
-        | Attempt::Overflow(_) => true,
+        | Attempt::Overflow(_)
+        | Attempt::Accept(_) => true,
         Attempt::Counted(_) | Attempt::Closed(_) | Attempt::Start(_) => false,
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fact::{
-    Bind, ConnectFailed, Dropped, Ending, Overflow, Overflows, Phase, Process, ProcessKey, Reset, Socket, Task,
-    UnixPath,
+    AcceptFailed, Bind, ConnectFailed, Dropped, Ending, Overflow, Overflows, Phase, Process, ProcessKey, Reset, Socket,
+    Task, UnixPath,
 };
 use super::flow::{Flow, Netns};
 use super::report::Side;
@@ -66,6 +66,8 @@ pub enum Attempt {
     Overflow(Overflow),
     /// Connections that did, as the kernel counts them.
     Counted(Overflows),
+    /// accept(2) that failed for want of a file.
+    Accept(AcceptFailed),
     /// Connections that waited when their listener went.
     Closed(ClosedQueue),
     /// A server that was started and ended before it listened.

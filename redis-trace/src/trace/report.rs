@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cause::{Class, Code, Confidence};
 use super::fact::Module;
+use super::files::FilesReport;
 use super::flow::{Endpoint, Netns, Protocol};
 use super::queue::QueueReport;
 use super::text::Text;
@@ -116,6 +117,9 @@ pub struct Report {
     pub lsm: Option<LsmReport>,
     /// The queue, when it was full.
     pub queue: Option<QueueReport>,
+    /// The server's files, when there was none left for a connection.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub files: Option<FilesReport>,
     /// The unix socket that was dialled.
     pub unix: Option<UnixReport>,
     /// It hurt nobody: another address of the same name answered the same thread.

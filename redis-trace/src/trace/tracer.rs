@@ -140,7 +140,7 @@ impl Tracer {
                 let attempt = Attempt::Unix { task: task.clone(), errno: *errno, path: path.clone() };
                 self.refused(Refusal { time, attempt, benign: is_asked_by_habit(path) }, &mut steps);
             }
-            What::QueueFull(_) | What::Overflows(_) | What::ListenDown { .. } => {
+            What::QueueFull(_) | What::AcceptFailed(_) | What::Overflows(_) | What::ListenDown { .. } => {
                 let attempt = queues::attempt(fact, &self.known);
                 if let Some(attempt) = attempt {
                     self.refused(Refusal { time, attempt, benign: false }, &mut steps);

@@ -9,6 +9,7 @@ use super::denied::Denied;
 use super::fact::{
     BoundSocket, Dropped, Forbidden, IcmpError, Ports, Process, QueueKind, Socket, UnixListener, UnixPath,
 };
+use super::files::NoFile;
 use super::flow::Endpoint;
 use super::known::{EndedListener, FailedBind, FailedStart, Listener, OomLimit, Sent};
 use super::queue::FullQueue;
@@ -215,6 +216,11 @@ pub enum Cause {
         /// The queue.
         queue: FullQueue,
     },
+    /// accept failed for want of a file.
+    FdLimit {
+        /// It.
+        no_file: NoFile,
+    },
     /// The listener went while connections waited.
     ListenerClosedWithQueue {
         /// It.
@@ -374,6 +380,7 @@ impl Cause {
             Self::PartialListen { .. } | Self::PartlyDenied { .. } | Self::UnixSocketOnly { .. } => Code::RT1021,
             Self::SynQueueFull { .. } | Self::SomeQueueFull { kind: QueueKind::Syn, .. } => Code::RT2002,
             Self::AcceptQueueFull { .. } | Self::SomeQueueFull { .. } => Code::RT2001,
+            Self::FdLimit { .. } => Code::RT2003,
             Self::ListenerClosedWithQueue { .. } => Code::RT2004,
             Self::UnixBacklogFull { .. } => Code::RT2005,
             Self::Dialling(cause) => cause.code(),

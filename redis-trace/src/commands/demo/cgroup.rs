@@ -82,6 +82,39 @@ pub(crate) fn has_bpf_lsm() -> bool {
 /// The hook of security modules on bind(2), as a section.
 const BIND: &str = "lsm/socket_bind";
 
+/// A cgroup whose processes do not run; removed when this value ends.
+pub(crate) struct FrozenCgroup {
+    directory: PathBuf,
+}
+
+impl FrozenCgroup {
+    /// Makes one in the unified hierarchy, moves a process into it and freezes it.
+    pub(crate) fn freeze(name: &str, pid: u32) -> Result<Self> {
+        let cgroup = Self { directory: unified()?.join(name) };
+        fs::create_dir(&cgroup.directory)
+            .with_context(|| format!("cannot make the cgroup {}", cgroup.directory.display()))?;
+        for (file, value) in [("cgroup.procs", pid.to_string()), ("cgroup.freeze", "1".to_owned())] {
+            let path = cgroup.directory.join(file);
+            fs::write(&path, &value).with_context(|| format!("cannot write {value} to {}", path.display()))?;
+        }
+        Ok(cgroup)
+    }
+
+    /// Whether its processes have stopped by now.
+    pub(crate) fn is_frozen(&self) -> bool {
+        fs::read_to_string(self.directory.join("cgroup.events")).is_ok_and(|events| events.contains("frozen 1"))
+    }
+}
+
+impl Drop for FrozenCgroup {
+    /// Its processes have ended: they are killed before the cgroup is removed.
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir(&self.directory) {
+            eprintln!("redis-trace: cannot remove the cgroup {}: {error}", self.directory.display());
+        }
+    }
+}
+
 /// A cgroup in which a program denies a call to everybody; removed, and the program with it, when this value is.
 pub(crate) struct DenyingCgroup {
     directory: PathBuf,

@@ -1,9 +1,7 @@
 //! Clients that come in numbers, and the server that lets them wait.
 
-use std::io::stdin;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use aya::Ebpf;
@@ -45,7 +43,7 @@ pub(super) fn deaf(address: SocketAddr) -> Result<()> {
     until_end_of_input()
 }
 
-/// Listens and may open no more files: every accept fails, and is tried again.
+/// Listens and may open no more files: its accept fails, and is not tried again.
 pub(super) fn out_of_files(address: SocketAddr, backlog: i32) -> Result<()> {
     set_name(c"server").context("cannot name the task")?;
     let socket = bound(address, false)?;
@@ -54,18 +52,11 @@ pub(super) fn out_of_files(address: SocketAddr, backlog: i32) -> Result<()> {
     setrlimit(Resource::Nofile, limit).context("cannot limit the open files")?;
     let _all: Vec<OwnedFd> = std::iter::from_fn(|| dup(&socket).ok()).collect();
     say("listening")?;
-    loop {
-        let input = stdin();
-        let mut ready = [PollFd::new(&socket, PollFlags::IN), PollFd::new(&input, PollFlags::IN)];
-        poll(&mut ready, None)?;
-        if !ready[1].revents().is_empty() {
-            return Ok(());
-        }
-        match acceptfrom_with(&socket, SocketFlags::CLOEXEC) {
-            Err(Errno::MFILE) => std::thread::sleep(Duration::from_millis(10)),
-            Err(error) => return Err(error).context("cannot accept"),
-            Ok(_) => bail!("a file more than {MOST_FILES} was opened"),
-        }
+    poll(&mut [PollFd::new(&socket, PollFlags::IN)], None)?;
+    match acceptfrom_with(&socket, SocketFlags::CLOEXEC) {
+        Err(Errno::MFILE) => until_end_of_input(),
+        Err(error) => Err(error).context("cannot accept"),
+        Ok(_) => bail!("a file more than {MOST_FILES} was opened"),
     }
 }
 

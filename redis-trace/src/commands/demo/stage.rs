@@ -10,11 +10,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use serde_json::{Value, json};
 
 use super::actor::Dialled;
-use super::cgroup::{DenyingCgroup, MemoryCgroup};
+use super::cgroup::{DenyingCgroup, FrozenCgroup, MemoryCgroup};
 use super::confine::{HOSTILE_PROFILE, Profile};
 use super::expect::{Expected, SENTINEL_PORT, Scope};
 use super::netns::Netns;
@@ -41,6 +41,7 @@ pub(crate) struct Stage {
     refuser: Option<Refuser>,
     cgroup: Option<MemoryCgroup>,
     denying: Option<DenyingCgroup>,
+    frozen: Option<FrozenCgroup>,
     profile: Option<Profile>,
     /// A second namespace, once one was asked for.
     other: Option<Netns>,
@@ -90,6 +91,7 @@ impl Stage {
             refuser: None,
             cgroup: None,
             denying: None,
+            frozen: None,
             profile: None,
             other: None,
             netns,
@@ -301,6 +303,20 @@ impl Stage {
         Ok(())
     }
 
+    /// Lets a process open no more files, until it gets back the limit that it had.
+    pub(crate) fn forbid_files(pid: u32) -> Result<(u64, Rlimit)> {
+        let taken = |file: &u64| fs::exists(format!("/proc/{pid}/fd/{file}")).unwrap_or(false);
+        let next = (0..u64::from(u16::MAX)).take_while(taken).count() as u64;
+        let before = Self::limit_files(pid, Rlimit { current: Some(next), ..getrlimit(Resource::Nofile) })?;
+        Ok((next, before))
+    }
+
+    /// Sets how many files a process may open; what it was.
+    pub(crate) fn limit_files(pid: u32, limit: Rlimit) -> Result<Rlimit> {
+        let id = Pid::from_raw(i32::try_from(pid)?);
+        prlimit(id, Resource::Nofile, limit).with_context(|| format!("cannot limit the files of process {pid}"))
+    }
+
     /// Ends a process by a signal.
     pub(crate) fn kill(&mut self, pid: u32, signal: Signal) -> Result<()> {
         self.process(pid)?.kill(signal)
@@ -310,6 +326,13 @@ impl Stage {
     pub(crate) fn stop(&mut self, pid: u32) -> Result<()> {
         self.process(pid)?.signal(Signal::STOP)?;
         until(|| state(pid) == Some('T'), "it was stopped")
+    }
+
+    /// Freezes a process by a cgroup of its own, as a container is paused, and waits until it is.
+    pub(crate) fn freeze(&mut self, pid: u32) -> Result<()> {
+        let cgroup = FrozenCgroup::freeze(&format!("redis-trace-demo-{}-frozen", std::process::id()), pid)?;
+        let cgroup = self.frozen.insert(cgroup);
+        until(|| cgroup.is_frozen(), "it was frozen")
     }
 
     /// Lets a stopped process go on.

@@ -1,5 +1,6 @@
 //! The host on a thread of its own: questions go in, facts come out, and the ring is read meanwhile.
 
+use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -23,6 +24,8 @@ enum Task {
     Counters(oneshot::Sender<Vec<Counters>>),
     /// Who found a queue full in these namespaces since this was asked last; in time, or at once.
     Poll(Vec<Netns>, bool),
+    /// The queues of all listeners in these namespaces.
+    Queues(BTreeSet<Netns>),
     /// These namespaces have got the number of one that is gone.
     Forget(Vec<Netns>),
     /// Nothing: this namespace has got the number of one that is gone, and its rules are others.
@@ -45,7 +48,7 @@ impl Answers {
         let (told, facts) = answers::unbounded_channel();
         thread::spawn(move || {
             let mut host = Host::new();
-            let mut rest_until = 0;
+            let (mut rest_until, mut queues_rest_until) = (0, 0);
             for task in asked {
                 let found = match task {
                     Task::Snapshot => host.snapshot(),
@@ -71,6 +74,16 @@ impl Answers {
                         let now = host::boottime();
                         rest_until = now + (now - began) * SHARE;
                         host.overflows(grown)
+                    }
+                    Task::Queues(namespaces) => {
+                        let began = host::boottime();
+                        if began < queues_rest_until {
+                            continue;
+                        }
+                        let found = host.listeners(&namespaces, began);
+                        let now = host::boottime();
+                        queues_rest_until = now + (now - began) * SHARE;
+                        found
                     }
                     Task::Answer(question, asked) => host.answer(&question, asked),
                 };
@@ -103,6 +116,11 @@ impl Answers {
     /// Has the counters of full queues looked at; facts come of it when somebody found one full.
     pub(super) fn poll(&self, namespaces: Vec<Netns>, at_once: bool) {
         let _ = self.tasks.send(Task::Poll(namespaces, at_once));
+    }
+
+    /// Has the queues of all listeners in these namespaces looked at.
+    pub(super) fn look_at_queues(&self, namespaces: BTreeSet<Netns>) {
+        let _ = self.tasks.send(Task::Queues(namespaces));
     }
 
     /// The counters of these namespaces begin anew.

@@ -157,6 +157,12 @@ impl Live {
         }
     }
 
+    /// Has the queues of the listeners in these namespaces looked at; they become facts, unless that takes too much of a
+    /// processor.
+    pub fn look_at_queues(&self, namespaces: BTreeSet<Netns>) {
+        self.answers.look_at_queues(namespaces);
+    }
+
     /// Asks the host; the answer is a fact.
     pub fn ask(&mut self, question: Question) {
         if question == Question::LsmPrograms {
@@ -255,6 +261,7 @@ fn is_refusal(what: &What) -> bool {
             | What::UnixConnect { .. }
             | What::Bind(_)
             | What::QueueFull(_)
+            | What::AcceptFailed(_)
     )
 }
 

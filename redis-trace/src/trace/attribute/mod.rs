@@ -40,6 +40,7 @@ pub fn attribute(refusal: &Refusal, known: &Known) -> Judged {
         Attempt::Socket { task, errno, .. } => denial::of_socket(refusal.time, task, *errno, known),
         Attempt::Overflow(overflow) => queue::overflow(refusal.time, overflow, known),
         Attempt::Counted(overflows) => queue::counted(refusal.time, overflows, known),
+        Attempt::Accept(failed) => queue::accept_failed(refusal.time, failed, known),
         Attempt::Closed(closed) => queue::closed(closed, known),
         Attempt::Start(process) => listen::start_failed(*process, known),
     }

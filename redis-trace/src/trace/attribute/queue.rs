@@ -1,6 +1,9 @@
 //! A connection found a queue full: which listener's, what limits it, and why nobody empties it.
 
-use crate::trace::fact::{BoundSocket, Overflow, Overflows, Process, Queue, QueueKind, Queues, UnixPath, UnixQueue};
+use crate::trace::fact::{
+    AcceptFailed, BoundSocket, Overflow, Overflows, Process, Queue, QueueKind, Queues, UnixPath, UnixQueue,
+};
+use crate::trace::files::NoFile;
 use crate::trace::flow::{Flow, Netns};
 use crate::trace::known::{Known, Sent, accepts};
 use crate::trace::question::Question;
@@ -50,12 +53,26 @@ pub(super) fn counted(time: u64, overflows: &Overflows, known: &Known) -> Judged
             limited_by: None,
             stall: Stall::Unseen,
             oldest: None,
+            serving: None,
         },
     };
     (queue.kind, queue.length) = (overflows.queue, full.queued.unwrap_or_default());
     queue.limit = full.backlog.unwrap_or_default();
     // The counter says that one was full, the socket dump that this one is.
     Verdict::likely(cause(queue)).into()
+}
+
+/// The kernel gave the server no file for a connection: the errno says so, the host says what limits it.
+pub(super) fn accept_failed(time: u64, failed: &AcceptFailed, known: &Known) -> Judged {
+    let process = failed.task.key();
+    let argv = known.servers.start_of(process).map(|(argv, _)| argv.to_vec()).unwrap_or_default();
+    let questions = unanswered([Question::Files { process, argv }], time, known);
+    if !questions.is_empty() {
+        return Judged::Ask(questions);
+    }
+    let files = known.files(process, time).cloned();
+    let process = known.process_of(&failed.task);
+    Verdict::certain(Cause::FdLimit { no_file: NoFile { failed: failed.clone(), process, files } }).into()
 }
 
 /// The accept queue of whoever listens for this flow, when it is full.
@@ -78,7 +95,7 @@ pub(super) fn closed(closed: &ClosedQueue, known: &Known) -> Judged {
 fn cause(mut queue: FullQueue) -> Cause {
     if queue.kind == QueueKind::Syn {
         // The handshakes are the kernel's: what the process does, and for how long who waits has, is beside the point.
-        (queue.stall, queue.oldest) = (Stall::Unseen, None);
+        (queue.stall, queue.oldest, queue.serving) = (Stall::Unseen, None, None);
     }
     match queue.kind {
         QueueKind::Accept => Cause::AcceptQueueFull { queue },
@@ -102,6 +119,7 @@ fn queue_of<'a>(netns: Netns, full: &BoundSocket, time: u64, known: &'a Known) -
 fn seen(time: u64, queue: &Queue, shown: &Queues, known: &Known) -> FullQueue {
     let owner = queue.bound.owner.as_deref();
     let stop = stopped_by(owner, time, known);
+    let failed = owner.and_then(|owner| known.failed_accept(owner.key(), time));
     let limit = queue.bound.backlog.unwrap_or_default();
     FullQueue {
         kind: QueueKind::Accept,
@@ -110,8 +128,9 @@ fn seen(time: u64, queue: &Queue, shown: &Queues, known: &Known) -> FullQueue {
         length: queue.bound.queued.unwrap_or_default(),
         limit,
         limited_by: limited_by(limit, shown.somaxconn, owner),
-        stall: if is_full(queue) { Stall::of(queue.serving.as_ref(), stop) } else { Stall::Slow },
+        stall: if is_full(queue) { Stall::of(queue.serving.as_ref(), stop, failed) } else { Stall::Slow },
         oldest: queue.oldest,
+        serving: queue.serving.clone(),
     }
 }
 
@@ -138,8 +157,9 @@ pub(super) fn of_unix(path: &UnixPath, shown: Option<&UnixQueue>, known: &Known)
         length,
         limit,
         limited_by: limited_by(limit, shown.and_then(|shown| shown.somaxconn), owner),
-        stall: if shown.is_some() && length <= limit { Stall::Slow } else { Stall::of(serving, stop) },
+        stall: if shown.is_some() && length <= limit { Stall::Slow } else { Stall::of(serving, stop, None) },
         oldest: None,
+        serving: serving.cloned(),
     }
 }
 
@@ -157,5 +177,6 @@ fn unseen(overflow: &Overflow, known: &Known) -> FullQueue {
         limited_by: None,
         stall: Stall::Unseen,
         oldest: None,
+        serving: None,
     }
 }

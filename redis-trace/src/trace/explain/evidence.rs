@@ -9,7 +9,7 @@ use crate::trace::report::Evidence;
 use crate::trace::verdict::{Cause, Verdict};
 
 use super::summary::{ended_how, target};
-use super::{denial, elsewhere, filtered, firewall, queue, words};
+use super::{denial, elsewhere, files, filtered, firewall, queue, words};
 
 pub(super) fn evidence(refusal: &Refusal, verdict: &Verdict, known: &Known) -> Vec<Evidence> {
     let mut evidence = of_the_attempt(refusal, known);
@@ -52,7 +52,7 @@ fn of_the_attempt(refusal: &Refusal, known: &Known) -> Vec<Evidence> {
             let family = if *ipv6 { "AF_INET6" } else { "AF_INET" };
             evidence.push(seen("socket", format!("a socket of {family} got {}", errno::name(*errno))));
         }
-        Attempt::Overflow(_) | Attempt::Counted(_) | Attempt::Closed(_) => {
+        Attempt::Overflow(_) | Attempt::Counted(_) | Attempt::Accept(_) | Attempt::Closed(_) => {
             evidence.extend(queue::attempt(&refusal.attempt));
         }
         Attempt::Start(process) => {
@@ -167,6 +167,7 @@ fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence
         Cause::AcceptQueueFull { queue } | Cause::SynQueueFull { queue } | Cause::UnixBacklogFull { queue } => {
             queue::of_queue(queue)
         }
+        Cause::FdLimit { no_file } => files::evidence(no_file),
         Cause::ListenerClosedWithQueue { closed } => {
             let text = format!("it listened on {} with {} in its queue", closed.socket.local, closed.queued);
             vec![seen("inet_sock_set_state", text)]

@@ -106,6 +106,7 @@ pub(super) fn fix(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Fix> {
         | Cause::SynQueueFull { .. }
         | Cause::UnixBacklogFull { .. }
         | Cause::SomeQueueFull { .. }
+        | Cause::FdLimit { .. }
         | Cause::ListenerClosedWithQueue { .. } => queue::fix(cause),
         Cause::Firewall { filtered } => firewall::fix(filtered, refusal, known),
         Cause::NatToNowhere { arrived, .. } => vec![firewall::serve(*arrived)],

@@ -3,6 +3,7 @@
 mod denial;
 mod elsewhere;
 mod evidence;
+mod files;
 mod filtered;
 mod firewall;
 mod fix;
@@ -17,6 +18,7 @@ use crate::redis::kin;
 use super::container;
 use super::errno::{self, ECONNREFUSED, ETIMEDOUT};
 use super::fact::{Overflow, Process, Task};
+use super::files::FilesReport;
 use super::flow::Protocol;
 use super::known::Known;
 use super::queue::QueueReport;
@@ -54,6 +56,10 @@ pub fn explain(refusal: &Refusal, verdict: &Verdict, known: &Known, seq: u64) ->
             _ => None,
         },
         queue: queue::full_queue(&verdict.cause).map(QueueReport::from),
+        files: match &verdict.cause {
+            Cause::FdLimit { no_file } => Some(FilesReport::from(no_file)),
+            _ => None,
+        },
         unix: match &refusal.attempt {
             Attempt::Unix { path, .. } => Some(UnixReport { path: words::unix_path(path) }),
             _ => None,
@@ -136,6 +142,7 @@ fn outcome(refusal: &Refusal, cause: &Cause) -> (Outcome, Option<String>) {
         }
         // What the client gets in the end depends on its patience.
         Attempt::Overflow(_) | Attempt::Counted(_) => (Outcome::Timeout, None),
+        Attempt::Accept(failed) => (Outcome::ListenFailed, Some(errno::name(failed.errno))),
         Attempt::Start(_) => (Outcome::ListenFailed, None),
     }
 }
@@ -146,9 +153,12 @@ fn side(attempt: &Attempt) -> Side {
         Attempt::Unix { .. } => Side::Both,
         Attempt::Socket { task, .. } if is_server(task) => Side::Server,
         Attempt::Socket { .. } => Side::Client,
-        Attempt::Listen(_) | Attempt::Start(_) | Attempt::Overflow(_) | Attempt::Counted(_) | Attempt::Closed(_) => {
-            Side::Server
-        }
+        Attempt::Listen(_)
+        | Attempt::Start(_)
+        | Attempt::Overflow(_)
+        | Attempt::Counted(_)
+        | Attempt::Accept(_)
+        | Attempt::Closed(_) => Side::Server,
     }
 }
 
@@ -166,6 +176,7 @@ fn flow(attempt: &Attempt, known: &Known) -> Option<FlowReport> {
             (overflows.netns, None, only.map(|[full]| full.socket.local))
         }
         Attempt::Closed(closed) => (closed.socket.netns, None, Some(closed.socket.local)),
+        Attempt::Accept(failed) => (failed.socket.netns, None, Some(failed.socket.local)),
         Attempt::Listen(bind) => (bind.socket.netns, None, Some(bind.socket.local)),
         Attempt::Start(process) => {
             let failed = known.servers.failed_start(*process)?;
@@ -193,6 +204,7 @@ fn client(attempt: &Attempt, known: &Known) -> Option<Process> {
         | Attempt::Start(_)
         | Attempt::Overflow(_)
         | Attempt::Counted(_)
+        | Attempt::Accept(_)
         | Attempt::Closed(_) => None,
     }
 }
@@ -226,6 +238,7 @@ fn server(attempt: &Attempt, cause: &Cause, known: &Known) -> Option<Process> {
         Cause::AcceptQueueFull { queue } | Cause::SynQueueFull { queue } | Cause::UnixBacklogFull { queue } => {
             queue.owner.clone()
         }
+        Cause::FdLimit { no_file } => Some(no_file.process.clone()),
         Cause::ListenerClosedWithQueue { closed } => Some(closed.process.clone()),
         Cause::Unknown { .. }
         | Cause::Denied(_)

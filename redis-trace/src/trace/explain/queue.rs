@@ -1,6 +1,10 @@
 //! Words about full queues.
 
-use crate::trace::fact::{Overflow, Overflows, QueueKind};
+use std::fmt::Write as _;
+
+use crate::trace::container;
+use crate::trace::fact::Process;
+use crate::trace::fact::{Overflow, Overflows, QueueKind, Serving};
 use crate::trace::known::is_redis_like;
 use crate::trace::queue::{FullQueue, Stall};
 use crate::trace::refusal::{Attempt, ClosedQueue};
@@ -8,7 +12,7 @@ use crate::trace::report::{Evidence, Fix};
 
 use crate::trace::verdict::Cause;
 
-use super::words;
+use super::{files, words};
 
 /// A wait that says something of whoever should accept, nanoseconds.
 const WORTH_SAYING: u64 = 100_000_000;
@@ -17,6 +21,7 @@ const WORTH_SAYING: u64 = 100_000_000;
 pub(super) fn summary(cause: &Cause) -> String {
     match cause {
         Cause::SomeQueueFull { kind, places } => some(*kind, places),
+        Cause::FdLimit { no_file } => files::summary(no_file),
         Cause::ListenerClosedWithQueue { closed: it } => closed(it),
         other => full_queue(other).map_or_else(String::new, full),
     }
@@ -24,6 +29,9 @@ pub(super) fn summary(cause: &Cause) -> String {
 
 /// What would end it.
 pub(super) fn fix(cause: &Cause) -> Vec<Fix> {
+    if let Cause::FdLimit { no_file } = cause {
+        return files::fix(no_file);
+    }
     let text = match cause {
         Cause::ListenerClosedWithQueue { .. } => {
             "let clients dial again; a server that is to end should first accept who waits"
@@ -77,8 +85,14 @@ fn why(stall: &Stall) -> Option<String> {
         }
         Stall::Stopped(None) => "does not accept: it is stopped (state T)".to_owned(),
         Stall::Traced => "does not accept: a debugger holds it (state t)".to_owned(),
-        Stall::Blocked => "does not accept: it waits for a device (state D)".to_owned(),
+        Stall::Frozen => "does not accept: its cgroup is frozen (docker pause, systemctl freeze)".to_owned(),
+        Stall::Blocked => {
+            "does not accept: it waits in the kernel and no signal reaches it (state D), most often for a disk or a \
+             network file system"
+                .to_owned()
+        }
         Stall::OutOfFiles { limit } => format!("cannot accept: all {limit} files that it may open are (EMFILE)"),
+        Stall::HostOutOfFiles => "cannot accept: this host may open no more files (ENFILE, fs.file-max)".to_owned(),
         Stall::Busy => "does not accept: it is busy on the CPU and does not come to its event loop".to_owned(),
         Stall::InCall(call) => format!("does not accept: it is in {call}"),
         Stall::NotAccepting(Some(call)) => format!("does not call accept: it waits in {call}"),
@@ -137,7 +151,7 @@ pub(super) fn of_counters(overflows: &Overflows) -> Evidence {
 
 /// What was seen of the queue.
 pub(super) fn of_queue(queue: &FullQueue) -> Vec<Evidence> {
-    let FullQueue { place, owner, length, limit, oldest, .. } = queue;
+    let FullQueue { place, owner, length, limit, oldest, serving, .. } = queue;
     let source = if queue.kind == QueueKind::Unix { "unix_diag" } else { "sock_diag" };
     let owner = words::owner(owner.as_ref());
     let text = format!("listener {place}, {owner}: {length} in the queue (ss Recv-Q), limit {limit} (Send-Q)");
@@ -147,7 +161,21 @@ pub(super) fn of_queue(queue: &FullQueue) -> Vec<Evidence> {
             format!("nobody has accepted for {}: so long has the first in the queue waited", words::span(oldest));
         evidence.push(Evidence { source: source.to_owned(), text });
     }
+    evidence.extend(serving.as_ref().map(of_serving));
     evidence
+}
+
+/// What its owner did at that moment.
+fn of_serving(serving: &Serving) -> Evidence {
+    let Serving { state, ran, looks, call, files, files_limit, .. } = serving;
+    let mut text = format!("its owner was {} and ran at {ran} of {looks} looks", state.name());
+    if let Some(call) = call {
+        let _ = write!(text, ", in {call}");
+    }
+    if let (Some(files), Some(limit)) = (files, files_limit) {
+        let _ = write!(text, "; {files} files open, {limit} allowed");
+    }
+    Evidence { source: "/proc/PID".to_owned(), text }
 }
 
 /// What would empty the queue; more room is never the first thing.
@@ -161,6 +189,7 @@ fn empty(queue: &FullQueue) -> Vec<Fix> {
     let command = |text: &str, command: String| Fix { command: Some(command), ..super::fix::advice(text) };
     let first = match (&queue.stall, pid) {
         (Stall::Stopped(_), Some(pid)) => command("let it go on", format!("kill -CONT {pid}")),
+        (Stall::Frozen, _) => thaw(queue.owner.as_ref()),
         (Stall::Traced, _) => super::fix::advice("detach the debugger"),
         (Stall::Blocked, Some(pid)) => command("see what it waits for", format!("cat /proc/{pid}/stack")),
         (Stall::OutOfFiles { limit }, Some(pid)) => {
@@ -190,11 +219,26 @@ fn empty(queue: &FullQueue) -> Vec<Fix> {
     std::iter::once(first).chain(room).collect()
 }
 
+/// What lets a frozen cgroup run again.
+fn thaw(owner: Option<&Process>) -> Fix {
+    let cgroup = owner.and_then(|owner| owner.cgroup.as_ref());
+    let (container, unit) = cgroup.map_or((None, None), container::of);
+    let command = match (container, unit, cgroup) {
+        (Some(container), ..) if container.runtime == "docker" => Some(format!("docker unpause {}", container.id)),
+        (Some(container), ..) if container.runtime == "podman" => Some(format!("podman unpause {}", container.id)),
+        (None, Some(unit), _) => Some(format!("systemctl thaw {unit}")),
+        (.., Some(cgroup)) => Some(format!("echo 0 > /sys/fs/cgroup{cgroup}/cgroup.freeze")),
+        (.., None) => None,
+    };
+    Fix { command, ..super::fix::advice("let its cgroup run again") }
+}
+
 /// The queue that an attempt met, as far as it says so itself.
 pub(super) fn attempt(attempt: &Attempt) -> Option<Evidence> {
     match attempt {
         Attempt::Overflow(overflow) => Some(of_overflow(overflow)),
         Attempt::Counted(overflows) => Some(of_counters(overflows)),
+        Attempt::Accept(failed) => Some(files::of_accept(failed)),
         _ => None,
     }
 }

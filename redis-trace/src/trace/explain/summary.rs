@@ -99,6 +99,7 @@ pub(super) fn summary(refusal: &Refusal, verdict: &Verdict, known: &Known) -> St
         | Cause::SynQueueFull { .. }
         | Cause::UnixBacklogFull { .. }
         | Cause::SomeQueueFull { .. }
+        | Cause::FdLimit { .. }
         | Cause::ListenerClosedWithQueue { .. } => queue::summary(&verdict.cause),
         Cause::Firewall { filtered } => firewall::summary(&target, filtered),
         Cause::NatToNowhere { dialled, arrived, rule } => firewall::led(*dialled, *arrived, rule.as_ref()),
@@ -128,6 +129,7 @@ pub(super) fn target(attempt: &Attempt) -> String {
         Attempt::Counted(overflows) => {
             overflows.full.first().map_or_else(String::new, |full| full.socket.local.to_string())
         }
+        Attempt::Accept(failed) => failed.socket.local.to_string(),
         Attempt::Closed(closed) => closed.socket.local.to_string(),
         Attempt::Start(process) => format!("pid {}", process.pid),
     }

@@ -65,13 +65,13 @@ pub enum Alike {
         /// How the path ends.
         tail: Text,
     },
-    /// bind(2) or listen(2) that failed.
+    /// bind(2), listen(2), accept(2) or socket(2) that failed.
     Listen {
         /// Of which process.
         pid: u32,
         /// What it got.
         errno: u32,
-        /// The port it asked for.
+        /// The port it asked for, or listens on.
         port: u16,
     },
 }

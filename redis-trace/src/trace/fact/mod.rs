@@ -7,6 +7,7 @@ mod denial;
 mod dial;
 mod dropped;
 mod fault;
+mod files;
 mod folded;
 mod process;
 mod queue;
@@ -23,6 +24,7 @@ pub use denial::{Asked, BpfProgram, Denial, Module, Said};
 pub use dial::{ConnectFailed, IcmpError, Phase};
 pub use dropped::{Dropped, Passing, Suspected};
 pub use fault::{ConfigLine, Fault};
+pub use files::{AcceptFailed, Files, UnitLimit};
 pub use folded::{Alike, Folded};
 pub use process::{Ending, Process, ProcessKey, Task};
 pub use queue::{Overflow, Overflows, Queue, QueueKind, Queues, Serving, TaskState};
@@ -122,6 +124,10 @@ pub enum What {
     },
     /// A connection found a listener's queue full.
     QueueFull(Overflow),
+    /// accept(2) failed for want of a file.
+    AcceptFailed(AcceptFailed),
+    /// How many files a process has open and may open.
+    Files(Files),
     /// Connections have found queues full, as the kernel counts them.
     Overflows(Overflows),
     /// The queues of the listeners on a port.

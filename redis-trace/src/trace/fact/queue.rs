@@ -99,6 +99,9 @@ pub struct Serving {
     pub looks: u32,
     /// The system call that its first thread is in.
     pub call: Option<Text>,
+    /// Its cgroup is frozen: it does not run until that is thawed.
+    #[serde(default)]
+    pub frozen: bool,
     /// Its open files.
     pub files: Option<u64>,
     /// How many it may open; absent when that is not limited.
@@ -121,4 +124,18 @@ pub enum TaskState {
     Traced,
     /// Z or X: it is over.
     Ended,
+}
+
+impl TaskState {
+    /// As a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running (R)",
+            Self::Sleeping => "asleep (S)",
+            Self::Blocked => "in an uninterruptible wait (D)",
+            Self::Stopped => "stopped (T)",
+            Self::Traced => "held by a debugger (t)",
+            Self::Ended => "gone (Z)",
+        }
+    }
 }

@@ -94,6 +94,17 @@ impl Listeners {
         self.by_port.get(&(port, netns)).map_or(&[], Vec::as_slice)
     }
 
+    /// Who listens on this socket, as far as that is known.
+    pub fn owner(&self, socket: &Socket) -> Option<&Process> {
+        let there = self.on(socket.netns, socket.local.port).iter();
+        there.filter(|listener| is_same(&listener.socket, socket)).find_map(|listener| listener.owner.as_deref())
+    }
+
+    /// Namespaces that have any.
+    pub fn namespaces(&self) -> BTreeSet<Netns> {
+        self.by_port.keys().map(|(_, netns)| *netns).collect()
+    }
+
     /// Those on the same port in other namespaces.
     pub fn elsewhere(&self, netns: Netns, port: u16) -> impl Iterator<Item = &Listener> {
         self.by_port

@@ -19,7 +19,7 @@ use listeners::Listeners;
 use servers::Servers;
 
 use super::fact::{
-    BoundSocket, BpfProgram, Ending, Fact, Ports, Process, ProcessKey, Queues, Sight, Socket, Suspected, Task,
+    BoundSocket, BpfProgram, Ending, Fact, Files, Ports, Process, ProcessKey, Queues, Sight, Socket, Suspected, Task,
     UnixListener, UnixPath, UnixState, Way, What,
 };
 use super::flow::{Endpoint, Netns};
@@ -61,6 +61,8 @@ pub struct Known {
     routes: Remembered<(Netns, Endpoint), u32>,
     lsm_programs: Option<Vec<BpfProgram>>,
     queues: Remembered<(Netns, u16), Queues>,
+    files: Remembered<ProcessKey, Files>,
+    failed_accepts: Remembered<ProcessKey, u32>,
     ways: Remembered<(Netns, IpAddr), Way>,
     ports: Remembered<(Netns, Endpoint), Ports>,
     unreadable: Remembered<Netns, Text>,
@@ -103,6 +105,8 @@ impl Known {
             routes: Remembered::new(answers),
             lsm_programs: None,
             queues: Remembered::new(answers),
+            files: Remembered::new(answers),
+            failed_accepts: Remembered::new(answers),
             ways: Remembered::new(answers),
             ports: Remembered::new(answers),
             unreadable: Remembered::new(answers),
@@ -117,7 +121,7 @@ impl Known {
         match &fact.what {
             What::Clock { unix_ns } => self.clock_offset = unix_ns.saturating_sub(time.cast_signed()),
             What::Sight(sight) => self.sight = sight.clone(),
-            What::Queues(queues) => self.queues_read(time, queues),
+            What::Queues(_) | What::Files(_) | What::AcceptFailed(_) => self.queues_told(time, &fact.what),
             What::Tick
             | What::Reset(_)
             | What::Connected { .. }
@@ -256,6 +260,18 @@ impl Known {
         (time.saturating_add(FRESH) > now).then_some(queues)
     }
 
+    /// The files of a process, as the host showed them of late.
+    pub fn files(&self, process: ProcessKey, now: u64) -> Option<&Files> {
+        let (time, files) = self.files.get_with_time(&process)?;
+        (time.saturating_add(FRESH) > now).then_some(files)
+    }
+
+    /// The errno of a process's last accept that failed for want of a file, if that was of late.
+    pub fn failed_accept(&self, process: ProcessKey, now: u64) -> Option<u32> {
+        let (time, errno) = self.failed_accepts.get_with_time(&process)?;
+        (time.saturating_add(FRESH) > now).then_some(*errno)
+    }
+
     /// The way to an address, as the host said of late.
     pub fn way(&self, netns: Netns, to: IpAddr) -> Option<&Way> {
         self.ways.get(&(netns, to))
@@ -297,6 +313,7 @@ impl Known {
         let is_there = match question {
             // Asked anew for each dial and each start: `learn` forgets the state of the dial before.
             Question::Unix { pid, path, .. } => self.unix_state(*pid, path).is_some(),
+            Question::Files { process, .. } => self.files(*process, now).is_some(),
             Question::Firewall { flow, isn, wanted, .. } => self.suspected(flow.netns, *isn, *wanted).is_some(),
             Question::LastWords { process, .. } => {
                 self.servers.failed_start(*process).is_some_and(|failed| failed.heard)
@@ -393,6 +410,19 @@ impl Known {
         let namespace = self.namespaces.entry(netns).or_default();
         (namespace.name, namespace.pid) = (name, pid);
         self.answered.insert(time, Question::NetnsName(netns), ());
+    }
+
+    /// Something about whoever is to accept, or about who waits for that.
+    fn queues_told(&mut self, time: u64, what: &What) {
+        match what {
+            What::Queues(queues) => self.queues_read(time, queues),
+            What::Files(files) => self.files.insert(time, files.process(), files.clone()),
+            What::AcceptFailed(failed) => {
+                self.meet(time, &failed.task);
+                self.failed_accepts.insert(time, failed.task.key(), failed.errno);
+            }
+            _ => {}
+        }
     }
 
     fn queues_read(&mut self, time: u64, queues: &Queues) {

@@ -1,6 +1,7 @@
 //! Queues that are full, and why nobody empties them.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
@@ -13,6 +14,7 @@ use crate::trace::cause::Code;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new("redis-server is stopped and its accept queue is full", Code::RT2001, &[stopped, killed_in_the_end]),
+    Scenario::new("redis-server is frozen and its accept queue is full", Code::RT2001, &[frozen, killed_in_the_end]),
     Scenario::new(
         "redis-server sleeps in DEBUG SLEEP and its accept queue is full",
         Code::RT2001,
@@ -42,6 +44,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
     Scenario { code: None, ..Scenario::new("SYN cookies stand in for a full SYN queue", Code::RT2002, &[cookies]) },
     Scenario { code: None, ..Scenario::new("SYN cookies are given to all", Code::RT2002, &[cookies_always]) },
+    Scenario {
+        agent: Agent::Own,
+        ..Scenario::new("redis-server may open no more files, and then it may", Code::RT2003, &[no_file])
+    },
     Scenario::new("redis-server is killed while five wait to be accepted", Code::RT2004, &[killed_with_five]),
     Scenario::new("the unix socket's queue is full", Code::RT2005, &[unix_full]),
     Scenario { code: None, ..Scenario::new("a queue at its limit is emptied in time", Code::RT2001, &[emptied]) },
@@ -99,6 +105,13 @@ fn stopped(stage: &mut Stage) -> Result<()> {
     one_too_many(stage, redis, &queue)
 }
 
+fn frozen(stage: &mut Stage) -> Result<()> {
+    let redis = stage.redis("--bind 127.0.0.1 --tcp-backlog 5")?;
+    stage.freeze(redis)?;
+    let queue = json!({"kind": "accept", "length": 6, "limit": 5, "limited_by": "tcp-backlog", "why": "frozen"});
+    one_too_many(stage, redis, &queue)
+}
+
 fn asleep(stage: &mut Stage) -> Result<()> {
     let redis = stage.redis("--bind 127.0.0.1 --tcp-backlog 5 --enable-debug-command yes")?;
     stage.occupy(redis, b"DEBUG SLEEP 30\r\n")?;
@@ -133,7 +146,38 @@ fn never_accepts(stage: &mut Stage) -> Result<()> {
 fn out_of_files(stage: &mut Stage) -> Result<()> {
     let server = stage.actor("out-of-files 127.0.0.1:6379 3", "listening")?;
     let queue = json!({"kind": "accept", "length": 4, "limit": 3, "limited_by": "backlog", "why": "out-of-files"});
-    one_too_many(stage, server, &queue)
+    one_too_many(stage, server, &queue)?;
+    let files = json!({"limit": 40, "limited_by": "ulimit -n"});
+    stage.expect(no_more_files(stage, server).with(json!({"files": files})));
+    Ok(())
+}
+
+fn no_more_files(stage: &Stage, server: u32) -> Expected {
+    Expected::refusal(Code::RT2003).says("EMFILE").with(json!({
+        "outcome": "listen_failed", "side": "server", "errno": "EMFILE", "cause": {"confidence": "certain"},
+        "flow": {"client": null, "netns": stage.netns(), "server": endpoint(loopback())},
+        "server_process": {"pid": server}, "client_process": null,
+    }))
+}
+
+/// Redis tries again at once, and says each time that it could not: the client waits, and is served in the end.
+fn no_file(stage: &mut Stage) -> Result<()> {
+    const FAILED: &str = "Too many open files";
+    let redis = stage.redis("--bind 127.0.0.1")?;
+    let (limit, before) = Stage::forbid_files(redis)?;
+    let mut client = stage.own().within(|| Ok(TcpStream::connect(loopback())?))?;
+    stage.process(redis)?.wait_for(FAILED)?;
+    Stage::limit_files(redis, before)?;
+    client.write_all(b"PING\r\n")?;
+    let mut answer = [0; 7];
+    client.read_exact(&mut answer)?;
+    ensure!(&answer == b"+PONG\r\n", "Redis answered {answer:?} to PING");
+    stage.kill(redis, Signal::KILL)?;
+    let (said, _) = stage.process(redis)?.finish()?;
+    let failures = said.iter().filter(|line| line.contains(FAILED)).count();
+    let more = json!({"count": failures, "files": {"limit": limit, "limited_by": "ulimit -n"}});
+    stage.expect(no_more_files(stage, redis).with(more));
+    Ok(())
 }
 
 fn one_of_two(stage: &mut Stage) -> Result<()> {

@@ -1,0 +1,82 @@
+//! accept(2) on TCP sockets that failed for want of a file: the connection stays in the queue, and its client believes that it
+//! is served.
+
+use aya_ebpf::macros::{fexit, tracepoint};
+use aya_ebpf::programs::{FExitContext, TracePointContext};
+use redis_trace_common::member::{SIGNAL_RLIM, SK_ACK_BACKLOG, SK_MAX_ACK_BACKLOG, SK_STATE, TASK_SIGNAL};
+use redis_trace_common::record::AcceptFailed;
+use redis_trace_common::tally::End;
+
+use super::{bind, queue, syscall, who};
+use crate::emit::reserve;
+use crate::kernel::{current, fill_local, fill_socket, fill_task, local_port, peek, place, read};
+use crate::tally;
+
+/// `ENFILE` and `EMFILE`, include/uapi/asm-generic/errno-base.h.
+const NO_FILE: [i32; 2] = [-23, -24];
+
+/// `RLIMIT_NOFILE`, include/uapi/asm-generic/resource.h.
+const NOFILE: u64 = 7;
+/// `struct rlimit`: what is allowed, and what may be allowed; include/uapi/linux/resource.h.
+const SIZE_OF_LIMIT: u64 = 16;
+
+/// `int __sys_accept4(int fd, struct sockaddr *upeer_sockaddr, int *upeer_addrlen, int flags)`, net/socket.c: accept(2) too.
+#[fexit(function = "__sys_accept4")]
+pub(crate) fn accepted(ctx: FExitContext) -> u32 {
+    let result: i32 = ctx.arg(4);
+    if NO_FILE.contains(&result) {
+        tell_accept(syscall::sock(ctx.arg(0)), result);
+    }
+    0
+}
+
+/// Leaves accept4(2).
+#[tracepoint(category = "syscalls", name = "sys_exit_accept4")]
+pub(crate) fn exit_accept4(ctx: TracePointContext) -> u32 {
+    left(&ctx);
+    0
+}
+
+/// Leaves accept(2).
+#[tracepoint(category = "syscalls", name = "sys_exit_accept")]
+pub(crate) fn exit_accept(ctx: TracePointContext) -> u32 {
+    left(&ctx);
+    0
+}
+
+/// The call was not remembered, which would cost every accept: its registers still have it.
+#[inline(always)]
+fn left(ctx: &TracePointContext) {
+    let result = syscall::argument(ctx, 0) as i32;
+    if NO_FILE.contains(&result) {
+        tell_accept(syscall::sock(syscall::by_registers(syscall::registers()).fd), result);
+    }
+}
+
+/// Counts an accept that failed, and tells of it if it is a sample: a server in a loop fails thousands of times a second.
+#[inline(always)]
+fn tell_accept(sk: u64, result: i32) {
+    if sk == 0 || !bind::is_tcp(sk) || read(sk, SK_STATE) != queue::LISTEN {
+        return;
+    }
+    let task = current();
+    who::watch(task);
+    if !tally::is_sample(End::Listen, &bind::key(sk, task, local_port(sk), result)) {
+        return;
+    }
+    let Some(mut slot) = reserve::<AcceptFailed>() else { return tally::lost(End::Listen) };
+    let record = slot.record();
+    unsafe {
+        fill_socket(&raw mut (*record).socket, sk);
+        fill_local(&raw mut (*record).socket, sk);
+        fill_task(&raw mut (*record).task, task);
+        (&raw mut (*record).errno).write(result.unsigned_abs());
+        (&raw mut (*record).queued).write(read(sk, SK_ACK_BACKLOG));
+        (&raw mut (*record).backlog).write(read(sk, SK_MAX_ACK_BACKLOG));
+        (&raw mut (*record).reserved).write(0);
+        let limits = place(read(task, TASK_SIGNAL), SIGNAL_RLIM) + NOFILE * SIZE_OF_LIMIT;
+        (&raw mut (*record).limit).write(peek(limits));
+        (&raw mut (*record).hard).write(peek(limits + 8));
+    }
+    slot.submit();
+}
