@@ -21,14 +21,13 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts one that tells JSON, and waits until it watches.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::started(Command::new(env!("CARGO_BIN_EXE_redis-trace")).args(["watch", "-o", "json"]).args(arguments))
+    }
+
+    /// Starts this one, and waits until it watches.
+    pub(crate) fn started(command: &mut Command) -> Self {
         assert!(rustix::process::geteuid().is_root(), "probes are loaded: run the tests as root");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_redis-trace"))
-            .args(["watch", "-o", "json"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the agent starts");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the agent starts");
         let mut err = BufReader::new(child.stderr.take().expect("a pipe"));
         let out = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut said = String::new();

@@ -3,6 +3,7 @@
 use crate::cli::Command;
 use crate::failure::Exit;
 
+pub mod capabilities;
 pub mod check;
 pub mod completions;
 pub mod demo;

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::failure::{Exit, Failure};
 use crate::trace::fact::Fact;
@@ -11,6 +11,7 @@ use crate::trace::recording::{Header, line};
 
 /// A recording that is being made.
 pub struct Recorder {
+    path: PathBuf,
     file: BufWriter<File>,
     fault: Option<io::Error>,
 }
@@ -23,10 +24,16 @@ impl Recorder {
             Failure::new(Exit::Usage, format!("cannot create the recording {}: {why}", path.display()))
                 .attempt("another file name; an existing recording is never overwritten")
         })?;
-        let mut recorder = Self { file: BufWriter::new(file), fault: None };
+        let mut recorder = Self { path: path.to_owned(), file: BufWriter::new(file), fault: None };
         let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
         recorder.write(line(&Header::new(&kernel)));
         Ok(recorder)
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> PathBuf {
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        parent.unwrap_or(Path::new(".")).to_owned()
     }
 
     /// Keeps a fact. After the first fault of the disk nothing more is kept, and what was is good.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis_trace_common::tally;
 use tokio::time::timeout;
 
-use super::live::{Live, banner, hooks_report};
+use super::live::{Live, Part, banner, enter_sandbox, hooks_report};
 use super::output;
 use super::recorder::Recorder;
 use super::stop::Stop;
@@ -37,9 +37,12 @@ pub fn run_and_record(args: &WatchArgs, recorder: Option<Recorder>) -> anyhow::R
 
 async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Result<Exit> {
     let options = Options { samples: samples(args), ..options(&args.observation) };
-    let mut live = Live::start(&options).await?;
+    let mut live = Live::start(&options, args.sandbox).await?;
     // Who waits for the banner may signal at once.
     let mut stop = live.adopting(|| Stop::new(&args.limits, args.cmd.as_deref()))??;
+    // The command runs with all that it was given; what comes now is for us alone.
+    let writes = recorder.as_ref().map(Recorder::directory);
+    enter_sandbox(&Part::Teller(writes), args.sandbox)?;
     writeln!(io::stderr(), "{}", banner(live.hooks(), live.listeners_found, live.namespaces_found))?;
     let mut telling = telling(args, stop.family());
     while !stop.is_enough(telling.seen()) {

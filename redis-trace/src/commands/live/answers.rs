@@ -7,8 +7,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc as answers, oneshot};
 use tokio::time::timeout;
 
+use super::sandbox::{self, Part};
+use crate::cli::Sandbox;
+use crate::failure::{Exit, Failure};
 use crate::host::{self, Host};
-use crate::trace::fact::{Counters, Fact};
+use crate::kernel;
+use crate::trace::fact::{Counters, Fact, What};
 use crate::trace::flow::Netns;
 use crate::trace::question::Question;
 
@@ -39,11 +43,20 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// Starts the thread; it ends with this value.
-    pub(super) fn start() -> Self {
+    /// Starts the thread, which gives up what it does not need; it ends with this value.
+    pub(super) fn start(sandbox: Sandbox) -> Result<Self, Failure> {
         let (tasks, asked) = mpsc::channel();
         let (told, facts) = answers::unbounded_channel();
+        let (ready, entered) = mpsc::channel();
         thread::spawn(move || {
+            let is_ready = sandbox::enter(&Part::Asker, sandbox);
+            let is_over = is_ready.is_err() || ready.send(Ok(())).is_err();
+            if let Err(failure) = is_ready {
+                let _ = ready.send(Err(failure));
+            }
+            if is_over {
+                return;
+            }
             let mut host = Host::new();
             let mut rest_until = 0;
             for task in asked {
@@ -72,6 +85,9 @@ impl Answers {
                         rest_until = now + (now - began) * SHARE;
                         host.overflows(grown)
                     }
+                    Task::Answer(Question::LsmPrograms, _) => {
+                        vec![What::LsmPrograms { programs: kernel::lsm_programs() }]
+                    }
                     Task::Answer(question, asked) => host.answer(&question, asked),
                 };
                 let time = host::boottime();
@@ -80,7 +96,9 @@ impl Answers {
                 }
             }
         });
-        Self { tasks, facts, ready: std::collections::VecDeque::new() }
+        let gone = || Err(Failure::new(Exit::Bug, "the thread that asks the host ended"));
+        entered.recv().unwrap_or_else(|_| gone())?;
+        Ok(Self { tasks, facts, ready: std::collections::VecDeque::new() })
     }
 
     /// Looks at the whole host.

@@ -4,6 +4,7 @@ mod answers;
 mod hooks;
 mod namespaces;
 mod polling;
+mod sandbox;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -15,7 +16,9 @@ use answers::Answers;
 pub use hooks::{banner, report as hooks_report, sight};
 use namespaces::Namespaces;
 use polling::Polling;
+pub use sandbox::{Part, enter as enter_sandbox};
 
+use crate::cli::Sandbox;
 use crate::failure::Failure;
 use crate::host;
 use crate::kernel::{self, HookState, News, Options, Probes, Symbols, Tallies};
@@ -52,7 +55,7 @@ pub struct Live {
 
 impl Live {
     /// Attaches the probes, then looks at the host: what happens between the two is seen twice, never missed.
-    pub async fn start(options: &Options) -> Result<Self, Failure> {
+    pub async fn start(options: &Options, sandbox: Sandbox) -> Result<Self, Failure> {
         let probes = kernel::attach(options).map_err(Failure::from)?;
         let mut live = Self {
             ready: VecDeque::from(clock_and_sight(probes.hooks())),
@@ -61,7 +64,7 @@ impl Live {
             polling: Polling::beside(probes.hooks()),
             namespaces: Namespaces::default(),
             probes,
-            answers: Answers::start(),
+            answers: Answers::start(sandbox)?,
             counts_at: None,
             clock_offset: offset(),
             listeners_found: 0,
@@ -159,12 +162,7 @@ impl Live {
 
     /// Asks the host; the answer is a fact.
     pub fn ask(&mut self, question: Question) {
-        if question == Question::LsmPrograms {
-            let what = What::LsmPrograms { programs: kernel::lsm_programs() };
-            self.ready.push_back(Fact { time: host::boottime(), what });
-        } else {
-            self.answers.ask(question);
-        }
+        self.answers.ask(question);
     }
 
     /// What `start` starts, and all that descends from it, is told apart.
