@@ -14,6 +14,8 @@ mod storm;
 mod sum;
 pub mod text;
 
+pub use sum::sum;
+
 /// Something that tells refusals.
 pub trait Sink {
     /// Tells a refusal, or that an earlier one has become `count`.

@@ -42,6 +42,13 @@ pub(super) struct Answers {
     ready: std::collections::VecDeque<Fact>,
 }
 
+impl Drop for Answers {
+    /// The thread may be waiting for a program that hangs.
+    fn drop(&mut self) {
+        host::end_programs();
+    }
+}
+
 impl Answers {
     /// Starts the thread, which gives up what it does not need; it ends with this value.
     pub(super) fn start(sandbox: Sandbox) -> Result<Self, Failure> {
@@ -107,6 +114,11 @@ impl Answers {
             return Vec::new();
         }
         self.facts.recv().await.unwrap_or_default()
+    }
+
+    /// Has the whole host looked at again.
+    pub(super) fn look(&self) {
+        let _ = self.tasks.send(Task::Snapshot);
     }
 
     /// How the kernel's counters stand; nothing when the host is too busy to say so in time.

@@ -173,6 +173,16 @@ impl Live {
         Ok(started)
     }
 
+    /// What a recording begins with: the time, and what can be seen from now on.
+    pub fn beginning(&self) -> [Fact; 2] {
+        clock_and_sight(self.hooks())
+    }
+
+    /// Looks at the whole host again; what there is becomes facts.
+    pub fn look_again(&self) {
+        self.answers.look();
+    }
+
     /// Every hook and what became of it.
     pub fn hooks(&self) -> &[HookState] {
         self.probes.hooks()
