@@ -23,7 +23,7 @@ use crate::failure::Failure;
 use crate::host;
 use crate::kernel::{self, HookState, News, Options, Probes, Symbols, Tallies};
 use crate::trace::decode::{Names, alike, decode};
-use crate::trace::fact::{Fact, Folded, Watched, What};
+use crate::trace::fact::{Fact, Folded, Sight, Watched, What};
 use crate::trace::flow::Netns;
 use crate::trace::question::Question;
 use crate::trace::report::{Lost, Missed};
@@ -40,6 +40,7 @@ const STEP: u64 = 50_000_000;
 pub struct Live {
     probes: Probes,
     names: Names,
+    sight: Sight,
     symbols: Symbols,
     namespaces: Namespaces,
     answers: Answers,
@@ -57,8 +58,11 @@ impl Live {
     /// Attaches the probes, then looks at the host: what happens between the two is seen twice, never missed.
     pub async fn start(options: &Options, sandbox: Sandbox) -> Result<Self, Failure> {
         let probes = kernel::attach(options).map_err(Failure::from)?;
+        // Looked at once: later the sandbox may hide what it is read from.
+        let sight = sight(probes.hooks(), host::boottime());
         let mut live = Self {
-            ready: VecDeque::from(clock_and_sight(probes.hooks())),
+            ready: VecDeque::from(clock_and(sight.clone())),
+            sight,
             names: probes.names().clone(),
             symbols: Symbols::default(),
             polling: Polling::beside(probes.hooks()),
@@ -175,7 +179,7 @@ impl Live {
 
     /// What a recording begins with: the time, and what can be seen from now on.
     pub fn beginning(&self) -> [Fact; 2] {
-        clock_and_sight(self.hooks())
+        clock_and(Sight { since: host::boottime(), ..self.sight.clone() })
     }
 
     /// Looks at the whole host again; what there is becomes facts.
@@ -282,8 +286,8 @@ fn clock() -> Fact {
     Fact { time: host::boottime(), what: What::Clock { unix_ns: host::wall() } }
 }
 
-fn clock_and_sight(hooks: &[HookState]) -> [Fact; 2] {
+fn clock_and(sight: Sight) -> [Fact; 2] {
     let clock = clock();
-    let sight = Fact { time: clock.time, what: What::Sight(sight(hooks, clock.time)) };
+    let sight = Fact { time: clock.time, what: What::Sight(sight) };
     [clock, sight]
 }
