@@ -94,6 +94,9 @@ pub struct WatchArgs {
     /// Say where each filter is applied, kernel or program, and end
     #[arg(long, help_heading = FILTERS)]
     pub print_filter: bool,
+    /// Give up privileges once the probes are attached; strict: fail where the kernel has no Landlock
+    #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = OBSERVATION)]
+    pub sandbox: Sandbox,
     /// Which refusals to tell.
     #[command(flatten)]
     pub filters: FilterArgs,
@@ -387,6 +390,17 @@ pub struct HistoryArgs {
     /// Remember them this long
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
     pub max_age: Duration,
+}
+
+/// What is given up once the probes are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Sandbox {
+    /// What this kernel lets a process give up
+    Auto,
+    /// The same, and fail where it cannot be all
+    Strict,
+    /// Nothing
+    Off,
 }
 
 /// The format of standard output.

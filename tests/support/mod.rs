@@ -13,35 +13,35 @@ use serde_json::Value;
 pub(crate) struct Agent {
     /// Its process.
     pub(crate) child: Child,
-    out: BufReader<ChildStdout>,
-    // Kept open: whoever closes it makes the agent's last words an error.
-    _err: BufReader<ChildStderr>,
+    /// What it tells.
+    pub(crate) out: Option<BufReader<ChildStdout>>,
+    /// What it says on the side; kept open, for whoever closes it makes the agent's last words an error.
+    pub(crate) err: BufReader<ChildStderr>,
 }
 
 impl Agent {
     /// Starts one that tells JSON, and waits until it watches.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::started(Command::new(env!("CARGO_BIN_EXE_redis-trace")).args(["watch", "-o", "json"]).args(arguments))
+    }
+
+    /// Starts this one, and waits until it watches.
+    pub(crate) fn started(command: &mut Command) -> Self {
         assert!(rustix::process::geteuid().is_root(), "probes are loaded: run the tests as root");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_redis-trace"))
-            .args(["watch", "-o", "json"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the agent starts");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the agent starts");
         let mut err = BufReader::new(child.stderr.take().expect("a pipe"));
-        let out = BufReader::new(child.stdout.take().expect("a pipe"));
+        let out = child.stdout.take().map(BufReader::new);
         let mut said = String::new();
         while !said.lines().last().is_some_and(|line| line.starts_with("watching")) {
             assert_ne!(err.read_line(&mut said).expect("its words are text"), 0, "the agent did not attach: {said}");
         }
-        Self { child, out, _err: err }
+        Self { child, out, err }
     }
 
     /// The next line that it tells.
     pub(crate) fn next(&mut self) -> Value {
         let mut line = String::new();
-        self.out.read_line(&mut line).expect("a line is text");
+        self.out.as_mut().expect("it is read").read_line(&mut line).expect("a line is text");
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
     }
 
@@ -63,7 +63,11 @@ impl Agent {
     /// Everything else that it tells, and how it ends.
     pub(crate) fn end(mut self) -> (Vec<Value>, ExitStatus) {
         let mut rest = String::new();
-        self.out.read_to_string(&mut rest).expect("its lines are text");
+        self.out.as_mut().expect("it is read").read_to_string(&mut rest).expect("its lines are text");
+        let mut said = String::new();
+        self.err.read_to_string(&mut said).expect("its words are text");
+        // Shown when the test fails.
+        eprint!("{said}");
         let lines = rest.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
         (lines, self.child.wait().expect("it ends"))
     }

@@ -1,6 +1,7 @@
 //! redis-trace's own tasks: everything that is done to this repository, as `cargo xtask TASK`.
 
 mod bench;
+mod deb;
 mod demo;
 mod dist;
 mod ebpf;
@@ -35,6 +36,8 @@ enum Task {
     },
     /// Build the program as one file that runs on any host: static, stripped
     Dist,
+    /// Build the Debian package, judge its unit, install, run and purge it (as root)
+    Deb,
     /// Run redis-trace in machines with other kernels
     Vm(vm::Options),
     /// Run all tests: format, lints, object, unit, replay, native (as root), every kernel
@@ -58,6 +61,7 @@ fn main() -> Result<()> {
         Task::Ebpf { check: true } => ebpf::check(),
         Task::Demo { arguments } => demo::demo(&arguments),
         Task::Dist => dist::dist(),
+        Task::Deb => deb::deb(),
         Task::Vm(options) => vm::vm(&options),
         Task::Test => test::test(),
         Task::Bench(options) => bench::bench(&options),

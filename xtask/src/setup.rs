@@ -9,6 +9,8 @@ use crate::run::{cargo, output, run, which};
 
 /// The eBPF linker that the committed object's lock names.
 const BPF_LINKER: &str = "0.13.0";
+/// The tool that makes the Debian package.
+const CARGO_DEB: &str = "3.8.0";
 /// The LLVM of the distribution's rustc; the linker's must be the same.
 const LLVM: &str = "/usr/lib/llvm-22";
 
@@ -96,6 +98,16 @@ pub(crate) fn demo() -> Result<()> {
 /// Installs what the bench needs: a real Redis, and whom it is compared with.
 pub(crate) fn bench() -> Result<()> {
     install_packages(&DEMO.iter().chain(BENCH).collect::<Vec<_>>())
+}
+
+/// Installs what the Debian package is made and judged with.
+pub(crate) fn deb() -> Result<()> {
+    install_packages(&[&need("dpkg-deb", &[&["dpkg"]]), &need("systemd-analyze", &[&["systemd"]])])?;
+    let installed = output(cargo()?.args(["deb", "--version"])).unwrap_or_default();
+    if installed.contains(CARGO_DEB) {
+        return Ok(());
+    }
+    run(cargo()?.args(["install", "cargo-deb", "--version", CARGO_DEB, "--locked", "--force"]))
 }
 
 /// Installs the packages of the needs that are not met.

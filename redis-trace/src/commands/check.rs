@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use redis_trace_common::hook::{Role, Tier};
 use serde::Serialize;
 
+use super::capabilities::{USES, Use};
 use super::live::hooks_report;
 use super::output;
 use super::watch::options;
@@ -58,7 +59,8 @@ impl Checked {
             codes => format!("; hidden, or told with less confidence: {}", list(codes)),
         };
         let blocked = self.blocked.as_ref().map_or_else(String::new, |failure| format!("\n{failure}\n"));
-        format!("{head}{roles}\n{up} of {expected} hooks{hidden}\n{blocked}")
+        let uses: String = USES.iter().map(|it| capability_text(it, color)).collect();
+        format!("{head}{roles}\n{up} of {expected} hooks{hidden}\n\n{uses}{blocked}")
     }
 
     /// For programs.
@@ -69,6 +71,7 @@ impl Checked {
             kernel: kernel_release(),
             hooks: self.hooks.iter().map(HookReport::of).collect(),
             summary: hooks_report(&self.hooks),
+            capabilities: USES.iter().map(|uses| CapabilityReport { uses: *uses, had: uses.is_had() }).collect(),
             blocked: self.blocked.as_ref().map(|failure| &failure.what[..]),
             remedies: self.blocked.as_ref().map(|failure| &failure.tries[..]).unwrap_or_default(),
         }
@@ -83,9 +86,18 @@ struct CheckReport<'a> {
     kernel: String,
     hooks: Vec<HookReport<'a>>,
     summary: HooksReport,
+    capabilities: Vec<CapabilityReport>,
     /// Why nothing can be attached at all.
     blocked: Option<&'a str>,
     remedies: &'a [String],
+}
+
+/// A capability in it.
+#[derive(Serialize)]
+struct CapabilityReport {
+    #[serde(flatten)]
+    uses: Use,
+    had: bool,
 }
 
 /// A hook in it.
@@ -137,6 +149,23 @@ fn role_text(role: Role, hooks: &[&HookState], color: bool) -> String {
     };
     let headline = format!("{mark} {:<44} {by}", tells(role));
     format!("{}\n{}{hidden}", headline.trim_end(), obstacles(hooks))
+}
+
+/// A capability, and what it hides when it is not there.
+fn capability_text(uses: &Use, color: bool) -> String {
+    let line = format!("{} {:<20} {}\n", mark(uses.is_had(), color), uses.name, uses.shows);
+    let hides = if uses.is_had() || uses.causes.is_empty() {
+        String::new()
+    } else {
+        format!("    hides, or tells with less: {}\n", list(uses.causes))
+    };
+    line + &hides
+}
+
+/// Good or bad.
+fn mark(good: bool, color: bool) -> String {
+    let (mark, paint) = if good { ("✓", "32") } else { ("✗", "1;31") };
+    if color { format!("\x1b[{paint}m{mark}\x1b[0m") } else { mark.to_owned() }
 }
 
 /// Why hooks are not attached, those with the same reason in one line.

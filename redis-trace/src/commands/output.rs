@@ -1,11 +1,13 @@
 //! Which sink a run tells its refusals to, and how that looks: decided once, from flags, environment and terminal.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write};
 
 use anstream::{AutoStream, ColorChoice};
 use jiff::tz::TimeZone;
+use rustix::fs::{FileType, fstat};
 use rustix::termios::tcgetwinsize;
 
+use super::pipe::{Drain, pipe};
 use crate::cli::{FilterArgs, Format, OutputArgs, TimeStyle, When};
 use crate::sink::json::Json;
 use crate::sink::text::Text;
@@ -17,9 +19,24 @@ const COLUMNS: usize = 100;
 
 /// The sink that standard output is written by; the summary of text goes to standard error.
 pub fn sink(args: &OutputArgs) -> Box<dyn Sink> {
+    sink_into(io::stdout().lock(), args)
+}
+
+/// The same, for who must not wait for a reader. A file is written at once: it has no reader who could be slow.
+pub fn patient_sink(args: &OutputArgs) -> (Box<dyn Sink>, Option<Drain>) {
+    let is_file = fstat(io::stdout()).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+    if is_file {
+        return (sink(args), None);
+    }
+    let (pipe, drain) = pipe(io::stdout());
+    (sink_into(pipe, args), Some(drain))
+}
+
+/// The sink that writes there.
+fn sink_into(out: impl Write + 'static, args: &OutputArgs) -> Box<dyn Sink> {
     match args.output {
-        Format::Json => Box::new(Json::new(io::stdout().lock())),
-        Format::Text => Box::new(Text::new(io::stdout().lock(), io::stderr(), look(args))),
+        Format::Json => Box::new(Json::new(out)),
+        Format::Text => Box::new(Text::new(out, io::stderr(), look(args))),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::failure::{Exit, Failure};
 use crate::trace::fact::Fact;
@@ -11,22 +11,62 @@ use crate::trace::recording::{Header, line};
 
 /// A recording that is being made.
 pub struct Recorder {
+    path: PathBuf,
     file: BufWriter<File>,
     fault: Option<io::Error>,
+    /// The recordings before this one are.
+    is_whole: bool,
+}
+
+/// A new file, readable by its owner alone.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 impl Recorder {
     /// Creates the file, readable by its owner alone; one that exists is never overwritten.
     pub fn create(path: &Path) -> Result<Self, Failure> {
-        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        let file = opened.map_err(|why| {
+        let file = open(path).map_err(|why| {
             Failure::new(Exit::Usage, format!("cannot create the recording {}: {why}", path.display()))
                 .attempt("another file name; an existing recording is never overwritten")
         })?;
-        let mut recorder = Self { file: BufWriter::new(file), fault: None };
-        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-        recorder.write(line(&Header::new(&kernel)));
+        let mut recorder = Self { path: path.to_owned(), file: BufWriter::new(file), fault: None, is_whole: true };
+        recorder.begin();
         Ok(recorder)
+    }
+
+    /// The recording was moved away: another begins in its place, with these facts. The fault of the one before is not its.
+    pub fn reopen(&mut self, facts: &[Fact]) {
+        match open(&self.path) {
+            Err(why) => {
+                let path = self.path.display();
+                eprintln!("{path} cannot be begun anew, the recording goes on as it was: {why}");
+            }
+            Ok(file) => {
+                if let Err(why) = self.file.flush() {
+                    self.fail(why);
+                }
+                self.file = BufWriter::new(file);
+                self.is_whole &= self.fault.take().is_none();
+                self.begin();
+                for fact in facts {
+                    self.keep(fact);
+                }
+                eprintln!("{} is begun anew", self.path.display());
+            }
+        }
+    }
+
+    /// Writes the first line.
+    fn begin(&mut self) {
+        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+        self.write(line(&Header::new(&kernel)));
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> PathBuf {
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        parent.unwrap_or(Path::new(".")).to_owned()
     }
 
     /// Keeps a fact. After the first fault of the disk nothing more is kept, and what was is good.
@@ -41,7 +81,7 @@ impl Recorder {
         if let Err(why) = self.file.flush() {
             self.fail(why);
         }
-        self.fault.is_none()
+        self.is_whole && self.fault.is_none()
     }
 
     fn write(&mut self, line: io::Result<Vec<u8>>) {

@@ -90,7 +90,7 @@ impl Telling {
                 Step::Tell(report) => self.tell(report)?,
                 Step::More(more) => self.add(&more)?,
                 // What was filtered out is not corrected either.
-                Step::Correct(update) if self.told.contains(&update.seq) => self.sink.update(&update)?,
+                Step::Correct(update) if self.told.contains(&update.seq) => going_on(self.sink.update(&update))?,
                 Step::Correct(_) => {}
             }
         }
@@ -124,7 +124,7 @@ impl Telling {
 
     /// What is drawn in place is drawn again.
     pub fn redraw(&mut self) -> io::Result<()> {
-        self.sink.tick()
+        going_on(self.sink.tick())
     }
 
     /// Nobody answers any more: refusals that wait are told as far as they are known. How many were judged in all, of those
@@ -140,7 +140,14 @@ impl Telling {
         for rest in self.aggregate.finish() {
             self.out(&rest)?;
         }
-        let summary = &mut self.counts;
+        let summary = self.so_far(lost, missed, hooks);
+        going_on(self.sink.summary(&summary))?;
+        Ok(summary)
+    }
+
+    /// What was seen, told and lost so far.
+    pub fn so_far(&self, lost: Lost, missed: Missed, hooks: HooksReport) -> Summary {
+        let mut summary = self.counts.clone();
         let nanoseconds = self.ended.saturating_sub(self.began.unwrap_or(self.ended));
         summary.seconds = std::time::Duration::from_nanos(nanoseconds).as_secs_f64();
         summary.lost = Lost { output: summary.lost.output, ..lost };
@@ -151,8 +158,7 @@ impl Telling {
         summary.aggregated = self.aggregate.aggregated + summary.unattributed;
         summary.hooks = hooks;
         (summary.coverage, summary.counters) = self.coverage.report();
-        self.sink.summary(summary)?;
-        Ok(summary.clone())
+        summary
     }
 
     fn tell(&mut self, report: Report) -> io::Result<()> {
@@ -194,14 +200,18 @@ impl Telling {
         self.filter.wants(report) && (self.wanted)(report, self.tracer.known())
     }
 
-    /// A reader that went away ends the run; any other fault of the output costs this refusal, and is counted.
+    /// A refusal that cannot be written out is lost, and is counted.
     fn out(&mut self, report: &Report) -> io::Result<()> {
-        match self.sink.report(report) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                self.counts.lost.output += u64::from(report.count == 1);
-                Ok(())
-            }
-            other => other,
-        }
+        let told = self.sink.report(report);
+        self.counts.lost.output += u64::from(told.is_err() && report.count == 1);
+        going_on(told)
+    }
+}
+
+/// A reader that went away ends the run; any other fault of the output does not.
+fn going_on(told: io::Result<()>) -> io::Result<()> {
+    match told {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
     }
 }

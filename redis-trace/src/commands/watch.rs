@@ -6,15 +6,18 @@ use std::time::Duration;
 use redis_trace_common::tally;
 use tokio::time::timeout;
 
-use super::live::{Live, banner, hooks_report};
+use super::live::{Live, Part, banner, enter_sandbox, hooks_report};
 use super::output;
+use super::pipe::Drain;
 use super::recorder::Recorder;
+use super::requests::{Request, Requests};
 use super::stop::Stop;
 use super::telling::{Telling, Wanted};
 use crate::cli::{FilterArgs, HistoryArgs, ObservationArgs, Tier, WatchArgs};
 use crate::failure::Exit;
 use crate::host;
 use crate::kernel::{Options, TierWish};
+use crate::sink::{Sink, sum};
 use crate::trace::cause::Code;
 use crate::trace::fact::{Fact, What};
 use crate::trace::remembered::Bounds;
@@ -40,16 +43,31 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
         samples: samples(&args.filters, args.output.no_aggregate || args.cmd.is_some()),
         ..options(&args.observation)
     };
-    let mut live = Live::start(&options).await?;
+    let mut live = Live::start(&options, args.sandbox).await?;
     // Who waits for the banner may signal at once.
     let mut stop = live.adopting(|| Stop::new(&args.limits, args.cmd.as_deref()))??;
+    // Whoever started us as a service (Type=notify) is told before the socket for it can no longer be made.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    // The command runs with all that it was given; what comes now is for us alone.
+    let writes = recorder.as_ref().map(Recorder::directory);
+    enter_sandbox(&Part::Teller(writes), args.sandbox)?;
+    let mut requests = Requests::new(recorder.is_some())?;
     writeln!(io::stderr(), "{}", banner(live.hooks(), live.listeners_found, live.namespaces_found))?;
-    let mut telling = telling(args, stop.family());
+    let (sink, drained) = output::patient_sink(&args.output);
+    let mut telling = telling(args, stop.family(), sink);
     while !stop.is_enough(telling.seen()) {
         let patience = patience(&telling, output::is_live(&args.output));
         let fact = tokio::select! {
             fact = live.next(patience) => fact?,
             () = stop.wait() => break,
+            () = gone(drained.as_ref()) => return Ok(Exit::Fine),
+            request = requests.next() => {
+                if request == Request::End {
+                    break;
+                }
+                serve(request, &mut live, &telling, &mut recorder)?;
+                continue;
+            }
         };
         take(&fact, &mut live, &mut telling, &mut recorder)?;
     }
@@ -62,8 +80,13 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
         lost.queue = live.sent()?.saturating_sub(judged);
     }
     let summary = telling.finish(lost, missed, hooks_report(live.hooks()))?;
-    let is_whole = recorder.is_none_or(Recorder::finish);
-    Ok(exit(args, &summary, is_whole, &stop))
+    let is_recorded = recorder.is_none_or(Recorder::finish);
+    drop(telling);
+    let unwritten = drained.map_or(0, Drain::finish);
+    if unwritten > 0 {
+        writeln!(io::stderr(), "{unwritten} bytes of output were not written: whoever reads it is too slow")?;
+    }
+    Ok(exit(args, &summary, is_recorded && unwritten == 0, &stop))
 }
 
 /// One fact through the line.
@@ -114,8 +137,32 @@ fn patience(telling: &Telling, is_live: bool) -> Option<Duration> {
     }
 }
 
-fn telling(args: &WatchArgs, wanted: Wanted) -> Telling {
-    let sink = output::sink(&args.output);
+/// Waits until the reader of the output has gone, for ever where it has none.
+async fn gone(drain: Option<&Drain>) {
+    match drain {
+        Some(drain) => drain.broken().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Does what somebody asked for by a signal: says on the side how it stands, or begins the recording anew.
+fn serve(request: Request, live: &mut Live, telling: &Telling, recorder: &mut Option<Recorder>) -> anyhow::Result<()> {
+    match (request, recorder) {
+        (Request::Stats, _) => {
+            let (lost, missed) = live.lost()?;
+            let summary = telling.so_far(lost, missed, hooks_report(live.hooks()));
+            io::stderr().write_all(sum(&summary).as_bytes())?;
+        }
+        (Request::Reopen, Some(recorder)) => {
+            recorder.reopen(&live.beginning());
+            live.look_again();
+        }
+        (Request::Reopen, None) | (Request::End, _) => {}
+    }
+    Ok(())
+}
+
+fn telling(args: &WatchArgs, wanted: Wanted, sink: Box<dyn Sink>) -> Telling {
     Telling::new(bounds(args.history), output::filter(&args.filters), wanted, !args.output.no_aggregate, sink)
 }
 

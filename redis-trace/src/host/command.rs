@@ -4,10 +4,11 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 /// Where programs of the system are.
 const DIRECTORIES: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/bin"];
@@ -27,7 +28,9 @@ pub(super) fn output(mut command: Command, patience: Duration, limit: usize) -> 
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| format!("{name} could not be started: {error}."))?;
+    let running = Running::note(&child);
     let heard = listen(&mut child, Instant::now() + patience, limit);
+    drop(running);
     // A program that said all it had to say has ended, and is only buried here.
     if heard.is_err() {
         let _ = child.kill();
@@ -38,6 +41,35 @@ pub(super) fn output(mut command: Command, patience: Duration, limit: usize) -> 
         return Err(format!("{name} failed: {status}."));
     }
     Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The programs that are being heard.
+static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+/// One of them.
+struct Running(Pid);
+
+impl Running {
+    fn note(child: &Child) -> Self {
+        let pid = Pid::from_child(child);
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(pid);
+        Self(pid)
+    }
+}
+
+impl Drop for Running {
+    /// Before the child is buried: its id is nobody else's yet.
+    fn drop(&mut self) {
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|pid| *pid != self.0);
+    }
+}
+
+/// Ends the programs that are still being heard: whoever ends does not leave a hanging nft behind.
+pub fn end_programs() {
+    for pid in RUNNING.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        // One that has ended meanwhile is not buried while it is on the list.
+        let _ = kill_process(*pid, Signal::KILL);
+    }
 }
 
 /// All that a child prints until it ends.

@@ -35,6 +35,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 pub use clock::{boottime, wall};
+pub use command::end_programs;
 use netns::Place;
 use owners::Owners;
 pub use process::this_task;

@@ -15,6 +15,8 @@ mod sum;
 pub mod text;
 pub mod tui;
 
+pub use sum::sum;
+
 /// Something that tells refusals.
 pub trait Sink {
     /// Tells a refusal, or that an earlier one has become `count`.

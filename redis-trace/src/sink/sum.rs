@@ -7,7 +7,7 @@ use super::storm::span;
 use crate::trace::report::{CountersReport, Missed, Summary};
 
 /// What was seen, told and lost, in a few lines.
-pub(super) fn sum(summary: &Summary) -> String {
+pub fn sum(summary: &Summary) -> String {
     let Summary { seen, delivered, aggregated, unknown, benign, lost, hooks, .. } = summary;
     let mut text = format!("{} refusals in {}", grouped(*seen), span(summary.seconds));
     let parts = [

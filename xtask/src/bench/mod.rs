@@ -33,7 +33,7 @@ pub(crate) use measure::{Measure, measure};
 use page::{Part, Results};
 
 /// The target of the program that is measured: it needs no library of the machine it runs on.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// What makes it so. With --target it reaches the program alone: procedural macros cannot be static.
 const STATIC: &str = "-C target-feature=+crt-static";
 /// What `--only` calls the measurement that needs no process.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::dial::Place;
+use crate::cli::Sandbox;
 use crate::commands::live::Live;
 use crate::commands::telling::Telling;
 use crate::host::{self, Host};
@@ -106,7 +107,7 @@ impl Traced {
             false,
             Box::new(kept.clone()),
         );
-        let source = match Live::start(&Options::default()).await {
+        let source = match Live::start(&Options::default(), Sandbox::Off).await {
             Ok(live) => Source::Probes(Box::new(live)),
             Err(failure) => Source::Host(Box::default(), failure.what),
         };

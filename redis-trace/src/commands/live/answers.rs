@@ -8,8 +8,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc as answers, oneshot};
 use tokio::time::timeout;
 
+use super::sandbox::{self, Part};
+use crate::cli::Sandbox;
+use crate::failure::{Exit, Failure};
 use crate::host::{self, Host};
-use crate::trace::fact::{Counters, Fact};
+use crate::kernel;
+use crate::trace::fact::{Counters, Fact, What};
 use crate::trace::flow::Netns;
 use crate::trace::question::Question;
 
@@ -41,12 +45,28 @@ pub(super) struct Answers {
     ready: std::collections::VecDeque<Fact>,
 }
 
+impl Drop for Answers {
+    /// The thread may be waiting for a program that hangs.
+    fn drop(&mut self) {
+        host::end_programs();
+    }
+}
+
 impl Answers {
-    /// Starts the thread; it ends with this value.
-    pub(super) fn start() -> Self {
+    /// Starts the thread, which gives up what it does not need; it ends with this value.
+    pub(super) fn start(sandbox: Sandbox) -> Result<Self, Failure> {
         let (tasks, asked) = mpsc::channel();
         let (told, facts) = answers::unbounded_channel();
+        let (ready, entered) = mpsc::channel();
         thread::spawn(move || {
+            let is_ready = sandbox::enter(&Part::Asker, sandbox);
+            let is_over = is_ready.is_err() || ready.send(Ok(())).is_err();
+            if let Err(failure) = is_ready {
+                let _ = ready.send(Err(failure));
+            }
+            if is_over {
+                return;
+            }
             let mut host = Host::new();
             let (mut rest_until, mut queues_rest_until) = (0, 0);
             for task in asked {
@@ -85,6 +105,9 @@ impl Answers {
                         queues_rest_until = now + (now - began) * SHARE;
                         found
                     }
+                    Task::Answer(Question::LsmPrograms, _) => {
+                        vec![What::LsmPrograms { programs: kernel::lsm_programs() }]
+                    }
                     Task::Answer(question, asked) => host.answer(&question, asked),
                 };
                 let time = host::boottime();
@@ -93,7 +116,9 @@ impl Answers {
                 }
             }
         });
-        Self { tasks, facts, ready: std::collections::VecDeque::new() }
+        let gone = || Err(Failure::new(Exit::Bug, "the thread that asks the host ended"));
+        entered.recv().unwrap_or_else(|_| gone())?;
+        Ok(Self { tasks, facts, ready: std::collections::VecDeque::new() })
     }
 
     /// Looks at the whole host.
@@ -102,6 +127,11 @@ impl Answers {
             return Vec::new();
         }
         self.facts.recv().await.unwrap_or_default()
+    }
+
+    /// Has the whole host looked at again.
+    pub(super) fn look(&self) {
+        let _ = self.tasks.send(Task::Snapshot);
     }
 
     /// How the kernel's counters stand; nothing when the host is too busy to say so in time.

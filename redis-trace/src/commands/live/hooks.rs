@@ -15,7 +15,7 @@ use crate::trace::text::Text;
 pub fn sight(hooks: &[HookState], since: u64) -> Sight {
     let sees = |role: Role| serves(hooks, role);
     Sight {
-        kernel: Text::new(rustix::system::uname().release().to_bytes()),
+        kernel: release(),
         version: Text::from(env!("CARGO_PKG_VERSION")),
         since,
         resets: sees(Role::Resets),
@@ -54,10 +54,12 @@ pub fn report(hooks: &[HookState]) -> HooksReport {
 /// The lines that tell a user what is watched and what is not.
 pub fn banner(hooks: &[HookState], listeners: usize, namespaces: usize) -> String {
     let report = report(hooks);
-    let sight = sight(hooks, 0);
     let mut lines = vec![format!(
         "redis-trace {} · kernel {} · hooks {}/{}",
-        sight.version, sight.kernel, report.up, report.expected
+        env!("CARGO_PKG_VERSION"),
+        release(),
+        report.up,
+        report.expected
     )];
     if !report.degraded.is_empty() {
         let codes: Vec<&str> = report.degraded.iter().map(|code| code.as_str()).collect();
@@ -90,6 +92,11 @@ fn is_whole(hooks: &[HookState], role: Role) -> bool {
 
 fn serves(hooks: &[HookState], role: Role) -> bool {
     hooks.iter().any(|state| state.hook.role == role && state.state == State::Up)
+}
+
+/// `uname -r`.
+fn release() -> Text {
+    Text::new(rustix::system::uname().release().to_bytes())
 }
 
 fn own_netns() -> Netns {

@@ -4,6 +4,7 @@ mod answers;
 mod hooks;
 mod namespaces;
 mod polling;
+mod sandbox;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -15,12 +16,14 @@ use answers::Answers;
 pub use hooks::{banner, report as hooks_report, sight};
 use namespaces::Namespaces;
 use polling::Polling;
+pub use sandbox::{Part, enter as enter_sandbox};
 
+use crate::cli::Sandbox;
 use crate::failure::Failure;
 use crate::host;
 use crate::kernel::{self, HookState, News, Options, Probes, Symbols, Tallies};
 use crate::trace::decode::{Names, alike, decode};
-use crate::trace::fact::{Fact, Folded, Watched, What};
+use crate::trace::fact::{Fact, Folded, Sight, Watched, What};
 use crate::trace::flow::Netns;
 use crate::trace::question::Question;
 use crate::trace::report::{Lost, Missed};
@@ -37,6 +40,7 @@ const STEP: u64 = 50_000_000;
 pub struct Live {
     probes: Probes,
     names: Names,
+    sight: Sight,
     symbols: Symbols,
     namespaces: Namespaces,
     answers: Answers,
@@ -52,16 +56,19 @@ pub struct Live {
 
 impl Live {
     /// Attaches the probes, then looks at the host: what happens between the two is seen twice, never missed.
-    pub async fn start(options: &Options) -> Result<Self, Failure> {
+    pub async fn start(options: &Options, sandbox: Sandbox) -> Result<Self, Failure> {
         let probes = kernel::attach(options).map_err(Failure::from)?;
+        // Looked at once: later the sandbox may hide what it is read from.
+        let sight = sight(probes.hooks(), host::boottime());
         let mut live = Self {
-            ready: VecDeque::from(clock_and_sight(probes.hooks())),
+            ready: VecDeque::from(clock_and(sight.clone())),
+            sight,
             names: probes.names().clone(),
             symbols: Symbols::default(),
             polling: Polling::beside(probes.hooks()),
             namespaces: Namespaces::default(),
             probes,
-            answers: Answers::start(),
+            answers: Answers::start(sandbox)?,
             counts_at: None,
             clock_offset: offset(),
             listeners_found: 0,
@@ -165,12 +172,7 @@ impl Live {
 
     /// Asks the host; the answer is a fact.
     pub fn ask(&mut self, question: Question) {
-        if question == Question::LsmPrograms {
-            let what = What::LsmPrograms { programs: kernel::lsm_programs() };
-            self.ready.push_back(Fact { time: host::boottime(), what });
-        } else {
-            self.answers.ask(question);
-        }
+        self.answers.ask(question);
     }
 
     /// What `start` starts, and all that descends from it, is told apart.
@@ -179,6 +181,16 @@ impl Live {
         let started = start();
         self.probes.adopt_children(false)?;
         Ok(started)
+    }
+
+    /// What a recording begins with: the time, and what can be seen from now on.
+    pub fn beginning(&self) -> [Fact; 2] {
+        clock_and(Sight { since: host::boottime(), ..self.sight.clone() })
+    }
+
+    /// Looks at the whole host again; what there is becomes facts.
+    pub fn look_again(&self) {
+        self.answers.look();
     }
 
     /// Every hook and what became of it.
@@ -281,8 +293,8 @@ fn clock() -> Fact {
     Fact { time: host::boottime(), what: What::Clock { unix_ns: host::wall() } }
 }
 
-fn clock_and_sight(hooks: &[HookState]) -> [Fact; 2] {
+fn clock_and(sight: Sight) -> [Fact; 2] {
     let clock = clock();
-    let sight = Fact { time: clock.time, what: What::Sight(sight(hooks, clock.time)) };
+    let sight = Fact { time: clock.time, what: What::Sight(sight) };
     [clock, sight]
 }

@@ -1,0 +1,153 @@
+//! What the agent needs, and what it gives up once it watches.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Permissions};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
+use rustix::process::Signal;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
+
+use crate::support::{Agent, refused, refused_at};
+
+#[path = "support/executable.rs"]
+mod executable;
+mod support;
+
+/// A port on which nothing ever listens.
+const CLOSED: u16 = 1;
+
+/// Numbers of capabilities, include/uapi/linux/capability.h.
+const SYSLOG: u64 = 1 << 34;
+const BPF: u64 = 1 << 39;
+
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_redis-trace"))
+}
+
+/// `/proc/…/status` as fields.
+fn fields(status: &str) -> BTreeMap<&str, &str> {
+    status.lines().filter_map(|line| line.split_once(":\t")).map(|(name, value)| (name, value.trim())).collect()
+}
+
+fn number(hexadecimal: &str) -> u64 {
+    u64::from_str_radix(hexadecimal, 16).expect("a mask of capabilities")
+}
+
+#[test]
+fn as_nobody_with_two_capabilities_the_no_listener_family_is_told() {
+    let place = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(place.path(), Permissions::from_mode(0o755)).expect("ours");
+    let copy = place.path().join("redis-trace");
+    executable::copy(program(), &copy);
+    let only = "-all,+bpf,+perfmon";
+    let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps", only, "--ambient-caps", only];
+    let mut agent =
+        Agent::started(Command::new("setpriv").args(user).arg(&copy).args(["watch", "-o", "json", "--no-aggregate"]));
+
+    let told = agent.refusal_of(refused(CLOSED));
+    assert_eq!(told["cause"]["code"], "RT1001", "{told}");
+
+    let elsewhere = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).expect("a listener");
+    let port = elsewhere.local_addr().expect("a name").port();
+    let told = agent.refusal_of(refused(port));
+    assert_eq!(told["cause"]["code"], "RT1007", "{told}");
+
+    let other_family = socket(AddressFamily::INET6, SocketType::STREAM, None).expect("a socket");
+    sockopt::set_ipv6_v6only(&other_family, true).expect("an option");
+    bind(&other_family, &SocketAddr::from((Ipv6Addr::LOCALHOST, 0))).expect("a free port");
+    listen(&other_family, 1).expect("it listens");
+    let name: SocketAddr = rustix::net::getsockname(&other_family).expect("a name").try_into().expect("an address");
+    let told = agent.refusal_of(refused(name.port()));
+    assert_eq!(told["cause"]["code"], "RT1009", "{told}");
+
+    let bound = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    bind(&bound, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
+    let name: SocketAddr = rustix::net::getsockname(&bound).expect("a name").try_into().expect("an address");
+    let told = agent.refusal_of(refused_at(name));
+    assert!(["RT1014", "RT1001"].contains(&told["cause"]["code"].as_str().expect("a code")), "{told}");
+
+    agent.signal(Signal::TERM);
+    assert!(agent.end().1.success());
+}
+
+#[test]
+fn who_watches_has_given_up_what_it_does_not_need_and_still_names_owners() {
+    let mut agent = Agent::start(&["--no-aggregate"]);
+    let threads = fs::read_dir(format!("/proc/{}/task", agent.child.id())).expect("threads");
+    let mut kept = BTreeSet::new();
+    for thread in threads {
+        let status = fs::read_to_string(thread.expect("a thread").path().join("status")).expect("its status");
+        let fields = fields(&status);
+        assert_eq!((fields["NoNewPrivs"], fields["Seccomp"]), ("1", "2"), "{status}");
+        assert_eq!(fields["CapEff"], fields["CapPrm"], "{status}");
+        kept.insert(number(fields["CapEff"]));
+    }
+    assert!(kept.contains(&(BPF | SYSLOG)), "the one that tells keeps two capabilities: {kept:x?}");
+    let all = kept.iter().fold(0, |all, kept| all | kept);
+    assert_eq!(all.count_ones(), 7, "{all:x}");
+    let elsewhere = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).expect("a listener");
+    let told = agent.refusal_of(refused(elsewhere.local_addr().expect("a name").port()));
+    assert_eq!(told["server_process"]["pid"], std::process::id(), "{told}");
+    agent.signal(Signal::TERM);
+    assert!(agent.end().1.success());
+}
+
+#[test]
+fn the_command_that_is_watched_runs_with_all_that_it_was_given() {
+    let command = "grep -E '^(NoNewPrivs|CapEff|CapPrm|CapInh|CapAmb|CapBnd|Seccomp):' /proc/self/status >&2";
+    let ran = Command::new(program())
+        .args(["watch", "--cmd", command])
+        .stdin(Stdio::null())
+        .output()
+        .expect("the agent starts");
+    let said = String::from_utf8(ran.stderr).expect("text");
+    let own = fs::read_to_string("/proc/self/status").expect("our status");
+    let (own, its) = (fields(&own), fields(&said));
+    for field in ["NoNewPrivs", "CapEff", "CapPrm", "CapInh", "CapAmb", "CapBnd", "Seccomp"] {
+        assert_eq!(its.get(field), own.get(field), "{field} in {said}");
+    }
+}
+
+#[test]
+fn what_cannot_be_given_up_ends_the_agent() {
+    let started = thread::spawn(|| {
+        let rules = BTreeMap::from([(libc::SYS_seccomp, Vec::new())]);
+        let arch = TargetArch::try_from(std::env::consts::ARCH).expect("known");
+        let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, denied, arch).expect("a filter");
+        apply_filter(&BpfProgram::try_from(filter).expect("a program")).expect("it is set");
+        let agent =
+            |arguments: &[&str]| Command::new(program()).arg("watch").args(arguments).output().expect("it starts");
+        (agent(&[]), agent(&["--sandbox", "off", "--duration", "100ms"]))
+    });
+    let (confined, free) = started.join().expect("it starts them");
+    let said = String::from_utf8_lossy(&confined.stderr);
+    assert_eq!(confined.status.code(), Some(4), "{said}");
+    assert!(said.contains("error: cannot give up system calls, by seccomp: "), "{said}");
+    assert!(said.contains("  try   --sandbox off") && !said.contains("watching"), "{said}");
+    assert_eq!(free.status.code(), Some(0), "{}", String::from_utf8_lossy(&free.stderr));
+}
+
+#[test]
+fn check_says_which_capability_shows_what() {
+    let only = "-all,+bpf,+perfmon";
+    let place = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(place.path(), Permissions::from_mode(0o755)).expect("ours");
+    let copy = place.path().join("redis-trace");
+    executable::copy(program(), &copy);
+    let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps", only, "--ambient-caps", only];
+    let check = Command::new("setpriv").args(user).arg(&copy).args(["check", "--color", "never"]).output();
+    let text = String::from_utf8(check.expect("it starts").stdout).expect("text");
+    assert!(text.contains("✓ CAP_PERFMON "), "{text}");
+    assert!(
+        text.contains(
+            "✗ CAP_NET_ADMIN        rules of nftables and policies of IPsec\n    hides, or tells with less: RT3001"
+        ),
+        "{text}"
+    );
+}
