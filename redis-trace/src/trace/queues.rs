@@ -26,7 +26,8 @@ pub fn is_told_by_a_record(attempt: &Attempt) -> bool {
         | Attempt::Unix { .. }
         | Attempt::Listen(_)
         | Attempt::Socket { .. }
-        | Attempt::Overflow(_) => true,
+        | Attempt::Overflow(_)
+        | Attempt::Early(_) => true,
         Attempt::Counted(_) | Attempt::Closed(_) | Attempt::Start(_) => false,
     }
 }

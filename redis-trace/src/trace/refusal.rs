@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fact::{
-    Bind, ConnectFailed, Dropped, Ending, Overflow, Overflows, Phase, Process, ProcessKey, Reset, Socket, Task,
-    UnixPath,
+    Bind, ConnectFailed, Dropped, EarlyEnd, Ending, Overflow, Overflows, Phase, Process, ProcessKey, Reset, Socket,
+    Task, UnixPath,
 };
 use super::flow::{Flow, Netns};
 use super::report::Side;
@@ -68,6 +68,8 @@ pub enum Attempt {
     Counted(Overflows),
     /// Connections that waited when their listener went.
     Closed(ClosedQueue),
+    /// A connection that was accepted and ended early.
+    Early(Box<EarlyEnd>),
     /// A server that was started and ended before it listened.
     Start(ProcessKey),
 }

@@ -255,6 +255,7 @@ fn is_refusal(what: &What) -> bool {
             | What::UnixConnect { .. }
             | What::Bind(_)
             | What::QueueFull(_)
+            | What::EarlyEnd(_)
     )
 }
 

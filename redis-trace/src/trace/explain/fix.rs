@@ -13,7 +13,7 @@ use crate::trace::verdict::Cause;
 
 use super::denial;
 use super::summary::target;
-use super::{elsewhere, firewall, queue, words};
+use super::{elsewhere, firewall, queue, rejected, words};
 
 pub(super) fn fix(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Fix> {
     match cause {
@@ -110,6 +110,7 @@ pub(super) fn fix(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Fix> {
         Cause::Firewall { filtered } => firewall::fix(filtered, refusal, known),
         Cause::NatToNowhere { arrived, .. } => vec![firewall::serve(*arrived)],
         Cause::Dialling(cause) => elsewhere::fix(refusal, cause),
+        Cause::Rejected(it) => rejected::fix(&refusal.attempt, it),
     }
 }
 

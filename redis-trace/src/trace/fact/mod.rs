@@ -6,6 +6,7 @@ mod counters;
 mod denial;
 mod dial;
 mod dropped;
+mod early;
 mod fault;
 mod folded;
 mod process;
@@ -22,6 +23,7 @@ pub use counters::{Counters, Watched};
 pub use denial::{Asked, BpfProgram, Denial, Module, Said};
 pub use dial::{ConnectFailed, IcmpError, Phase};
 pub use dropped::{Dropped, Passing, Suspected};
+pub use early::{EarlyEnd, Parting};
 pub use fault::{ConfigLine, Fault};
 pub use folded::{Alike, Folded};
 pub use process::{Ending, Process, ProcessKey, Task};
@@ -124,6 +126,8 @@ pub enum What {
     QueueFull(Overflow),
     /// Connections have found queues full, as the kernel counts them.
     Overflows(Overflows),
+    /// A connection ended when its server had said no, or next to nothing.
+    EarlyEnd(EarlyEnd),
     /// The queues of the listeners on a port.
     Queues(Queues),
     /// The number of a network namespace that is gone was given to a new one.

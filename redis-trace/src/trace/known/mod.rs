@@ -122,6 +122,7 @@ impl Known {
             | What::Reset(_)
             | What::Connected { .. }
             | What::QueueFull(_)
+            | What::EarlyEnd(_)
             | What::Overflows(_)
             | What::Folded(_)
             | What::Counted { .. } => {}
@@ -180,12 +181,7 @@ impl Known {
                 self.answered.insert(time, Question::Oom(*pid), ());
             }
             What::Process(process) => self.describe(time, process),
-            What::ProcessState { pid, start, alive } => {
-                let key = ProcessKey::new(*pid, *start);
-                self.alive.insert(time, key, *alive);
-                self.answered.insert(time, Question::Alive(key), ());
-                self.answered.insert(time, Question::Process(key), ());
-            }
+            What::ProcessState { pid, start, alive } => self.looked_for(time, ProcessKey::new(*pid, *start), *alive),
             What::Sockets { netns, port, sockets, .. } => self.sockets_read(time, *netns, *port, sockets),
             What::Unreadable { netns, why } => self.unreadable.insert(time, *netns, why.clone()),
             What::NetnsName { netns, name, pid } => self.netns_named(time, *netns, name.clone(), *pid),
@@ -386,6 +382,13 @@ impl Known {
                 }
             }
         }
+    }
+
+    /// The host looked whether a process lives.
+    fn looked_for(&mut self, time: u64, process: ProcessKey, alive: bool) {
+        self.alive.insert(time, process, alive);
+        self.answered.insert(time, Question::Alive(process), ());
+        self.answered.insert(time, Question::Process(process), ());
     }
 
     /// The host said what a namespace is called, and who lives in it.

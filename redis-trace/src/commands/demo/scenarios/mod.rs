@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::cgroup::{has_bpf_lsm, has_chosen_errno};
 use super::confine::{has_apparmor, has_landlock};
 use super::stage::Stage;
+use crate::kernel;
 use crate::trace::cause::Code;
 
 mod address;
@@ -15,6 +16,7 @@ mod history;
 mod iptables;
 mod queue;
 mod quiet;
+mod rejected;
 mod remote;
 mod route;
 mod start;
@@ -54,6 +56,8 @@ pub(crate) enum Needs {
     LandlockAndChosenErrno,
     /// BPF programs on the hooks of security modules.
     BpfLsm,
+    /// A kernel that keeps what a thread sent last where a probe can read it.
+    LastWords,
 }
 
 impl Needs {
@@ -62,6 +66,7 @@ impl Needs {
         match self {
             Self::Nothing | Self::Trampolines => true,
             Self::Landlock => has_landlock(),
+            Self::LastWords => kernel::keeps_last_words(),
             Self::AppArmor => has_apparmor(),
             Self::LandlockAndChosenErrno => has_landlock() && has_chosen_errno(),
             Self::BpfLsm => has_bpf_lsm(),
@@ -119,6 +124,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
         iptables::SCENARIOS,
         route::SCENARIOS,
         remote::SCENARIOS,
+        rejected::SCENARIOS,
         quiet::SCENARIOS,
     ]
     .into_iter()
