@@ -32,7 +32,7 @@ use serde_json::Value;
 /// Reports that are made up, each of [`FIELDS`] foreign texts: with the recordings' fields more than a hundred thousand.
 const REPORTS: u32 = 8_000;
 /// Foreign texts in a report.
-const FIELDS: usize = 13;
+const FIELDS: usize = 14;
 /// How often each recording has all its texts replaced.
 const ROUNDS: u64 = 3;
 /// Random bytes that each way in is given, and as many changes to what it should be given.
@@ -154,7 +154,7 @@ fn moment() -> Timestamp {
 
 /// A refusal all of whose foreign texts are these, in the sentences too, as they are put together there.
 fn report(texts: &[Text; FIELDS], seq: u64) -> Report {
-    let [comm, exe, id, unit, netns, summary, seen, advice, command, file, path, other, name] = texts;
+    let [comm, exe, id, unit, netns, summary, seen, advice, command, file, path, other, name, reply] = texts;
     let container = ContainerReport { runtime: "docker".to_owned(), id: id.clone() };
     let client = ProcessReport {
         pid: 1,
@@ -196,6 +196,7 @@ fn report(texts: &[Text; FIELDS], seq: u64) -> Report {
             line: Some(1),
             risk: None,
         }],
+        reply: Some(reply.clone()),
         errno: None,
         firewall: None,
         lsm: None,
@@ -215,7 +216,7 @@ fn runner(cases: u32) -> TestRunner {
 
 #[test]
 fn no_bytes_in_any_field_of_a_refusal_change_what_the_lines_are() {
-    let texts = prop::array::uniform13(foreign());
+    let texts = prop::array::uniform14(foreign());
     let cases = (texts, any::<u64>(), any::<bool>());
     let checked = runner(REPORTS).run(&cases, |(bytes, seq, color)| {
         let report = report(&bytes.each_ref().map(|bytes| Text::new(bytes)), seq);

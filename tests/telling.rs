@@ -100,6 +100,7 @@ fn refusal() -> Report {
             line: Some(87),
             risk: Some("set a password or ACL first".to_owned()),
         }],
+        reply: None,
         errno: Some("ECONNREFUSED".to_owned()),
         firewall: None,
         lsm: None,

@@ -89,7 +89,10 @@ roles! {
     /// The client end, and listeners that come and go.
     States {
         essential: true,
-        causes: [RT1001, RT1002, RT1003, RT1004, RT1005, RT1006, RT1018, RT4001],
+        causes: [
+            RT1001, RT1002, RT1003, RT1004, RT1005, RT1006, RT1018, RT4001, RT5001, RT5002, RT6001, RT6002, RT6003,
+            RT6004, RT6005, RT6006, RT6008, RT6009
+        ],
     }
     /// SYNs that the kernel drops on their way.
     Drops { essential: false, causes: [RT2006, RT3001, RT3002, RT3003, RT3004, RT3032], }
@@ -271,6 +274,7 @@ pub const ARGUMENTS: &[Called] = &[
     Called::Function("__cgroup_bpf_run_filter_sock_addr"),
     Called::Function("tcp_v4_syn_recv_sock"),
     Called::Function("tcp_v6_syn_recv_sock"),
+    Called::Function("sk_stream_alloc_skb"),
 ];
 
 /// Place in [`ARGUMENTS`] of `tcp_v4_send_reset(sk, skb[, reason])`; `reason` since Linux 6.10.
@@ -322,6 +326,9 @@ pub const RUN_FILTER_SOCK_ADDR: usize = 5;
 pub const TCP_V4_SYN_RECV_SOCK: usize = 6;
 /// Place in [`ARGUMENTS`] of `tcp_v6_syn_recv_sock(sk, skb, req, dst, req_unhash, own_req[, opt_child_init])`.
 pub const TCP_V6_SYN_RECV_SOCK: usize = 7;
+/// Place in [`ARGUMENTS`] of `sk_stream_alloc_skb`, gone since Linux 5.16: where it is, what is sent is not copied to a task's
+/// own pages.
+pub const SK_STREAM_ALLOC_SKB: usize = 8;
 
 /// Names of server programs, as the kernel cuts them: what they are started with, and how they end, is worth knowing.
 pub const SERVERS: &[&str] = &[

@@ -7,4 +7,5 @@ pub mod hook;
 pub mod layout;
 pub mod member;
 pub mod record;
+pub mod reply;
 pub mod tally;

@@ -156,6 +156,26 @@ members! {
     TCP_TOTAL_RETRANS: u32 = "tcp_sock.total_retrans";
     /// First sequence number not yet acknowledged: the SYN's own while it waits for an answer.
     TCP_SND_UNA: u32 = "tcp_sock.snd_una";
+    /// Sequence number of the next byte to be sent.
+    TCP_SND_NXT: u32 = "tcp_sock.snd_nxt";
+    /// Bytes of ours that the other end has, the SYN of one who dialled among them.
+    TCP_BYTES_ACKED: u64 = "tcp_sock.bytes_acked";
+    /// Bytes of data sent, those sent again among them.
+    TCP_BYTES_SENT: u64 = "tcp_sock.bytes_sent";
+    /// Bytes of data sent again.
+    TCP_BYTES_RETRANS: u64 = "tcp_sock.bytes_retrans";
+    /// Bytes that came, and the FIN.
+    TCP_BYTES_RECEIVED: u64 = "tcp_sock.bytes_received";
+    /// Sequence number of the next byte to come.
+    TCP_RCV_NXT: u32 = "tcp_sock.rcv_nxt";
+    /// Sequence number of the next byte to be read; a close with unread data leaves it alone.
+    TCP_COPIED_SEQ: u32 = "tcp_sock.copied_seq";
+    /// When data came last, or the connection was made, in ticks.
+    CSK_LAST_DATA: u32 = "inet_connection_sock.icsk_ack.lrcvtime";
+    /// The first packet that waits to be read; the queue itself when there is none.
+    SK_RECEIVE_QUEUE: Place = "sock.sk_receive_queue";
+    /// The next in a queue of packets.
+    QUEUE_NEXT: Pointer = "sk_buff_head.next";
     /// What a unix socket is bound to: include/net/af_unix.h.
     UNIX_ADDRESS: Pointer = "unix_sock.addr";
     /// Bytes of that address, family included.
@@ -176,6 +196,18 @@ members! {
     SKB_HEAD: Pointer = "sk_buff.head";
     /// Where the part of it begins that is being looked at.
     SKB_DATA: Pointer = "sk_buff.data";
+    /// Bytes of it that lie elsewhere, in fragments.
+    SKB_DATA_LEN: u32 = "sk_buff.data_len";
+    /// Its bytes.
+    SKB_LEN: u32 = "sk_buff.len";
+    /// Distance of what is shared by its clones.
+    SKB_END: u32 = "sk_buff.end";
+    /// The fragments.
+    SHARED_FRAGS: Place = "skb_shared_info.frags";
+    /// The page of one; of its own type since Linux 6.9.
+    FRAG_PAGE: Pointer = "skb_frag.netmem" | "bio_vec.bv_page";
+    /// Where in it the fragment begins.
+    FRAG_OFFSET: u32 = "skb_frag.offset" | "bio_vec.bv_offset";
     /// Distance of the IP header from it.
     SKB_NETWORK_HEADER: u16 = "sk_buff.network_header";
     /// Distance of the TCP header from it.
@@ -232,6 +264,8 @@ members! {
     TASK_CRED: Pointer = "task_struct.real_cred";
     /// Its namespaces.
     TASK_NSPROXY: Pointer = "task_struct.nsproxy";
+    /// What the data that it sends is copied to: a page, the place behind the last byte, and the page's size.
+    TASK_FRAG: [u64; 2] = "task_struct.task_frag";
     /// Its cgroups.
     TASK_CGROUPS: Pointer = "task_struct.cgroups";
     /// What its process shares.

@@ -19,6 +19,9 @@ pub const CONTEXT_LEN: usize = 128;
 /// its last component may be cut.
 pub const PATH_LEN: usize = 256;
 
+/// Bytes kept of what a server said last.
+pub const REPLY_LEN: usize = 128;
+
 /// A processor that woke the program does not wake it again for so long, nanoseconds: the program must look again by itself
 /// once this has passed since it was woken.
 pub const WAKE_EVERY: u64 = 1_000_000;
@@ -42,6 +45,22 @@ pub enum Phase {
     OverAtLast = 3,
     /// It was answered after all, after it was told as waiting.
     Answered = 4,
+}
+
+/// How a connection ended early, and which end tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Parting {
+    /// The server closed it.
+    Closed = 0,
+    /// The server closed it with data unread, and so reset it.
+    Reset = 1,
+    /// The client closed it first.
+    Left = 2,
+    /// The client's end: the server closed or reset it.
+    LeftByServer = 3,
+    /// The client's end: it sent a TLS ClientHello, had no answer, and closed.
+    HelloUnanswered = 4,
 }
 
 layout! {
@@ -475,6 +494,31 @@ records! {
         /// To what it may raise that itself, likewise.
         hard: u64,
     }
+    /// A connection ended, and its server had said no, or next to nothing.
+    EarlyEnd = 19 {
+        /// Who dialled what.
+        flow: Flow,
+        /// The thread of the server that closed it; all zero where the client's end tells.
+        task: Task,
+        /// Bytes that the server sent.
+        sent: u32,
+        /// Bytes that the client sent.
+        received: u32,
+        /// Of them, those that the server read; `u32::MAX` where the client's end tells.
+        read: u32,
+        /// Sequence number behind the server's last byte: joins both ends, survives NAT.
+        end: u32,
+        /// For how long no data had come, milliseconds.
+        idle: u32,
+        /// How it ended, [`Parting`].
+        parting: u32,
+        /// Bytes that the server said last, at most as many as it sent; as many of them as fit are in `reply`.
+        length: u32,
+        /// The kind it was counted as: the upper half of the port of its [`Key`](crate::tally::Key).
+        kind: u32,
+        /// What the server said, as far as it begins with one of [`REFUSALS`](crate::reply::REFUSALS).
+        reply: [u8; REPLY_LEN],
+    }
 }
 
 impl Record {
@@ -493,6 +537,7 @@ impl Record {
             Self::Bind(it) => Some(of_socket(&it.socket)),
             Self::QueueFull(it) => Some(of_flow(&it.flow)),
             Self::AcceptFailed(it) => Some(of_socket(&it.socket)),
+            Self::EarlyEnd(it) => Some(of_flow(&it.flow)),
             Self::UnixConnect(it) => Some(of_task(&it.task)),
             Self::UnixListen(it) => Some(of_task(&it.task)),
             Self::Dropped(it) => Some(of_flow(&it.flow)),

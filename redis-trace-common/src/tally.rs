@@ -26,7 +26,8 @@ layout! {
         netns: u32,
         /// Random for each namespace: tells one from the next that gets the same inode.
         netns_mix: u32,
-        /// Port that was dialled or asked for, host byte order; the length of a unix socket's path.
+        /// Port that was dialled or asked for, host byte order; the length of a unix socket's path. In the upper half how a
+        /// connection ended early.
         port: u32,
         /// Address of the end that dialled; for the other ends the process id, then the errno.
         client: [u8; 16],
@@ -75,11 +76,14 @@ pub enum End {
     Dropped = 4,
     /// The end that was dialled had no room in a queue.
     Queue = 5,
+    /// A connection ended early.
+    Early = 6,
 }
 
 impl End {
     /// Every one.
-    pub const ALL: [Self; 6] = [Self::Server, Self::Client, Self::Unix, Self::Listen, Self::Dropped, Self::Queue];
+    pub const ALL: [Self; 7] =
+        [Self::Server, Self::Client, Self::Unix, Self::Listen, Self::Dropped, Self::Queue, Self::Early];
 }
 
 /// Keys from here on carry the budget of a server or a client alone, and count nothing.

@@ -89,7 +89,19 @@ pub(crate) fn now() -> u64 {
 /// place. Good for what is told apart by tenths of a second, not as the time of anything.
 #[inline(always)]
 pub(crate) fn tick() -> u64 {
-    unsafe { bpf_jiffies64() * read_volatile(&raw const TICK) }
+    ticks() * tick_length()
+}
+
+/// The kernel's own count of ticks; `tcp_jiffies32` is its lower half.
+#[inline(always)]
+pub(crate) fn ticks() -> u64 {
+    unsafe { bpf_jiffies64() }
+}
+
+/// Nanoseconds from one to the next.
+#[inline(always)]
+pub(crate) fn tick_length() -> u64 {
+    unsafe { read_volatile(&raw const TICK) }
 }
 
 /// Whether the program is to be woken: a wake-up costs more than all else here. One that was woken a moment ago looks again

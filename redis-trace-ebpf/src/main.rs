@@ -14,6 +14,7 @@ mod emit;
 mod kernel;
 mod maps;
 mod packet;
+mod said;
 mod tally;
 mod probes {
     pub(crate) mod accept;
@@ -24,6 +25,7 @@ mod probes {
     pub(crate) mod dropped;
     pub(crate) mod filter;
     pub(crate) mod icmp;
+    pub(crate) mod ledger;
     pub(crate) mod listen;
     pub(crate) mod process;
     pub(crate) mod queue;

@@ -8,6 +8,7 @@ use redis_trace_common::tally::{Count, End, Key, TOTALS, Watched};
 use crate::claim::Place;
 use crate::denial::Hint;
 use crate::dials::{Dial, Dialled, PLACES_SHIFT};
+use crate::probes::ledger::Early;
 
 /// Records on their way to the program, which sets the size.
 #[map]
@@ -156,3 +157,12 @@ pub(crate) static HINTS: LruHashMap<u64, Hint> = LruHashMap::with_max_entries(1_
 /// Room to put one together.
 #[map]
 pub(crate) static HINT: PerCpuArray<Hint> = PerCpuArray::with_max_entries(1, 0);
+
+/// How replies begin that may refuse a client, from the program: their place in
+/// [`REFUSALS`](redis_trace_common::reply::REFUSALS), plus one.
+#[map]
+pub(crate) static REFUSALS: HashMap<[u8; 8], u32> = HashMap::with_max_entries(64, 0);
+
+/// A connection that ended early, on its way to be told.
+#[map]
+pub(crate) static EARLY: PerCpuArray<Early> = PerCpuArray::with_max_entries(1, 0);

@@ -16,6 +16,7 @@ use redis_trace_common::hook::{
 };
 use redis_trace_common::member::{ABSENT, MEMBERS};
 use redis_trace_common::record::COMM_LEN;
+use redis_trace_common::reply::REFUSALS;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::time::{ClockId, clock_getres};
 
@@ -43,6 +44,10 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
     let mut servers: HashMap<_, [u8; COMM_LEN], u8> = map(&mut object, "SERVERS")?;
     for server in SERVERS {
         servers.insert(comm(server), 1, 0).map_err(|e| Error::map("SERVERS", &e))?;
+    }
+    let mut refusals: HashMap<_, [u8; 8], u32> = map(&mut object, "REFUSALS")?;
+    for (words, number) in REFUSALS.iter().zip(1..) {
+        refusals.insert(**words, number, 0).map_err(|e| Error::map("REFUSALS", &e))?;
     }
     let attacher =
         Attacher { options: *options, btf: &btf, modules: modules(), types: &types, refused: Mutex::new(None) };
@@ -128,6 +133,7 @@ fn load(object: &[u8], btf: &Btf, options: Options) -> Result<Ebpf, aya::EbpfErr
         .override_global("APPARMOR_AT", &apparmor, true)
         .override_global("PROGRAM_STRIDE", &stride, true)
         .override_global("ATTACH_PLACES", attach_places.as_slice(), true)
+        .override_global("MEMORY_BASES", symbols::variables(["page_offset_base", "vmemmap_base"]).as_slice(), true)
         .override_global("INVALID_SYN", &invalid_syn(btf), true)
         .map_max_entries("EVENTS", options.ring_bytes.max(4096).next_power_of_two())
         .load(object)

@@ -24,7 +24,7 @@ pub use error::{Error, Fault};
 pub use modules::{lsm_programs, modules};
 use ring::Ring;
 pub use survey::{described, has_drop_reasons, survey};
-pub use symbols::Symbols;
+pub use symbols::{Symbols, keeps_last_words};
 pub use tallies::{News, Tallies};
 
 use crate::trace::decode::Names;

@@ -58,14 +58,36 @@ fn is_apart(name: &str) -> bool {
     name.rsplit_once('.').is_some_and(|(_, part)| part == "cold")
 }
 
+/// Whether what a thread sends is copied to pages of its own, where it can be read afterwards: since Linux 5.16, which has
+/// this function no more.
+pub fn keeps_last_words() -> bool {
+    !functions().any(|(_, name)| name == "sk_stream_alloc_skb")
+}
+
+/// Where these variables are; zeros unless all are listed.
+pub(super) fn variables<const N: usize>(names: [&str; N]) -> [u64; N] {
+    let mut found = [0; N];
+    for (address, name) in symbols("bBdDrR") {
+        if let Some(place) = names.iter().position(|wanted| *wanted == name) {
+            found[place] = address;
+        }
+    }
+    if found.contains(&0) { [0; N] } else { found }
+}
+
 /// The kernel's functions: address and name. None where addresses are hidden.
 fn functions() -> impl Iterator<Item = (u64, String)> {
+    symbols("tTwW")
+}
+
+/// The kernel's symbols of these kinds.
+fn symbols(kinds: &'static str) -> impl Iterator<Item = (u64, String)> {
     let lines = File::open("/proc/kallsyms").map(|file| BufReader::new(file).lines().map_while(Result::ok));
     lines.into_iter().flatten().filter_map(|line| {
         let mut words = line.split_ascii_whitespace();
         let (address, kind, name) = (words.next()?, words.next()?, words.next()?);
         let address = u64::from_str_radix(address, 16).ok().filter(|address| *address != 0)?;
-        matches!(kind, "t" | "T" | "w" | "W").then(|| (address, name.to_owned()))
+        kinds.contains(kind).then(|| (address, name.to_owned()))
     })
 }
 

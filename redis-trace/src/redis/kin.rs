@@ -31,6 +31,27 @@ pub fn is_server(comm: &str, exe: Option<&str>) -> bool {
         || EXECUTABLES.contains(&program)
 }
 
+/// Programs that pass connections on to servers.
+const PROXIES: &[&str] = &[
+    "docker-proxy",
+    "rootlessport",
+    "slirp4netns",
+    "haproxy",
+    "envoy",
+    "nginx",
+    "traefik",
+    "stunnel",
+    "stunnel4",
+    "twemproxy",
+    "nutcracker",
+    "socat",
+];
+
+/// Whether a process passes connections on, by its name.
+pub fn is_proxy(comm: &str) -> bool {
+    PROXIES.contains(&comm)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,13 +1,13 @@
 //! What a server says instead of serving, and which cause that is. The texts are those of Redis 6.2 to 8 and Valkey,
 //! src/networking.c and src/server.c.
 
+use crate::trace::cause::Code;
+
 /// A cause that a server's answer tells, and what would end it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
-    /// The cause's code.
-    pub code: &'static str,
-    /// Its name.
-    pub name: &'static str,
+    /// The cause.
+    pub code: Code,
     /// What it means.
     pub meaning: &'static str,
     /// What would end it, and the command that does.
@@ -34,11 +34,47 @@ pub fn of_error(error: &str) -> Option<Said> {
         "NOAUTH" => NO_AUTH,
         "WRONGPASS" => WRONG_PASSWORD,
         "LOADING" => LOADING,
-        "NOPERM" | "MISCONF" | "OOM" | "MASTERDOWN" | "READONLY" | "CLUSTERDOWN" | "NOREPLICAS" | "BUSY" => REFUSES,
+        "NOPERM" => NOT_PERMITTED,
+        "MISCONF" => MISCONFIGURED,
+        "OOM" => OUT_OF_MEMORY,
+        "MASTERDOWN" => MASTER_DOWN,
+        "READONLY" => READ_ONLY,
+        "CLUSTERDOWN" => CLUSTER_DOWN,
+        "NOREPLICAS" => NO_REPLICAS,
+        "BUSY" => BUSY,
         "ERR" if error.contains("max number of clients") => MAX_CLIENTS,
         "ERR" if error.contains("invalid password") || error.contains("without any password") => WRONG_PASSWORD,
         _ => return None,
     })
+}
+
+/// What a server says by closing after so many bytes, without having read any: the lengths of what Redis 6.0 to 8, Valkey and
+/// KeyDB say at the door.
+pub fn of_length(sent: u32) -> Option<Code> {
+    match sent {
+        36 | 58 => Some(Code::RT6002),
+        1030 | 1066 | 1067 | 1100 | 1101 => Some(Code::RT6001),
+        _ => None,
+    }
+}
+
+/// Bytes of `-WRONGPASS invalid username-password pair or user is disabled.` with its line's end.
+pub const WRONG_PASSWORD_LENGTH: u32 = 64;
+
+/// What each cause of a server that says no means, and what would end it.
+pub fn of_code(code: Code) -> Option<Said> {
+    let all = [
+        PROTECTED,
+        MAX_CLIENTS,
+        NO_AUTH,
+        WRONG_PASSWORD,
+        LOADING,
+        CLOSED,
+        NOT_REDIS,
+        PLAINTEXT_TO_TLS,
+        TLS_TO_PLAINTEXT,
+    ];
+    all.into_iter().find(|said| said.code == code)
 }
 
 /// It speaks before it is spoken to: what Redis never does, unless it turns a client away.
@@ -52,23 +88,20 @@ pub fn silent() -> Said {
 }
 
 const SILENT: Said = Said {
-    code: "RT0000",
-    name: "unknown",
+    code: Code::RT0000,
     meaning: "the connection was taken and nothing is answered: the server is busy or stopped, or it waits for TLS",
     fix: &[("see what the server does", Some("redis-cli --latency, or top -H -p PID"))],
 };
 const PROTECTED: Said = Said {
-    code: "RT6001",
-    name: "protected-mode",
+    code: Code::RT6001,
     meaning: "protected mode: no password is set for the default user, and the client is not on loopback",
     fix: &[
         ("set a password on the server, and let clients give it", Some("redis-cli CONFIG SET requirepass …")),
-        ("or dial it from its own host", None),
+        ("dial it from its own host", None),
     ],
 };
 const MAX_CLIENTS: Said = Said {
-    code: "RT6002",
-    name: "max-clients",
+    code: Code::RT6002,
     meaning: "the server has as many clients as it takes (maxclients)",
     fix: &[
         ("find who holds the connections", Some("redis-cli CLIENT LIST")),
@@ -76,14 +109,12 @@ const MAX_CLIENTS: Said = Said {
     ],
 };
 const NO_AUTH: Said = Said {
-    code: "RT6003",
-    name: "auth-required",
+    code: Code::RT6003,
     meaning: "the server wants a password and was given none",
-    fix: &[("give the password to the client; to this command as", Some("REDISCLI_AUTH=… redis-trace doctor TARGET"))],
+    fix: &[("give the password to the client", Some("REDISCLI_AUTH=… redis-cli ping"))],
 };
 const WRONG_PASSWORD: Said = Said {
-    code: "RT6004",
-    name: "wrong-password",
+    code: Code::RT6004,
     meaning: "the server does not know this user with this password",
     fix: &[
         (
@@ -94,58 +125,108 @@ const WRONG_PASSWORD: Said = Said {
     ],
 };
 const LOADING: Said = Said {
-    code: "RT6005",
-    name: "loading",
+    code: Code::RT6005,
     meaning: "the server reads its dataset from disk and serves nobody yet",
     fix: &[("wait; see how far it is", Some("redis-cli INFO persistence"))],
 };
-const REFUSES: Said = Said {
-    code: "RT6006",
-    name: "server-refuses-commands",
-    meaning: "the server takes connections and refuses commands",
-    fix: &[("see what the server says of itself", Some("redis-cli INFO"))],
+const NOT_PERMITTED: Said = Said {
+    code: Code::RT6006,
+    meaning: "its user may not run the command",
+    fix: &[
+        ("see what was denied to whom", Some("redis-cli ACL LOG")),
+        ("give the user what it needs", Some("redis-cli ACL SETUSER …")),
+    ],
+};
+const MISCONFIGURED: Said = Said {
+    code: Code::RT6006,
+    meaning: "the server could not save its data and refuses to write",
+    fix: &[
+        ("see when it last could, and its log for why not", Some("redis-cli INFO persistence")),
+        ("give it room and the right to write there", Some("redis-cli CONFIG GET dir")),
+    ],
+};
+const OUT_OF_MEMORY: Said = Said {
+    code: Code::RT6006,
+    meaning: "the server has as much data as it may have (maxmemory)",
+    fix: &[
+        ("see how much it has, and may have", Some("redis-cli INFO memory")),
+        ("raise the limit, or choose what goes first", Some("redis-cli CONFIG SET maxmemory …")),
+    ],
+};
+const MASTER_DOWN: Said = Said {
+    code: Code::RT6006,
+    meaning: "a replica has lost its master and may not serve old data",
+    fix: &[("see why the link is down", Some("redis-cli INFO replication"))],
+};
+const READ_ONLY: Said = Said {
+    code: Code::RT6006,
+    meaning: "a replica does not write",
+    fix: &[("find the master, and dial that", Some("redis-cli INFO replication"))],
+};
+const CLUSTER_DOWN: Said = Said {
+    code: Code::RT6006,
+    meaning: "the cluster does not serve: slots are not covered or too few masters are up",
+    fix: &[("see what it lacks", Some("redis-cli CLUSTER INFO"))],
+};
+const NO_REPLICAS: Said = Said {
+    code: Code::RT6006,
+    meaning: "the master has too few replicas to write",
+    fix: &[("see which replicas are up", Some("redis-cli INFO replication"))],
+};
+const BUSY: Said = Said {
+    code: Code::RT6006,
+    meaning: "the server runs a script that does not end",
+    fix: &[("stop the script, if it has not written yet", Some("redis-cli SCRIPT KILL"))],
 };
 const CLOSED: Said = Said {
-    code: "RT6008",
-    name: "closed-after-accept",
+    code: Code::RT6008,
     meaning: "the connection was taken and closed without a word: by a proxy without a server behind it, or a TLS port at \
               its limit",
     fix: &[("see who accepts there, and what stands behind it", Some("ss -ltnp"))],
 };
 const NOT_REDIS: Said = Said {
-    code: "RT6009",
-    name: "protocol-mismatch",
+    code: Code::RT6009,
     meaning: "what answers there does not speak Redis's protocol",
     fix: &[("see who listens there, and dial the port of the server", Some("ss -ltnp"))],
 };
 const PLAINTEXT_TO_TLS: Said = Said {
-    code: "RT5001",
-    name: "plaintext-to-tls-port",
+    code: Code::RT5001,
     meaning: "the port speaks TLS, and was spoken to without",
     fix: &[("let the client use TLS", Some("redis-cli --tls …  (rediss:// in a URL)"))],
+};
+const TLS_TO_PLAINTEXT: Said = Said {
+    code: Code::RT5002,
+    meaning: "the port does not speak TLS: it waits for the end of a line that never comes",
+    fix: &[
+        (
+            "let the client do without TLS, or dial the server's TLS port",
+            Some("redis:// instead of rediss:// in a URL"),
+        ),
+        ("or let the server listen with TLS too", Some("redis-cli CONFIG SET tls-port …")),
+    ],
 };
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn code(bytes: &[u8]) -> Option<&'static str> {
+    fn code(bytes: &[u8]) -> Option<Code> {
         of_bytes(bytes).map(|said| said.code)
     }
 
     #[test]
     fn each_way_to_say_no_is_told_from_the_others() {
-        assert_eq!(code(b"-DENIED Redis is running in protected mode because...\r\n"), Some("RT6001"));
-        assert_eq!(code(b"-ERR max number of clients reached\r\n"), Some("RT6002"));
-        assert_eq!(code(b"-ERR max number of clients + cluster connections reached\r\n"), Some("RT6002"));
-        assert_eq!(code(b"-NOAUTH Authentication required.\r\n"), Some("RT6003"));
-        assert_eq!(code(b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"), Some("RT6004"));
-        assert_eq!(code(b"-ERR invalid password\r\n"), Some("RT6004"));
-        assert_eq!(code(b"-LOADING Redis is loading the dataset in memory\r\n"), Some("RT6005"));
-        assert_eq!(code(b"-MISCONF Redis is configured to save RDB snapshots\r\n"), Some("RT6006"));
-        assert_eq!(code(b""), Some("RT6008"));
-        assert_eq!(code(b"HTTP/1.1 400 Bad Request\r\n"), Some("RT6009"));
-        assert_eq!(code(b"\x15\x03\x01\x00\x02\x02\x46"), Some("RT5001"));
+        assert_eq!(code(b"-DENIED Redis is running in protected mode because...\r\n"), Some(Code::RT6001));
+        assert_eq!(code(b"-ERR max number of clients reached\r\n"), Some(Code::RT6002));
+        assert_eq!(code(b"-ERR max number of clients + cluster connections reached\r\n"), Some(Code::RT6002));
+        assert_eq!(code(b"-NOAUTH Authentication required.\r\n"), Some(Code::RT6003));
+        assert_eq!(code(b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"), Some(Code::RT6004));
+        assert_eq!(code(b"-ERR invalid password\r\n"), Some(Code::RT6004));
+        assert_eq!(code(b"-LOADING Redis is loading the dataset in memory\r\n"), Some(Code::RT6005));
+        assert_eq!(code(b"-MISCONF Redis is configured to save RDB snapshots\r\n"), Some(Code::RT6006));
+        assert_eq!(code(b""), Some(Code::RT6008));
+        assert_eq!(code(b"HTTP/1.1 400 Bad Request\r\n"), Some(Code::RT6009));
+        assert_eq!(code(b"\x15\x03\x01\x00\x02\x02\x46"), Some(Code::RT5001));
     }
 
     #[test]

@@ -178,6 +178,26 @@ codes! {
     RT4003 = "no-answer", Remote;
     /// The reset came from another place than the peer's answers do.
     RT4004 = "middlebox-reset", Remote;
+    /// The client does not speak TLS, and the port does.
+    RT5001 = "plaintext-to-tls-port", Tls;
+    /// The client speaks TLS, and the port does not.
+    RT5002 = "tls-to-plaintext-port", Tls;
+    /// The server turned the client away by its protected mode.
+    RT6001 = "protected-mode", Application;
+    /// The server has as many clients as it takes.
+    RT6002 = "max-clients", Application;
+    /// The server wants a password and was given none.
+    RT6003 = "auth-required", Application;
+    /// The server does not know this user with this password.
+    RT6004 = "wrong-password", Application;
+    /// The server reads its dataset and serves nobody yet.
+    RT6005 = "loading", Application;
+    /// The server takes connections and refuses commands.
+    RT6006 = "server-refuses-commands", Application;
+    /// The connection was accepted and closed without a word.
+    RT6008 = "closed-after-accept", Application;
+    /// The client does not speak what the port speaks.
+    RT6009 = "protocol-mismatch", Application;
 }
 
 impl fmt::Display for Code {

@@ -7,8 +7,8 @@ use redis_trace_common::record::{self, Record};
 use redis_trace_common::tally::{End, Key};
 
 use super::fact::{
-    AcceptFailed, Alike, Asked, Bind, BpfProgram, ConnectFailed, Denial, Dropped, Ending, Fact, IcmpError, Module,
-    Overflow, Passing, Phase, Process, QueueKind, Reset, Said, Socket, Task, UnixPath, What,
+    AcceptFailed, Alike, Asked, Bind, BpfProgram, ConnectFailed, Denial, Dropped, EarlyEnd, Ending, Fact, IcmpError,
+    Module, Overflow, Parting, Passing, Phase, Process, QueueKind, Reset, Said, Socket, Task, UnixPath, What,
 };
 use super::flow::{Endpoint, Flow, Netns};
 use super::text::Text;
@@ -78,6 +78,7 @@ pub fn decode(record: &Record, names: &Names) -> Fact {
                 hard: limited(r.hard),
             }),
         ),
+        Record::EarlyEnd(r) => (r.time, What::EarlyEnd(early_end(r))),
         Record::UnixConnect(r) => {
             (r.time, What::UnixConnect { task: task(&r.task), errno: r.errno, path: unix_path(&r.path, r.length) })
         }
@@ -112,7 +113,8 @@ pub fn decode(record: &Record, names: &Names) -> Fact {
 pub fn alike(key: &Key) -> Option<Alike> {
     let netns = Netns(key.netns);
     let end = End::ALL.into_iter().find(|end| *end as u32 == key.end)?;
-    let port = u16::try_from(key.port).unwrap_or_default();
+    let [low, high, lowest, highest] = key.port.to_le_bytes();
+    let (port, how) = (u16::from_le_bytes([low, high]), u16::from_le_bytes([lowest, highest]));
     let (client, server) = (Endpoint::from_bytes(key.client, 0).ip, Endpoint::from_bytes(key.server, port));
     let word = |at: usize| key.client.get(at..at + 4).and_then(|word| word.try_into().ok()).map(u32::from_ne_bytes);
     let (pid, errno) = (word(0)?, word(4)?);
@@ -120,6 +122,7 @@ pub fn alike(key: &Key) -> Option<Alike> {
         End::Server => Alike::Server { netns, client, server },
         End::Queue => Alike::Queue { netns, client, server },
         End::Client => Alike::Client { netns, client, server },
+        End::Early => Alike::Early { netns, client, server, how },
         End::Dropped => Alike::Dropped { netns, client, server },
         End::Unix => Alike::Unix { pid, errno, tail: unix_path(&key.server, key.port).text().clone() },
         End::Listen => Alike::Listen { pid, errno, port },
@@ -203,6 +206,49 @@ fn overflow(r: &record::QueueFull) -> Overflow {
         length: r.length,
         limit: r.limit,
     }
+}
+
+fn early_end(r: &record::EarlyEnd) -> EarlyEnd {
+    EarlyEnd {
+        flow: flow(&r.flow),
+        server: (r.task.pid != 0).then(|| task(&r.task)),
+        client: false,
+        sent: r.sent,
+        received: r.received,
+        read: (r.read != UNKNOWN).then_some(r.read),
+        end: r.end,
+        idle_ms: r.idle,
+        parting: parting(r.parting),
+        kind: u16::try_from(r.kind).unwrap_or_default(),
+        known: r.length,
+        reply: refusal(taken(&r.reply, r.length)),
+    }
+}
+
+/// A number of bytes that was not counted.
+const UNKNOWN: u32 = u32::MAX;
+
+fn parting(number: u32) -> Parting {
+    const RESET: u32 = record::Parting::Reset as u32;
+    const LEFT: u32 = record::Parting::Left as u32;
+    const LEFT_BY_SERVER: u32 = record::Parting::LeftByServer as u32;
+    const HELLO_UNANSWERED: u32 = record::Parting::HelloUnanswered as u32;
+    match number {
+        RESET => Parting::Reset,
+        LEFT => Parting::Left,
+        LEFT_BY_SERVER => Parting::LeftByServer,
+        HELLO_UNANSWERED => Parting::HelloUnanswered,
+        _ => Parting::Closed,
+    }
+}
+
+/// The first line of what a server said; nothing when another reply than an error follows: whoever got one
+/// was served.
+fn refusal(bytes: &[u8]) -> Option<Text> {
+    let end = bytes.iter().position(|byte| *byte == b'\r').unwrap_or(bytes.len());
+    let next = bytes.get(end + 2);
+    let are_errors = bytes.starts_with(b"-") && next.is_none_or(|byte| *byte == b'-');
+    are_errors.then(|| Text::new(&bytes[..end]))
 }
 
 fn connect_failed(r: &record::ConnectFailed) -> ConnectFailed {
@@ -340,6 +386,19 @@ mod tests {
         assert_eq!(walked_path(b"redis-server\0bin\0usr\0/\0"), Some(Text::from("/usr/bin/redis-server")));
         assert_eq!(walked_path(b"/\0"), Some(Text::from("/")));
         assert_eq!(walked_path(b""), None);
+    }
+
+    #[test]
+    fn a_refusal_is_a_line_that_nothing_but_errors_follows() {
+        assert_eq!(
+            refusal(b"-NOAUTH Authentication required.\r\n"),
+            Some(Text::from("-NOAUTH Authentication required."))
+        );
+        assert_eq!(refusal(b"-NOAUTH no\r\n-NOAUTH no\r\n"), Some(Text::from("-NOAUTH no")));
+        assert_eq!(refusal(b"-DENIED Redis is running in pro"), Some(Text::from("-DENIED Redis is running in pro")));
+        assert_eq!(refusal(b"-NOAUTH no\r\n+OK\r\n"), None);
+        assert_eq!(refusal(b"+OK\r\n"), None);
+        assert_eq!(refusal(b""), None);
     }
 
     #[test]

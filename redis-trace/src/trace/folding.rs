@@ -26,6 +26,8 @@ pub struct More {
 #[derive(Debug)]
 pub struct Folding {
     verdicts: Remembered<Alike, Report>,
+    /// Kinds that were looked into and are no refusals.
+    dismissed: Remembered<Alike, ()>,
     waiting: HashMap<Alike, u64>,
     /// Refusals that no sample stands for.
     unattributed: u64,
@@ -33,7 +35,12 @@ pub struct Folding {
 
 impl Default for Folding {
     fn default() -> Self {
-        Self { verdicts: Remembered::new(BOUNDS), waiting: HashMap::new(), unattributed: 0 }
+        Self {
+            verdicts: Remembered::new(BOUNDS),
+            dismissed: Remembered::new(BOUNDS),
+            waiting: HashMap::new(),
+            unattributed: 0,
+        }
     }
 }
 
@@ -41,9 +48,17 @@ impl Folding {
     /// A refusal was judged: those like it that were counted before have its verdict, and those to come.
     pub fn judged(&mut self, time: u64, refusal: &Refusal, report: &Report) -> Option<More> {
         let alike = kind(refusal)?;
+        self.dismissed.remove(&alike);
         self.verdicts.insert(time, alike.clone(), report.clone());
         let number = self.waiting.extract_if(|waiting, _| fits(waiting, &alike)).map(|(_, number)| number).sum();
         (number > 0).then(|| More { like: report.clone(), number, time })
+    }
+
+    /// What looked like a refusal is none: nor are those like it.
+    pub fn dismissed(&mut self, time: u64, refusal: &Refusal) {
+        let Some(alike) = kind(refusal) else { return };
+        self.waiting.remove(&alike);
+        self.dismissed.insert(time, alike, ());
     }
 
     /// Refusals were counted.
@@ -54,6 +69,7 @@ impl Folding {
             return None;
         };
         match self.verdict(alike) {
+            _ if self.dismissed.get(alike).is_some() => None,
             Some(like) => Some(More { like: like.clone(), number: *number, time }),
             None if self.waiting.len() < BOUNDS.number || self.waiting.contains_key(alike) => {
                 *self.waiting.entry(alike.clone()).or_default() += number;
@@ -117,6 +133,10 @@ fn kind(refusal: &Refusal) -> Option<Alike> {
         Attempt::Overflow(overflow) => {
             let Flow { netns, client, server, .. } = overflow.flow;
             Some(Alike::Queue { netns, client: client.ip, server })
+        }
+        Attempt::Early(end) => {
+            let Flow { netns, client, server, .. } = end.flow;
+            Some(Alike::Early { netns, client: client.ip, server, how: end.kind })
         }
         // Two have their number with them, and an exit is no call that can be repeated by the thousand.
         Attempt::Counted(_) | Attempt::Closed(_) | Attempt::Start(_) => None,

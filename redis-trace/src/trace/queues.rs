@@ -28,7 +28,8 @@ pub fn is_told_by_a_record(attempt: &Attempt) -> bool {
         | Attempt::Listen(_)
         | Attempt::Socket { .. }
         | Attempt::Overflow(_)
-        | Attempt::Accept(_) => true,
+        | Attempt::Accept(_)
+        | Attempt::Early(_) => true,
         Attempt::Counted(_) | Attempt::Closed(_) | Attempt::Start(_) => false,
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fact::{
-    AcceptFailed, Bind, ConnectFailed, Dropped, Ending, Overflow, Overflows, Phase, Process, ProcessKey, Reset, Socket,
+    AcceptFailed, Bind, ConnectFailed, Dropped, EarlyEnd, Ending, Overflow, Overflows, Phase, Process, ProcessKey, Reset,
+    Socket,
     Task, UnixPath,
 };
 use super::flow::{Flow, Netns};
@@ -70,6 +71,8 @@ pub enum Attempt {
     Accept(AcceptFailed),
     /// Connections that waited when their listener went.
     Closed(ClosedQueue),
+    /// A connection that was accepted and ended early.
+    Early(Box<EarlyEnd>),
     /// A server that was started and ended before it listened.
     Start(ProcessKey),
 }

@@ -108,6 +108,9 @@ pub struct Report {
     pub evidence: Vec<Evidence>,
     /// What would end it.
     pub fix: Vec<Fix>,
+    /// The first line of what the server said, at most 128 bytes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reply: Option<Text>,
     /// The errno's name.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub errno: Option<String>,

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::attribute::{Judged, attribute};
 use super::cause::{Code, Confidence};
+use super::early::Early;
 use super::explain;
 use super::fact::{ConnectFailed, Fact, Socket, Task, UnixPath, What};
 use super::flow::Flow;
@@ -72,6 +73,7 @@ struct Told {
 pub struct Tracer {
     known: Known,
     joining: Joining,
+    early: Early,
     waiting: VecDeque<Waiting>,
     asked: Remembered<Question, u64>,
     told: VecDeque<Told>,
@@ -94,6 +96,7 @@ impl Tracer {
         Self {
             known: Known::new(bounds),
             joining: Joining::default(),
+            early: Early::default(),
             waiting: VecDeque::new(),
             asked: Remembered::new(Bounds { number: KEPT, age: PATIENCE }),
             told: VecDeque::new(),
@@ -146,6 +149,7 @@ impl Tracer {
                     self.refused(Refusal { time, attempt, benign: false }, &mut steps);
                 }
             }
+            What::EarlyEnd(end) => self.early.take(time, end),
             What::Bind(bind) if bind.errno != 0 => {
                 self.refused(Refusal { time, attempt: Attempt::Listen(bind.clone()), benign: false }, &mut steps);
             }
@@ -166,7 +170,7 @@ impl Tracer {
             }
             _ => {}
         }
-        for refusal in self.joining.ripe(time) {
+        for refusal in self.joining.ripe(time).into_iter().chain(self.early.ripe(time)) {
             self.refused(refusal, &mut steps);
         }
         // In a flood those that wait are not gone through for every fact.
@@ -180,7 +184,7 @@ impl Tracer {
     /// The end: what waits is told as far as it is known.
     pub fn finish(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
-        for refusal in self.joining.rest() {
+        for refusal in self.joining.rest().into_iter().chain(self.early.rest()) {
             self.refused(refusal, &mut steps);
         }
         while let Some(Waiting { refusal, asked, .. }) = self.waiting.pop_front() {
@@ -194,7 +198,7 @@ impl Tracer {
 
     /// Time must pass, by [`What::Tick`], for something to be told.
     pub fn is_waiting(&self) -> bool {
-        !self.joining.is_empty() || !self.waiting.is_empty()
+        !self.joining.is_empty() || !self.early.is_empty() || !self.waiting.is_empty()
     }
 
     /// Refusals judged of those that the probes tell one by one.
@@ -233,6 +237,10 @@ impl Tracer {
                 steps.push(Step::Tell(report));
                 steps.extend(more.map(Step::More));
                 steps.extend(ended);
+            }
+            Judged::Nothing => {
+                self.judged += u64::from(queues::is_told_by_a_record(&refusal.attempt));
+                self.folding.dismissed(self.known.now, &refusal);
             }
             Judged::Ask(questions) => {
                 for question in &questions {

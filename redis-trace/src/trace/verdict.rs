@@ -259,6 +259,17 @@ pub enum Cause {
     },
     /// Only the end that dialled tells.
     Dialling(Dialling),
+    /// The server took the connection and said no.
+    Rejected(Box<Rejected>),
+}
+
+/// What a server did that took a connection and did not serve it; the attempt has its words and its bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rejected {
+    /// The code of what it said.
+    pub code: Code,
+    /// The server, where it is on this host.
+    pub server: Option<Process>,
 }
 
 /// Causes of which only the end that dialled tells: there was no way, nobody answered, or the answer came from elsewhere.
@@ -384,6 +395,7 @@ impl Cause {
             Self::ListenerClosedWithQueue { .. } => Code::RT2004,
             Self::UnixBacklogFull { .. } => Code::RT2005,
             Self::Dialling(cause) => cause.code(),
+            Self::Rejected(rejected) => rejected.code,
             Self::Firewall { filtered } => filtered.code(),
             Self::NatToNowhere { .. } => Code::RT3005,
             Self::ConntrackFull { .. } => Code::RT2006,

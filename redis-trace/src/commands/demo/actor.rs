@@ -21,7 +21,7 @@ use rustix::thread::{UnshareFlags, gettid, set_name};
 use serde::{Deserialize, Serialize};
 
 use super::confine::HOSTILE_PROFILE;
-use super::{confine, crowd, healthy, wire};
+use super::{confine, crowd, healthy, visitor, wire};
 
 /// One attempt to connect, as the one who tried saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +71,9 @@ pub(crate) fn play(arguments: &[String]) -> Result<()> {
         ["bind-hostile", address] => bind_hostile(address.parse()?),
         ["seccomp", rest @ ..] => confine::seccomp(rest),
         ["cgroup", door, rest @ ..] => confine::cgroup(door, rest),
+        ["post", server] => visitor::post(server.parse()?),
+        ["hello", server] => visitor::hello(server.parse()?),
+        ["proxy", own, server] => visitor::proxy(own.parse()?, server.parse()?),
         ["exhaust", address] => exhaust(address.parse()?),
         ["give-up", milliseconds, address] => give_up(milliseconds.parse()?, address.parse()?),
         ["answer", server, answers @ ..] => wire::answer(server.parse()?, answers),

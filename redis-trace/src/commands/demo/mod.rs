@@ -34,6 +34,7 @@ mod rules;
 mod scenarios;
 mod sk_lookup;
 mod stage;
+mod visitor;
 mod wire;
 
 /// How long to wait for a verdict once a later one has been told.

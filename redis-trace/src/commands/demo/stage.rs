@@ -178,6 +178,13 @@ impl Stage {
         Ok(self.keep(server))
     }
 
+    /// A redis-server that has said this and goes on.
+    pub(crate) fn redis_that_says(&mut self, options: &str, words: &str) -> Result<u32> {
+        let mut server = self.redis_recipe(options).spawn(Some(&self.netns))?;
+        server.wait_for(words)?;
+        Ok(self.keep(server))
+    }
+
     /// The same in the other namespace.
     pub(crate) fn redis_elsewhere(&mut self, options: &str) -> Result<u32> {
         let mut server = self.redis_recipe(options).spawn(self.other.as_ref())?;
@@ -315,6 +322,39 @@ impl Stage {
     pub(crate) fn limit_files(pid: u32, limit: Rlimit) -> Result<Rlimit> {
         let id = Pid::from_raw(i32::try_from(pid)?);
         prlimit(id, Resource::Nofile, limit).with_context(|| format!("cannot limit the files of process {pid}"))
+    }
+
+    /// Runs a client that may be turned away, to its end; a `+` stands for a blank within an argument.
+    pub(crate) fn ask(&mut self, line: &str) -> Result<()> {
+        let client = Self::client_recipe(line).spawn(Some(&self.netns))?;
+        self.turned_away(client)
+    }
+
+    /// The same in the other namespace.
+    pub(crate) fn ask_from_elsewhere(&mut self, line: &str) -> Result<()> {
+        let client = Self::client_recipe(line).spawn(self.other.as_ref())?;
+        self.turned_away(client)
+    }
+
+    fn client_recipe(line: &str) -> Recipe {
+        let words: Vec<String> = line.split(' ').map(|word| word.replace('+', " ")).collect();
+        Process::program(&words[0], &words[1..])
+    }
+
+    fn turned_away(&mut self, mut client: Process) -> Result<()> {
+        client.finish()?;
+        self.keep(client);
+        Ok(())
+    }
+
+    /// Plays the part of a client that says nothing.
+    pub(crate) fn visit(&mut self, part: &str) -> Result<()> {
+        self.client(part).map(drop)
+    }
+
+    /// Waits until Redis could not save.
+    pub(crate) fn saved_in_vain(&mut self, pid: u32) -> Result<()> {
+        self.process(pid)?.wait_for("Background saving error").map(drop)
     }
 
     /// Ends a process by a signal.

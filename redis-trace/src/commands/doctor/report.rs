@@ -113,7 +113,8 @@ impl Finding {
         let is_heard = !quoted.as_str().is_empty();
         let words = if is_heard { format!(" (“{quoted}”)") } else { String::new() };
         let confidence = if is_heard { "certain" } else { "likely" };
-        let finding = Self::of_code(said.code, said.name, confidence, format!("{}{words}", said.meaning));
+        let finding =
+            Self::of_code(said.code.as_str(), said.code.name(), confidence, format!("{}{words}", said.meaning));
         said.fix.iter().fold(finding, |finding, (text, command)| finding.with(fix(text, command.map(str::to_owned))))
     }
 

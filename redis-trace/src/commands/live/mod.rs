@@ -274,6 +274,7 @@ fn is_refusal(what: &What) -> bool {
             | What::Bind(_)
             | What::QueueFull(_)
             | What::AcceptFailed(_)
+            | What::EarlyEnd(_)
     )
 }
 

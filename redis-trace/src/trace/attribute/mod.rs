@@ -4,6 +4,7 @@
 mod client;
 mod denial;
 mod dropped;
+mod early;
 mod listen;
 mod no_listener;
 mod queue;
@@ -23,6 +24,8 @@ pub enum Judged {
     Verdict(Verdict),
     /// The host must be asked first.
     Ask(Vec<Question>),
+    /// It looked like a refusal and is none.
+    Nothing,
 }
 
 impl From<Verdict> for Judged {
@@ -42,6 +45,7 @@ pub fn attribute(refusal: &Refusal, known: &Known) -> Judged {
         Attempt::Counted(overflows) => queue::counted(refusal.time, overflows, known),
         Attempt::Accept(failed) => queue::accept_failed(refusal.time, failed, known),
         Attempt::Closed(closed) => queue::closed(closed, known),
+        Attempt::Early(end) => early::attribute(refusal.time, end, known),
         Attempt::Start(process) => listen::start_failed(*process, known),
     }
 }

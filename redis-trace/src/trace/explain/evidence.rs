@@ -9,7 +9,7 @@ use crate::trace::report::Evidence;
 use crate::trace::verdict::{Cause, Verdict};
 
 use super::summary::{ended_how, target};
-use super::{denial, elsewhere, files, filtered, firewall, queue, words};
+use super::{denial, elsewhere, files, filtered, firewall, queue, rejected, words};
 
 pub(super) fn evidence(refusal: &Refusal, verdict: &Verdict, known: &Known) -> Vec<Evidence> {
     let mut evidence = of_the_attempt(refusal, known);
@@ -55,6 +55,7 @@ fn of_the_attempt(refusal: &Refusal, known: &Known) -> Vec<Evidence> {
         Attempt::Overflow(_) | Attempt::Counted(_) | Attempt::Accept(_) | Attempt::Closed(_) => {
             evidence.extend(queue::attempt(&refusal.attempt));
         }
+        Attempt::Early(end) => evidence.extend(rejected::evidence(end)),
         Attempt::Start(process) => {
             if let Some(failed) = known.servers.failed_start(*process) {
                 let ran = span(failed.time.saturating_sub(failed.process.start));
@@ -173,6 +174,7 @@ fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence
             vec![seen("inet_sock_set_state", text)]
         }
         Cause::PacketFiltered { .. }
+        | Cause::Rejected(_)
         | Cause::SomeQueueFull { .. }
         | Cause::Unknown { .. }
         | Cause::UnixSocketStale { .. } => Vec::new(),

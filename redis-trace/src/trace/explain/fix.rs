@@ -13,7 +13,7 @@ use crate::trace::verdict::Cause;
 
 use super::denial;
 use super::summary::target;
-use super::{elsewhere, filtered, firewall, queue, words};
+use super::{elsewhere, filtered, firewall, queue, rejected, words};
 
 pub(super) fn fix(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Fix> {
     match cause {
@@ -113,6 +113,7 @@ pub(super) fn fix(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Fix> {
         Cause::ConntrackFull { most, .. } => filtered::track_more(*most),
         Cause::PacketFiltered { dropped } => vec![filtered::fix(dropped, known)],
         Cause::Dialling(cause) => elsewhere::fix(refusal, cause),
+        Cause::Rejected(it) => rejected::fix(&refusal.attempt, it),
     }
 }
 

@@ -8,6 +8,7 @@ mod filtered;
 mod firewall;
 mod fix;
 mod queue;
+mod rejected;
 mod summary;
 mod words;
 
@@ -47,6 +48,7 @@ pub fn explain(refusal: &Refusal, verdict: &Verdict, known: &Known, seq: u64) ->
         server_process: server(&refusal.attempt, &verdict.cause, known).map(|process| process_report(&process)),
         evidence: evidence::evidence(refusal, verdict, known),
         fix: fix::fix(refusal, &verdict.cause, known),
+        reply: rejected::end(&refusal.attempt).and_then(|end| end.reply.clone()),
         errno,
         firewall: site(&verdict.cause).cloned(),
         lsm: match &verdict.cause {
@@ -143,6 +145,7 @@ fn outcome(refusal: &Refusal, cause: &Cause) -> (Outcome, Option<String>) {
         // What the client gets in the end depends on its patience.
         Attempt::Overflow(_) | Attempt::Counted(_) => (Outcome::Timeout, None),
         Attempt::Accept(failed) => (Outcome::ListenFailed, Some(errno::name(failed.errno))),
+        Attempt::Early(_) => (Outcome::Rejected, None),
         Attempt::Start(_) => (Outcome::ListenFailed, None),
     }
 }
@@ -151,6 +154,11 @@ fn side(attempt: &Attempt) -> Side {
     match attempt {
         Attempt::Connect(connect) => connect.side(),
         Attempt::Unix { .. } => Side::Both,
+        Attempt::Early(end) => match (&end.server, end.client) {
+            (Some(_), true) => Side::Both,
+            (Some(_), false) => Side::Server,
+            (None, _) => Side::Client,
+        },
         Attempt::Socket { task, .. } if is_server(task) => Side::Server,
         Attempt::Socket { .. } => Side::Client,
         Attempt::Listen(_)
@@ -170,6 +178,7 @@ fn flow(attempt: &Attempt, known: &Known) -> Option<FlowReport> {
             let client = Some(flow.client).filter(|client| !client.ip.is_unspecified() || client.port != 0);
             (flow.netns, client, Some(flow.server))
         }
+        Attempt::Early(end) => (end.flow.netns, Some(end.flow.client), Some(end.flow.server)),
         Attempt::Overflow(overflow) => (overflow.flow.netns, Some(overflow.flow.client), Some(overflow.flow.server)),
         Attempt::Counted(overflows) => {
             let only = <&[_; 1]>::try_from(overflows.full.as_slice()).ok();
@@ -200,6 +209,7 @@ fn client(attempt: &Attempt, known: &Known) -> Option<Process> {
         Attempt::Unix { task, .. } => Some(known.process_of(task)),
         Attempt::Socket { task, .. } if !is_server(task) => Some(known.process_of(task)),
         Attempt::Socket { .. }
+        | Attempt::Early(_)
         | Attempt::Listen(_)
         | Attempt::Start(_)
         | Attempt::Overflow(_)
@@ -239,6 +249,7 @@ fn server(attempt: &Attempt, cause: &Cause, known: &Known) -> Option<Process> {
             queue.owner.clone()
         }
         Cause::FdLimit { no_file } => Some(no_file.process.clone()),
+        Cause::Rejected(rejected) => rejected.server.clone(),
         Cause::ListenerClosedWithQueue { closed } => Some(closed.process.clone()),
         Cause::Unknown { .. }
         | Cause::Denied(_)

@@ -5,7 +5,7 @@ use crate::trace::known::{EndedListener, FailedBind, FailedStart, Known, Listene
 use crate::trace::refusal::{Attempt, Refusal};
 use crate::trace::verdict::{Cause, Verdict};
 
-use super::{denial, elsewhere, filtered, firewall, queue, words};
+use super::{denial, elsewhere, filtered, firewall, queue, rejected, words};
 
 pub(super) fn summary(refusal: &Refusal, verdict: &Verdict, known: &Known) -> String {
     let (now, target) = (refusal.time, target(&refusal.attempt));
@@ -106,6 +106,7 @@ pub(super) fn summary(refusal: &Refusal, verdict: &Verdict, known: &Known) -> St
         Cause::ConntrackFull { count, most } => filtered::tracked(&target, *count, *most),
         Cause::PacketFiltered { dropped } => filtered::summary(&target, dropped),
         Cause::Dialling(cause) => elsewhere::summary(refusal, cause, &target),
+        Cause::Rejected(it) => rejected::summary(&refusal.attempt, it),
     }
 }
 
@@ -125,6 +126,7 @@ pub(super) fn target(attempt: &Attempt) -> String {
         Attempt::Unix { path, .. } => words::unix_path(path).to_string(),
         Attempt::Listen(bind) => bind.socket.local.to_string(),
         Attempt::Socket { task, .. } => format!("pid {}", task.pid),
+        Attempt::Early(end) => end.flow.server.to_string(),
         Attempt::Overflow(overflow) => overflow.flow.server.to_string(),
         Attempt::Counted(overflows) => {
             overflows.full.first().map_or_else(String::new, |full| full.socket.local.to_string())

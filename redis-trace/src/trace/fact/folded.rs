@@ -56,6 +56,17 @@ pub enum Alike {
         /// What.
         server: Endpoint,
     },
+    /// Connections that ended early: counted at the end of the server where that is on this host.
+    Early {
+        /// Where.
+        netns: Netns,
+        /// Who dialled.
+        client: IpAddr,
+        /// What.
+        server: Endpoint,
+        /// A number for those that ended alike.
+        how: u16,
+    },
     /// Unix sockets that were dialled.
     Unix {
         /// By which process.

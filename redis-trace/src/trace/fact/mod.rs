@@ -6,6 +6,7 @@ mod counters;
 mod denial;
 mod dial;
 mod dropped;
+mod early;
 mod fault;
 mod files;
 mod folded;
@@ -23,6 +24,7 @@ pub use counters::{Counters, Watched};
 pub use denial::{Asked, BpfProgram, Denial, Module, Said};
 pub use dial::{ConnectFailed, IcmpError, Phase};
 pub use dropped::{Dropped, Passing, Suspected};
+pub use early::{EarlyEnd, Parting};
 pub use fault::{ConfigLine, Fault};
 pub use files::{AcceptFailed, Files, UnitLimit};
 pub use folded::{Alike, Folded};
@@ -130,6 +132,8 @@ pub enum What {
     Files(Files),
     /// Connections have found queues full, as the kernel counts them.
     Overflows(Overflows),
+    /// A connection ended when its server had said no, or next to nothing.
+    EarlyEnd(EarlyEnd),
     /// The queues of the listeners on a port.
     Queues(Queues),
     /// The number of a network namespace that is gone was given to a new one.

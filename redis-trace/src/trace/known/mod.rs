@@ -126,6 +126,7 @@ impl Known {
             | What::Reset(_)
             | What::Connected { .. }
             | What::QueueFull(_)
+            | What::EarlyEnd(_)
             | What::Overflows(_)
             | What::Folded(_)
             | What::Counted { .. } => {}
@@ -184,12 +185,7 @@ impl Known {
                 self.answered.insert(time, Question::Oom(*pid), ());
             }
             What::Process(process) => self.describe(time, process),
-            What::ProcessState { pid, start, alive } => {
-                let key = ProcessKey::new(*pid, *start);
-                self.alive.insert(time, key, *alive);
-                self.answered.insert(time, Question::Alive(key), ());
-                self.answered.insert(time, Question::Process(key), ());
-            }
+            What::ProcessState { pid, start, alive } => self.looked_for(time, ProcessKey::new(*pid, *start), *alive),
             What::Sockets { netns, port, sockets, .. } => self.sockets_read(time, *netns, *port, sockets),
             What::Unreadable { netns, why } => self.unreadable.insert(time, *netns, why.clone()),
             What::NetnsName { netns, name, pid } => self.netns_named(time, *netns, name.clone(), *pid),
@@ -403,6 +399,13 @@ impl Known {
                 }
             }
         }
+    }
+
+    /// The host looked whether a process lives.
+    fn looked_for(&mut self, time: u64, process: ProcessKey, alive: bool) {
+        self.alive.insert(time, process, alive);
+        self.answered.insert(time, Question::Alive(process), ());
+        self.answered.insert(time, Question::Process(process), ());
     }
 
     /// The host said what a namespace is called, and who lives in it.

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::cgroup::{has_bpf_lsm, has_chosen_errno};
 use super::confine::{has_apparmor, has_landlock};
 use super::stage::Stage;
-use crate::kernel::has_drop_reasons;
+use crate::kernel::{self, has_drop_reasons};
 use crate::trace::cause::Code;
 
 mod address;
@@ -17,6 +17,7 @@ mod history;
 mod iptables;
 mod queue;
 mod quiet;
+mod rejected;
 mod remote;
 mod route;
 mod start;
@@ -60,6 +61,8 @@ pub(crate) enum Needs {
     DropReasons,
     /// A table of conntrack, which is the whole host's, that a scenario can fill in a moment.
     SmallConntrack,
+    /// A kernel that keeps what a thread sent last where a probe can read it.
+    LastWords,
 }
 
 impl Needs {
@@ -68,6 +71,7 @@ impl Needs {
         match self {
             Self::Nothing | Self::Trampolines => true,
             Self::Landlock => has_landlock(),
+            Self::LastWords => kernel::keeps_last_words(),
             Self::AppArmor => has_apparmor(),
             Self::LandlockAndChosenErrno => has_landlock() && has_chosen_errno(),
             Self::BpfLsm => has_bpf_lsm(),
@@ -128,6 +132,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
         filtered::SCENARIOS,
         route::SCENARIOS,
         remote::SCENARIOS,
+        rejected::SCENARIOS,
         quiet::SCENARIOS,
     ]
     .into_iter()

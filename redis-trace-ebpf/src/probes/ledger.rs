@@ -1,0 +1,235 @@
+//! Connections that end early: how many bytes went each way, who closed, and what a server said last.
+//!
+//! Nothing is kept of a connection while it lives: all of this still stands in its sock when it is closed. Only what looks like
+//! a refusal is told.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_tcp_sock};
+use redis_trace_common::member::{
+    CSK_LAST_DATA, SK_ERR, SK_SOCKET, TASK_FLAGS, TCP_BYTES_ACKED, TCP_BYTES_RECEIVED, TCP_BYTES_RETRANS,
+    TCP_BYTES_SENT, TCP_COPIED_SEQ, TCP_RCV_NXT, TCP_SND_NXT, TCP_SND_UNA, TCP_WRITE_SEQ,
+};
+use redis_trace_common::record::{EarlyEnd, Flow, Parting, REPLY_LEN};
+use redis_trace_common::tally::{End, Key};
+
+use super::state::{CLOSE, CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, LAST_ACK};
+use crate::emit::{reserve, tick_length, ticks};
+use crate::kernel::{PF_EXITING, at_most, current, fill_flow, fill_task, load, read};
+use crate::maps::EARLY;
+use crate::said::{self, Said};
+use crate::tally;
+
+/// A server that has said more than this has served: the longest refusal has about 1,100 bytes.
+const MOST: u32 = 2_048;
+/// A server that closes without a word does so soon, or the connection was merely idle: milliseconds.
+const SOON: u32 = 5_000;
+/// `ECONNRESET`, include/uapi/asm-generic/errno.h.
+const ECONNRESET: u32 = 104;
+/// As long as no bytes were counted.
+const UNKNOWN: u32 = u32::MAX;
+
+/// A connection that ended early.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Early {
+    /// Where what its server said is.
+    at: u64,
+    /// How many bytes of it there are; 0 when it is not known.
+    length: u32,
+    /// Its place among the refusals, plus one.
+    which: u32,
+    /// How it ended: [`Parting`].
+    parting: u32,
+    sent: u32,
+    received: u32,
+    read: u32,
+    /// Sequence number behind the server's last byte.
+    end: u32,
+    /// For how long no data had come, milliseconds.
+    idle: u32,
+}
+
+/// A connection leaves ESTABLISHED or CLOSE_WAIT. `sk` is the tracepoint's, `number` its address.
+#[inline(always)]
+pub(super) fn left(sk: u64, number: u64, old: u32, new: u32) {
+    // Since Linux 5.9; what the verifier knows the type of is read without a call.
+    let tp = unsafe { bpf_skc_to_tcp_sock(sk as *mut c_void) } as u64;
+    if tp == 0 {
+        return;
+    }
+    let error = unsafe { load(sk, SK_ERR) };
+    let is_ours = new == FIN_WAIT1 || new == LAST_ACK || (new == CLOSE && error == 0);
+    let early = if is_ours {
+        // One that was never accepted has no socket: inet_csk_listen_stop().
+        if unsafe { load(sk, SK_SOCKET) } == 0 { None } else { closed_here(tp, old, new) }
+    } else if old == ESTABLISHED && (new == CLOSE_WAIT || (new == CLOSE && error == ECONNRESET)) {
+        closed_there(tp, number, new)
+    } else {
+        None
+    };
+    // Told from one place and from memory, so that the verifier goes through it once.
+    if let (Some(early), Some(place)) = (early, EARLY.get_ptr_mut(0)) {
+        unsafe { place.write(early) };
+        tell(number, place);
+    }
+}
+
+/// close(2) or shutdown(2) by this end, in its own context.
+#[inline(always)]
+fn closed_here(tp: u64, old: u32, new: u32) -> Option<Early> {
+    let acked = unsafe { load(tp, TCP_BYTES_ACKED) };
+    if acked > u64::from(MOST) {
+        return None;
+    }
+    let write_seq = unsafe { load(tp, TCP_WRITE_SEQ) };
+    let sent = acked as u32 + write_seq.wrapping_sub(unsafe { load(tp, TCP_SND_UNA) });
+    if sent > MOST {
+        return None;
+    }
+    // Who dialled has its SYN among the bytes that were acknowledged, and not among those of data.
+    let [total, again] = unsafe { [load(tp, TCP_BYTES_SENT) as u32, load(tp, TCP_BYTES_RETRANS) as u32] };
+    let written = total.wrapping_sub(again) + write_seq.wrapping_sub(unsafe { load(tp, TCP_SND_NXT) });
+    let fin = u32::from(old == CLOSE_WAIT);
+    let received = (unsafe { load(tp, TCP_BYTES_RECEIVED) } as u32).wrapping_sub(fin);
+    let unread = unsafe { load(tp, TCP_RCV_NXT).wrapping_sub(load(tp, TCP_COPIED_SEQ)) };
+    // Whoever has read to the end has read the FIN too.
+    let read = (received + fin).wrapping_sub(unread).min(received);
+    let idle = milliseconds_since(unsafe { load(tp, CSK_LAST_DATA) });
+    let Said { at, length, which } = Said::NOTHING;
+    if sent == written {
+        let parting = of_server(new) as u32;
+        server_closed(Early { at, length, which, parting, sent, received, read, end: write_seq, idle }, new)
+    } else if sent == written + 1 && received == 0 && new != LAST_ACK && said::is_tls(said::last(written)) {
+        let parting = Parting::HelloUnanswered as u32;
+        Some(Early { at, length, which, parting, sent: 0, received: written, read: UNKNOWN, end: 0, idle })
+    } else {
+        None
+    }
+}
+
+/// How a server closed, by the state that its socket takes.
+#[inline(always)]
+fn of_server(new: u32) -> Parting {
+    match new {
+        LAST_ACK => Parting::Left,
+        FIN_WAIT1 => Parting::Closed,
+        _ => Parting::Reset,
+    }
+}
+
+/// The server's end of a connection was closed by the server, first or after the client.
+#[inline(always)]
+fn server_closed(mut early: Early, new: u32) -> Option<Early> {
+    if early.sent > 0 {
+        Said { at: early.at, length: early.length, which: early.which } = said::refusal(said::last(early.sent));
+    }
+    let is_first = new != LAST_ACK;
+    let is_at_the_door = early.read == 0 && early.sent > 0;
+    let is_wordless = early.sent == 0 && early.idle < SOON;
+    let is_early = early.which != 0 || (is_first && (is_at_the_door || is_wordless));
+    // Who ends closes what is open, and turns nobody away by that.
+    (is_early && read(current(), TASK_FLAGS) & PF_EXITING == 0).then_some(early)
+}
+
+/// The other end closed or reset it, and what it said may still wait to be read: then the client of a server elsewhere that
+/// said no may never learn what it said.
+#[inline(always)]
+fn closed_there(tp: u64, sk: u64, new: u32) -> Option<Early> {
+    let fin = u32::from(new == CLOSE_WAIT);
+    let sent = (unsafe { load(tp, TCP_BYTES_RECEIVED) }).wrapping_sub(u64::from(fin));
+    if sent == 0 || sent > u64::from(MOST) {
+        return None;
+    }
+    let sent = sent as u32;
+    let Said { at, length, which } = said::refusal((said::unread(sk), sent));
+    if which == 0 {
+        return None;
+    }
+    // The SYN is among them.
+    let received = (unsafe { load(tp, TCP_BYTES_ACKED) } as u32)
+        .wrapping_add(unsafe { load(tp, TCP_WRITE_SEQ).wrapping_sub(load(tp, TCP_SND_UNA)) })
+        .wrapping_sub(1);
+    let end = unsafe { load(tp, TCP_RCV_NXT) }.wrapping_sub(fin);
+    let idle = milliseconds_since(unsafe { load(tp, CSK_LAST_DATA) });
+    let parting = Parting::LeftByServer as u32;
+    Some(Early { at, length, which, parting, sent, received, read: UNKNOWN, end, idle })
+}
+
+/// Milliseconds from a tick to now.
+#[inline(always)]
+fn milliseconds_since(then: u32) -> u32 {
+    (u64::from((ticks() as u32).wrapping_sub(then)) * tick_length() / 1_000_000) as u32
+}
+
+/// Counts it, and tells it if it is a sample. A client of this host whose server was counted is not counted again, and told
+/// with it or not at all.
+#[inline(always)]
+fn tell(sk: u64, early: *const Early) {
+    let mut flow = NOWHERE;
+    fill_flow(&raw mut flow, sk);
+    let (parting, end) = unsafe { ((*early).parting, (*early).end) };
+    let is_of_client = parting >= Parting::LeftByServer as u32;
+    if !is_of_client {
+        // The sock has its own end first.
+        (flow.client, flow.server) = (flow.server, flow.client);
+        (flow.client_port, flow.server_port) = (flow.server_port, flow.client_port);
+    }
+    let counted = if is_of_client && end != 0 { tally::decided(end) } else { None };
+    let kind = parting | unsafe { (*early).which } << 4;
+    let key = Key {
+        end: End::Early as u32,
+        netns: flow.netns,
+        netns_mix: flow.netns_mix,
+        port: u32::from(flow.server_port) | kind << 16,
+        client: flow.client,
+        server: flow.server,
+    };
+    let is_sample = counted.unwrap_or_else(|| tally::is_sample(End::Early, &key));
+    let is_told = is_sample && send(&flow, early, is_of_client, kind);
+    if is_sample && !is_told && counted.is_none() {
+        tally::lost(End::Early);
+    }
+    if !is_of_client {
+        tally::decide(end, is_told);
+    }
+}
+
+/// A flow that is still to be filled.
+const NOWHERE: Flow = Flow {
+    netns: 0,
+    family: 0,
+    protocol: 0,
+    client: [0; 16],
+    server: [0; 16],
+    client_port: 0,
+    server_port: 0,
+    ifindex: 0,
+    netns_mix: 0,
+    reserved: 0,
+};
+
+/// Whether there was room to tell it.
+#[inline(always)]
+fn send(flow: &Flow, early: *const Early, is_of_client: bool, kind: u32) -> bool {
+    let Some(mut slot) = reserve::<EarlyEnd>() else { return false };
+    let record = slot.record();
+    unsafe {
+        (&raw mut (*record).flow).write(*flow);
+        // A softirq runs on anybody's back: at address 0 there is nobody.
+        fill_task(&raw mut (*record).task, if is_of_client { 0 } else { current() });
+        (&raw mut (*record).sent).write((*early).sent);
+        (&raw mut (*record).received).write((*early).received);
+        (&raw mut (*record).read).write((*early).read);
+        (&raw mut (*record).end).write((*early).end);
+        (&raw mut (*record).idle).write((*early).idle);
+        (&raw mut (*record).parting).write((*early).parting);
+        (&raw mut (*record).kind).write(kind);
+        (&raw mut (*record).reply).cast::<[u64; REPLY_LEN / 8]>().write([0; REPLY_LEN / 8]);
+        let (to, from, length) = ((&raw mut (*record).reply).cast::<c_void>(), (*early).at, (*early).length);
+        let copied = bpf_probe_read_kernel(to, at_most(REPLY_LEN, length), from as *const c_void) == 0;
+        (&raw mut (*record).length).write(if copied { length } else { 0 });
+    }
+    slot.submit();
+    true
+}

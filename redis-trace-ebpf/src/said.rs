@@ -1,0 +1,97 @@
+//! What was said last: by a thread, in the page that it copies from, and to a socket, in what waits to be read.
+//!
+//! Another connection's bytes may lie there as well: nothing is a refusal but what begins and ends like one.
+
+use core::ptr::read_volatile;
+
+use redis_trace_common::hook::SK_STREAM_ALLOC_SKB;
+use redis_trace_common::member::{
+    ABSENT, FRAG_OFFSET, FRAG_PAGE, QUEUE_NEXT, SHARED_FRAGS, SK_RECEIVE_QUEUE, SKB_DATA, SKB_DATA_LEN, SKB_END,
+    SKB_HEAD, SKB_LEN, TASK_FRAG,
+};
+use redis_trace_common::reply::TLS_HANDSHAKE;
+
+use crate::kernel::{arguments, current, peek, place, read};
+use crate::maps::REFUSALS;
+
+/// Where the kernel keeps `page_offset_base` and `vmemmap_base`, from the program; zero where it has them as constants.
+#[unsafe(no_mangle)]
+static MEMORY_BASES: [u64; 2] = [0; 2];
+
+/// `__PAGE_OFFSET_BASE_L4` and `__VMEMMAP_BASE_L4`: Documentation/arch/x86/x86_64/mm.rst.
+const BASES: [u64; 2] = [0xffff_8880_0000_0000, 0xffff_ea00_0000_0000];
+/// A page of 4,096 bytes is described by 64.
+const PER_DESCRIBED: u64 = 64;
+
+/// Words that refuse a client.
+#[derive(Clone, Copy)]
+pub(crate) struct Said {
+    /// Where they are.
+    pub(crate) at: u64,
+    /// How many bytes.
+    pub(crate) length: u32,
+    /// Their place among [`REFUSALS`](redis_trace_common::reply::REFUSALS), plus one; 0 for none.
+    pub(crate) which: u32,
+}
+
+impl Said {
+    /// No such words.
+    pub(crate) const NOTHING: Self = Self { at: 0, length: 0, which: 0 };
+}
+
+/// Where the last so many bytes are that the current thread sent, and how many: sk_page_frag(), include/net/sock.h. Once all
+/// that it had sent was acknowledged, a thread begins the page anew: then only what it has sent since is left.
+#[inline(always)]
+pub(crate) fn last(length: u32) -> (u64, u32) {
+    if arguments(SK_STREAM_ALLOC_SKB) != ABSENT {
+        return (0, 0);
+    }
+    let [page, rest] = read(current(), TASK_FRAG);
+    let behind = rest as u32;
+    let length = length.min(behind);
+    if page == 0 { (0, 0) } else { (address(page) + u64::from(behind - length), length) }
+}
+
+/// Where the first bytes are that wait to be read from a sock; 0 when none do.
+#[inline(always)]
+pub(crate) fn unread(sk: u64) -> u64 {
+    let queue = place(sk, SK_RECEIVE_QUEUE);
+    let skb = read(queue, QUEUE_NEXT);
+    if skb == queue || skb == 0 {
+        return 0;
+    }
+    if read(skb, SKB_LEN) > read(skb, SKB_DATA_LEN) {
+        return read(skb, SKB_DATA);
+    }
+    let shared = read(skb, SKB_HEAD) + u64::from(read(skb, SKB_END));
+    let fragment = place(shared, SHARED_FRAGS);
+    address(read(fragment, FRAG_PAGE)) + u64::from(read(fragment, FRAG_OFFSET))
+}
+
+/// Where in the kernel's map of all memory a page is.
+#[inline(always)]
+fn address(page: u64) -> u64 {
+    let [memory, pages] = unsafe { read_volatile(&raw const MEMORY_BASES) };
+    let [memory, pages] = if memory == 0 { BASES } else { [peek(memory), peek(pages)] };
+    memory.wrapping_add(page.wrapping_sub(pages).wrapping_mul(PER_DESCRIBED))
+}
+
+/// The refusal that so many bytes at an address are.
+#[inline(always)]
+pub(crate) fn refusal((at, length): (u64, u32)) -> Said {
+    if at == 0 || length < 16 {
+        return Said::NOTHING;
+    }
+    // What a map gives the verifier does not follow: it would go through all that comes after once for each of them.
+    let Some(which) = (unsafe { REFUSALS.get(&peek::<[u8; 8]>(at)) }) else { return Said::NOTHING };
+    if peek::<[u8; 2]>(at + u64::from(length) - 2) != *b"\r\n" {
+        return Said::NOTHING;
+    }
+    Said { at, length, which: *which }
+}
+
+/// Whether a TLS handshake begins there.
+#[inline(always)]
+pub(crate) fn is_tls((at, length): (u64, u32)) -> bool {
+    length >= 2 && peek::<[u8; 2]>(at) == TLS_HANDSHAKE
+}

@@ -1,0 +1,179 @@
+//! Servers that take a connection and say no, or nothing.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::{Context as _, Result};
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::{Needs, Scenario};
+use crate::commands::demo::expect::Expected;
+use crate::commands::demo::stage::{REDIS, Stage, endpoint};
+use crate::kernel;
+use crate::trace::cause::Code;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario::new("plaintext is sent to redis-server's TLS port", Code::RT5001, &[plaintext_to_tls]),
+    Scenario::new("TLS is spoken to redis-server's plain port", Code::RT5002, &[tls_to_plaintext])
+        .needing(Needs::LastWords),
+    Scenario::new("redis-server is in protected mode and dialled from elsewhere", Code::RT6001, &[protected]),
+    Scenario::new("redis-server takes one client and two come", Code::RT6002, &[one_client]),
+    Scenario::new("redis-server wants a password and is given none", Code::RT6003, &[no_password])
+        .needing(Needs::LastWords),
+    Scenario::new("redis-server is given a wrong password", Code::RT6004, &[wrong_password]).needing(Needs::LastWords),
+    Scenario::new("redis-server is loading its dataset", Code::RT6005, &[loading]).needing(Needs::LastWords),
+    Scenario::new("redis-server refuses a command that the user may not use", Code::RT6006, &[not_permitted])
+        .needing(Needs::LastWords),
+    Scenario::new("redis-server could not save and refuses to write", Code::RT6006, &[misconfigured])
+        .needing(Needs::LastWords),
+    Scenario::new("redis-server's cluster is down", Code::RT6006, &[cluster_down]).needing(Needs::LastWords),
+    Scenario::new("a proxy has nobody behind it", Code::RT6008, &[nobody_behind]),
+    Scenario::new("HTTP is spoken to redis-server", Code::RT6009, &[http]),
+    Scenario { code: None, ..Scenario::new("values and errors that look like refusals", Code::RT6003, &[served]) },
+];
+
+/// The end of the wire that is the servers'.
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+/// A word that must appear nowhere.
+const CANARY: &str = "canary-9c1f";
+
+/// A connection to a server was taken, and turned away.
+fn rejected(stage: &Stage, code: Code, ip: Ipv4Addr, server: u32) -> Expected {
+    Expected::refusal(code).with(json!({
+        "outcome": "rejected",
+        "flow": {"protocol": "tcp", "netns": stage.netns(), "server": endpoint(SocketAddr::from((ip, REDIS)))},
+        "server_process": {"pid": server},
+    }))
+}
+
+/// The same, with the server's words where this kernel keeps them.
+fn said(stage: &Stage, code: Code, ip: Ipv4Addr, server: u32, words: &str) -> Expected {
+    let expected = rejected(stage, code, ip, server);
+    if kernel::keeps_last_words() { expected.says(words) } else { expected }
+}
+
+fn plaintext_to_tls(stage: &mut Stage) -> Result<()> {
+    for (name, text) in
+        [("key.pem", include_str!("../tls/key.pem")), ("certificate.pem", include_str!("../tls/certificate.pem"))]
+    {
+        let path = stage.path(name);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {path}"))?;
+    }
+    let (key, certificate) = (stage.path("key.pem"), stage.path("certificate.pem"));
+    let redis = stage.redis(&format!(
+        "--port 0 --tls-port 6379 --tls-key-file {key} --tls-cert-file {certificate} --tls-ca-cert-file {certificate}"
+    ))?;
+    stage.ask("redis-cli ping")?;
+    stage.expect(rejected(stage, Code::RT5001, Ipv4Addr::LOCALHOST, redis));
+    Ok(())
+}
+
+fn tls_to_plaintext(stage: &mut Stage) -> Result<()> {
+    let redis = stage.redis("--bind 127.0.0.1")?;
+    stage.visit("hello 127.0.0.1:6379")?;
+    stage.expect(rejected(stage, Code::RT5002, Ipv4Addr::LOCALHOST, redis).with(json!({"side": "client"})));
+    Ok(())
+}
+
+fn protected(stage: &mut Stage) -> Result<()> {
+    stage.other_netns("10.77.0.2/24")?;
+    let redis = stage.redis("--bind 0.0.0.0")?;
+    stage.ask_from_elsewhere("redis-cli -h 10.77.0.1 ping")?;
+    stage.expect(said(stage, Code::RT6001, SERVER, redis, "-DENIED "));
+    Ok(())
+}
+
+fn one_client(stage: &mut Stage) -> Result<()> {
+    let redis = stage.redis("--bind 127.0.0.1 --maxclients 1")?;
+    stage.actor("fill 127.0.0.1:6379 1", "filled")?;
+    stage.ask("redis-cli ping")?;
+    stage.expect(said(stage, Code::RT6002, Ipv4Addr::LOCALHOST, redis, "-ERR max number of clients reached"));
+    Ok(())
+}
+
+fn no_password(stage: &mut Stage) -> Result<()> {
+    let redis = stage.redis(&format!("--bind 127.0.0.1 --requirepass {CANARY}"))?;
+    stage.ask("redis-cli ping")?;
+    let expected = rejected(stage, Code::RT6003, Ipv4Addr::LOCALHOST, redis);
+    stage.expect(expected.with(json!({"reply": "-NOAUTH Authentication required."})));
+    Ok(())
+}
+
+fn wrong_password(stage: &mut Stage) -> Result<()> {
+    let redis = stage.redis("--bind 127.0.0.1 --requirepass another")?;
+    stage.ask(&format!("redis-cli -a {CANARY} ping"))?;
+    stage.expect(rejected(stage, Code::RT6004, Ipv4Addr::LOCALHOST, redis));
+    Ok(())
+}
+
+/// Loads so slowly that it is still loading when it is asked.
+fn loading(stage: &mut Stage) -> Result<()> {
+    let filled = stage.redis("--bind 127.0.0.1 --enable-debug-command yes")?;
+    stage.run("redis-cli debug populate 3000")?;
+    stage.run("redis-cli save")?;
+    stage.kill(filled, Signal::KILL)?;
+    let options = "--bind 127.0.0.1 --key-load-delay 20000 --loading-process-events-interval-bytes 1024";
+    let redis = stage.redis_that_says(options, "Loading RDB")?;
+    stage.ask("redis-cli ping")?;
+    let expected = rejected(stage, Code::RT6005, Ipv4Addr::LOCALHOST, redis);
+    stage.expect(expected.with(json!({"reply": "-LOADING Redis is loading the dataset in memory"})));
+    Ok(())
+}
+
+fn not_permitted(stage: &mut Stage) -> Result<()> {
+    let redis = stage.redis("--bind 127.0.0.1 --user default on nopass ~* -@all")?;
+    stage.ask("redis-cli ping")?;
+    stage.expect(rejected(stage, Code::RT6006, Ipv4Addr::LOCALHOST, redis).says("-NOPERM "));
+    Ok(())
+}
+
+/// Nobody can make a file in `/proc`.
+fn misconfigured(stage: &mut Stage) -> Result<()> {
+    let redis = stage.redis("--bind 127.0.0.1 --dir /proc --save 3600+1")?;
+    stage.ask("redis-cli bgsave")?;
+    stage.saved_in_vain(redis)?;
+    stage.ask("redis-cli set key value")?;
+    stage.expect(rejected(stage, Code::RT6006, Ipv4Addr::LOCALHOST, redis).says("-MISCONF "));
+    Ok(())
+}
+
+fn cluster_down(stage: &mut Stage) -> Result<()> {
+    let redis = stage.redis("--bind 127.0.0.1 --cluster-enabled yes")?;
+    stage.ask("redis-cli get key")?;
+    stage.expect(rejected(stage, Code::RT6006, Ipv4Addr::LOCALHOST, redis).says("-CLUSTERDOWN "));
+    Ok(())
+}
+
+fn nobody_behind(stage: &mut Stage) -> Result<()> {
+    let proxy = stage.actor("proxy 127.0.0.1:6379 127.0.0.1:6380", "listening")?;
+    stage.ask("redis-cli ping")?;
+    let closed = rejected(stage, Code::RT6008, Ipv4Addr::LOCALHOST, proxy);
+    let behind = json!({"outcome": "refused", "client_process": {"pid": proxy}, "flow": {"server": {"port": 6380}}});
+    stage.expect(closed.with(json!({"server_process": {"comm": "docker-proxy"}})).says("without a word"));
+    stage.expect(Expected::refusal(Code::RT1001).with(behind));
+    Ok(())
+}
+
+fn http(stage: &mut Stage) -> Result<()> {
+    let redis = stage.redis("--bind 127.0.0.1")?;
+    stage.visit("post 127.0.0.1:6379")?;
+    stage.expect(rejected(stage, Code::RT6009, Ipv4Addr::LOCALHOST, redis));
+    Ok(())
+}
+
+/// Whoever is served is not refused, whatever the values and single errors are.
+fn served(stage: &mut Stage) -> Result<()> {
+    stage.redis("--bind 127.0.0.1")?;
+    for line in [
+        "redis-cli set key -NOAUTH+Authentication+required.",
+        "redis-cli get key",
+        "redis-cli no-such-command",
+        "redis-cli incr key",
+        "redis-cli echo -ERR+max+number+of+clients+reached",
+        "redis-cli quit",
+        "redis-cli blpop none 0.1",
+    ] {
+        stage.ask(line)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! Connections that ended early, held for a moment: both ends may be on this host, and one may know what the other does not.
+
+use std::collections::VecDeque;
+
+use super::fact::{EarlyEnd, Parting};
+use super::refusal::{Attempt, HOLD, Refusal};
+
+/// Early ends that wait for what the other end tells.
+#[derive(Debug, Default)]
+pub struct Early {
+    waiting: VecDeque<(u64, EarlyEnd)>,
+}
+
+impl Early {
+    /// An end was told of: the server's waits, the client's adds what it knows.
+    pub fn take(&mut self, time: u64, end: &EarlyEnd) {
+        let is_other = |other: &&mut (u64, EarlyEnd)| other.1.end == end.end && other.1.server.is_some();
+        match self.waiting.iter_mut().find(is_other) {
+            Some((_, server)) if end.parting == Parting::LeftByServer => {
+                server.client = true;
+                server.reply = server.reply.take().or_else(|| end.reply.clone());
+            }
+            _ => self.waiting.push_back((time, end.clone())),
+        }
+    }
+
+    /// Those that have waited long enough, oldest first.
+    pub fn ripe(&mut self, now: u64) -> Vec<Refusal> {
+        let is_ripe = |(time, _): &(u64, EarlyEnd)| time.saturating_add(HOLD) <= now;
+        let number = self.waiting.iter().take_while(|waiting| is_ripe(waiting)).count();
+        self.waiting.drain(..number).map(refusal).collect()
+    }
+
+    /// All of them: nothing more will come.
+    pub fn rest(&mut self) -> Vec<Refusal> {
+        self.waiting.drain(..).map(refusal).collect()
+    }
+
+    /// Nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+fn refusal((time, end): (u64, EarlyEnd)) -> Refusal {
+    Refusal { time, attempt: Attempt::Early(Box::new(end)), benign: false }
+}
