@@ -112,6 +112,26 @@ impl Configuration {
         Fault { source, line, config, said: true }
     }
 
+    /// Why not all of the file could be read.
+    pub(super) fn unread(&self) -> Option<String> {
+        if let Some((file, error)) = &self.missing {
+            return Some(format!("{} cannot be read: {error}", Text::new(file)));
+        }
+        let is_lost = |words: &[Vec<u8>]| match words {
+            [name, path, ..] => name == b"include" && (!path.starts_with(b"/") || path.contains(&b'*')),
+            _ => false,
+        };
+        let lost = self.directives.iter().any(|directive| directive.words.as_deref().is_some_and(is_lost));
+        lost.then(|| "it includes files by a relative path or a pattern, so another line may decide".to_owned())
+    }
+
+    /// The line that decides a directive: the last that names it.
+    pub(super) fn decides(&self, name: &[u8]) -> Option<&ConfigLine> {
+        let named = |words: &[Vec<u8>]| words.first().is_some_and(|word| word == name);
+        let mut lines = self.directives.iter().rev();
+        lines.find(|directive| directive.words.as_deref().is_some_and(named))?.place.as_ref()
+    }
+
     /// The first thing that no server accepts, when the server itself left no words.
     pub(super) fn fault(&self) -> Option<Fault> {
         if let Some((file, error)) = self.missing.as_ref().filter(|(_, error)| error.kind() == ErrorKind::NotFound) {

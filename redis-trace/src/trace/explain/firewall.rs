@@ -37,7 +37,7 @@ pub(super) fn led(dialled: Endpoint, arrived: Endpoint, by: Option<&Candidate>) 
 }
 
 /// `nftables rule "tcp dport 6379 drop" (inet f i handle 3)`, with its owner.
-pub(super) fn rule(site: &Site) -> String {
+pub(crate) fn rule(site: &Site) -> String {
     let owner = site.owner.map_or_else(String::new, |owner| format!("{}'s ", of_owner(owner)));
     let kind = match (site.number, site.backend) {
         (None, Backend::Nftables) => "nftables",
