@@ -14,7 +14,8 @@ struct Stage(tempfile::TempDir);
 
 impl Stage {
     fn new(files: &[(&str, &str)]) -> Self {
-        let home = tempfile::tempdir().expect("a directory");
+        // systemd gives its units a /tmp of their own, so what is there is never taken for theirs.
+        let home = tempfile::tempdir_in("/var/lib").expect("a directory");
         for (name, text) in files {
             let path = home.path().join(name);
             fs::write(&path, text).expect("a file");

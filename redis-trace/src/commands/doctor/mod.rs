@@ -36,8 +36,8 @@ pub use report::Doctor;
 
 /// Dialling ends after this long, however many addresses are left.
 const DIALLING: Duration = Duration::from_secs(5);
-/// Nobody is followed any more after this long.
-const FOLLOWING: Duration = Duration::from_secs(5);
+/// Where a server sends its clients is dialled for this long, however many addresses are left.
+const FOLLOWING: Duration = Duration::from_secs(3);
 /// Most addresses of a name that are dialled.
 const MOST_ADDRESSES: usize = 4;
 
@@ -111,12 +111,13 @@ async fn examine(target: &Target, client: &Client, printer: Printer) -> anyhow::
     home::look(&mut doctor, &mut host, &Reached { place: place.as_ref(), told: told.as_ref(), is_taken })?;
     let is_here =
         matches!(&place, Some(Place::Tcp(address)) if way::is_here(&mut host, host::this_task()?.netns, address));
+    let following = Instant::now();
     for lead in told.map(|told| told.leads).unwrap_or_default() {
         // The bus is for other nodes: that a client does not reach it is as it should be.
         if lead.is_bus && !is_here {
             continue;
         }
-        follow(&mut doctor, &mut traced, &lead, began).await?;
+        follow(&mut doctor, &mut traced, &lead, following).await?;
     }
     Ok(doctor.after(began))
 }
