@@ -1,5 +1,11 @@
 //! `doctor` against real servers: what it says of those that serve, and of every one that does not. Needs root.
 
+#[path = "doctor/host.rs"]
+mod host;
+#[path = "doctor/leads.rs"]
+mod leads;
+#[path = "doctor/same.rs"]
+mod same;
 #[path = "support/doctor.rs"]
 mod support;
 #[path = "doctor/tls.rs"]

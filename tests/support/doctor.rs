@@ -74,6 +74,15 @@ pub(crate) fn public_copy() -> (tempfile::TempDir, PathBuf) {
     (directory, copy)
 }
 
+/// Waits until this is so.
+pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < STARTS, "it never came to this: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Where servers listen, each on an address of its own.
 pub(crate) const PORT: u16 = 17_979;
 static SERVERS: AtomicU8 = AtomicU8::new(1);
@@ -89,17 +98,31 @@ impl Server {
         Self::at(Ipv4Addr::new(127, 84, 0, SERVERS.fetch_add(1, Ordering::Relaxed)), options)
     }
 
+    /// One with a configuration file.
+    pub(crate) fn of_file(file: &str, options: &[&str]) -> Self {
+        let ip = Ipv4Addr::new(127, 84, 0, SERVERS.fetch_add(1, Ordering::Relaxed));
+        Self::spawn(ip, &[&[file], options].concat())
+    }
+
     pub(crate) fn at(ip: Ipv4Addr, options: &[&str]) -> Self {
+        Self::spawn(ip, options)
+    }
+
+    fn spawn(ip: Ipv4Addr, options: &[&str]) -> Self {
         let mut command = Command::new("redis-server");
-        command.args(["--port", &PORT.to_string(), "--bind", &ip.to_string(), "--save", ""]).args(options);
+        let (file, options) = options.split_at(options.iter().take_while(|option| !option.starts_with('-')).count());
+        command.args(file).args(["--port", &PORT.to_string(), "--bind", &ip.to_string(), "--save", ""]).args(options);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let server = Self { child: child.expect("redis-server starts"), ip };
-        let began = Instant::now();
-        while TcpStream::connect((ip, PORT)).is_err() {
-            assert!(began.elapsed() < STARTS, "redis-server does not listen");
-            thread::sleep(Duration::from_millis(20));
-        }
+        until("redis-server listens", || TcpStream::connect((ip, PORT)).is_ok());
         server
+    }
+
+    /// What redis-cli prints of its answer.
+    pub(crate) fn cli(&self, words: &[&str]) -> String {
+        let (ip, port) = (self.ip.to_string(), PORT.to_string());
+        let output = Command::new("redis-cli").args(["-h", &ip, "-p", &port]).args(words).output().expect("redis-cli");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     pub(crate) fn target(&self) -> String {

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use super::scene::{Scene, join};
 use crate::redis::config::{self, CommandLine, Directive, Settings};
 use crate::redis::{directives, fatal, secret};
-use crate::trace::fact::Fault;
+use crate::trace::fact::{ConfigLine, Fault};
 use crate::trace::text::Text;
 
 /// As much as is read of a configuration file.
@@ -171,6 +171,30 @@ impl Configuration {
         });
         let line = secret::redact_line(&Text::from(words.line.as_str()));
         Fault { source, line, config, said: true }
+    }
+
+    /// Why not all of the file could be read.
+    pub(super) fn unread(&self) -> Option<String> {
+        if let Some(gap) = self.gaps.first() {
+            let why = match &gap.why {
+                Unread::Error(error) => format!("cannot be read: {error}"),
+                Unread::TooLarge | Unread::Loop | Unread::TooMany | Unread::Nul => "is not read to its end".to_owned(),
+            };
+            return Some(format!("{} {why}", Text::new(&gap.path)));
+        }
+        let is_lost = |words: &[Vec<u8>]| match words {
+            [name, path, ..] => name == b"include" && !path.starts_with(b"/"),
+            _ => false,
+        };
+        let lost = self.directives.iter().any(|directive| directive.words.as_deref().is_some_and(is_lost));
+        lost.then(|| "it includes files by a relative path, so another line may decide".to_owned())
+    }
+
+    /// The line that decides a directive: the last that names it.
+    pub(super) fn decides(&self, name: &[u8]) -> Option<&ConfigLine> {
+        let named = |words: &[Vec<u8>]| words.first().is_some_and(|word| word == name);
+        let mut lines = self.directives.iter().rev();
+        lines.find(|directive| directive.words.as_deref().is_some_and(named))?.place.as_ref()
     }
 
     /// The first thing that no server accepts, when the server itself left no words.

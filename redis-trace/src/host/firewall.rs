@@ -4,6 +4,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
+use caps::{CapSet, Capability};
 use rustix::net::netdevice::index_to_name;
 use rustix::net::{AddressFamily, SocketType, socket};
 
@@ -15,6 +16,9 @@ use crate::trace::text::Text;
 
 /// TCP among the protocols above IP.
 const TCP: u8 = 6;
+
+/// The flags of a first packet.
+const SYN: u8 = 2;
 
 /// What is looked up in the namespace itself.
 struct Scene {
@@ -61,6 +65,45 @@ impl Host {
         found.same = sight.generation.zip(rules.generation).map(|(then, read)| then == read);
         found.conntrack = scene.conntrack;
         Ok(())
+    }
+}
+
+impl Host {
+    /// The rules that can refuse the first packet of a dial of this user's that leaves by this interface of the calling
+    /// thread's namespace: on its way out and, where the server's address is its own, in again. With the hooks that it meets.
+    pub fn judged(&mut self, flow: &Flow, link: Option<String>, uid: u32) -> Result<(Suspects, &'static str), String> {
+        if !caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_ADMIN).unwrap_or(false) {
+            return Err("the firewall's rules may be read with CAP_NET_ADMIN only".to_owned());
+        }
+        let rules = self.ruleset(flow.netns, None)?.ruleset;
+        let own = addresses::of(Path::new("/proc/thread-self/net"))?;
+        let is_own = flow.server.ip.is_loopback() || own.contains(&flow.server.ip);
+        let interface = link.map_or(Interface::Unknown, Interface::Named);
+        let out = Packet {
+            ipv6: flow.server.ip.is_ipv6(),
+            transport: Some(TCP),
+            source: Some(flow.client),
+            destination: Some(flow.server),
+            first_destination: Some(flow.server),
+            tcp_flags: Some(SYN),
+            input: Interface::None,
+            output: interface.clone(),
+            states: State::NEW,
+            mark: Some(0),
+            local: Some(is_own),
+            user: Some(uid),
+            ..Packet::default()
+        };
+        let inward = Packet { input: interface, output: Interface::None, user: None, ..out.clone() };
+        let mut all = Suspects { candidates: Vec::new(), complete: true };
+        let way_in: &[Hook] = if is_own { &[Hook::Prerouting, Hook::Input] } else { &[] };
+        let ways = [(&out, &[Hook::Output, Hook::Postrouting][..]), (&inward, way_in)];
+        for (packet, hook) in ways.iter().flat_map(|(packet, hooks)| hooks.iter().map(move |hook| (packet, hook))) {
+            let Suspects { candidates, complete } = rules.suspects(*hook, packet, Wanted::Refusal);
+            all.candidates.extend(candidates);
+            all.complete &= complete;
+        }
+        Ok((all, if is_own { "output, postrouting, prerouting, input" } else { "output, postrouting" }))
     }
 }
 

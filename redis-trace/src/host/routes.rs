@@ -4,6 +4,7 @@
 use std::io;
 use std::net::IpAddr;
 
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
@@ -24,11 +25,63 @@ const EINVAL: u32 = 22;
 const ENETUNREACH: u32 = 101;
 const EHOSTUNREACH: u32 = 113;
 
+/// How packets to a server leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaving {
+    /// The interface.
+    pub interface: Option<Link>,
+    /// The address that they come from.
+    pub source: Option<IpAddr>,
+}
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its name.
+    pub name: String,
+    /// Something is there at its other end.
+    pub has_carrier: bool,
+}
+
+/// How packets of this user's to a server leave the calling thread's namespace; nothing when none do.
+pub fn leaving(to: Endpoint, uid: u32) -> Option<Leaving> {
+    let Found { index, source, .. } = look_up(to, uid).ok()?;
+    Some(Leaving { interface: index.and_then(link), source })
+}
+
+/// The interface of a number.
+fn link(index: u32) -> Option<Link> {
+    let mut request = LinkMessage::default();
+    request.header.index = index;
+    let mut found = None;
+    let asked = talk(NETLINK_ROUTE, Wanted::One, RouteNetlinkMessage::GetLink(request), |answer| {
+        if let RouteNetlinkMessage::NewLink(link) = answer {
+            let name = link.attributes.iter().find_map(|attribute| match attribute {
+                LinkAttribute::IfName(name) => Some(name.clone()),
+                _ => None,
+            });
+            let has_carrier = link.header.flags.contains(LinkFlags::LowerUp);
+            found = name.map(|name| Link { name, has_carrier });
+        }
+    });
+    asked.ok().and(found)
+}
+
+/// A route that the kernel found.
+struct Found {
+    /// The next hop, the server itself when it is on the link.
+    hop: IpAddr,
+    /// Number of the interface.
+    index: Option<u32>,
+    /// The address that packets come from.
+    source: Option<IpAddr>,
+}
+
 /// The way to a server for a packet of this user's.
 pub(crate) fn way(to: Endpoint, uid: u32) -> Result<Way, String> {
     let failed = |error: io::Error| format!("The kernel's routes could not be read: {error}.");
     match look_up(to, uid) {
-        Ok(hop) => match xfrm::blocks(to) {
+        Ok(Found { hop, .. }) => match xfrm::blocks(to) {
             Some(by) => Ok(Way::Blocked { by }),
             None => Ok(Way::Sent { hop, hop_failed: is_failed(hop).map_err(failed)? }),
         },
@@ -40,8 +93,8 @@ pub(crate) fn way(to: Endpoint, uid: u32) -> Result<Way, String> {
     }
 }
 
-/// The next hop that the kernel would choose; or the error that a dial gets.
-fn look_up(to: Endpoint, uid: u32) -> io::Result<IpAddr> {
+/// The route that the kernel would choose; or the error that a dial gets.
+fn look_up(to: Endpoint, uid: u32) -> io::Result<Found> {
     let mut request = RouteMessage::default();
     request.header.address_family = family(to.ip);
     request.header.destination_prefix_length = bits(to.ip);
@@ -51,17 +104,20 @@ fn look_up(to: Endpoint, uid: u32) -> io::Result<IpAddr> {
         RouteAttribute::IpProto(TCP),
         RouteAttribute::Dport(to.port.to_be()),
     ];
-    let mut hop = to.ip;
+    let mut found = Found { hop: to.ip, index: None, source: None };
     talk(NETLINK_ROUTE, Wanted::One, RouteNetlinkMessage::GetRoute(request), |answer| {
         if let RouteNetlinkMessage::NewRoute(route) = answer {
-            let gateway = route.attributes.iter().find_map(|attribute| match attribute {
-                RouteAttribute::Gateway(address) => ip(address),
-                _ => None,
-            });
-            hop = gateway.unwrap_or(to.ip);
+            for attribute in &route.attributes {
+                match attribute {
+                    RouteAttribute::Gateway(address) => found.hop = ip(address).unwrap_or(found.hop),
+                    RouteAttribute::Oif(index) => found.index = Some(*index),
+                    RouteAttribute::PrefSource(address) => found.source = ip(address),
+                    _ => {}
+                }
+            }
         }
     })?;
-    Ok(hop)
+    Ok(found)
 }
 
 /// Whether a neighbour's hardware address was asked for in vain.

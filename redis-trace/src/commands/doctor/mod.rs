@@ -1,23 +1,34 @@
 //! `redis-trace doctor`: dials a server as its client would, under the tracer, and goes through the troubleshooting guide.
 //! One connection on each of its addresses and one more, twelve commands at most, all of which read; nothing is changed.
 
+mod clients;
+mod configured;
+mod confined;
 pub(super) mod dial;
 mod home;
+mod leads;
+mod means;
+mod names;
 mod report;
 pub(super) mod server;
+mod service;
 pub(super) mod talk;
 mod tls;
 mod traced;
+mod way;
 
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use crate::cli::{DoctorArgs, Document};
 use crate::failure::{Exit, Failure};
+use crate::host::{self, Host};
 use crate::redis::target::Target;
 use dial::{Dial, Place};
+use home::Reached;
+use leads::Lead;
 use report::{Finding, Printer, State};
-use talk::Credentials;
+use talk::{Credentials, Told};
 use tls::Trust;
 use traced::{Failed, Traced};
 
@@ -25,6 +36,8 @@ pub use report::Doctor;
 
 /// Dialling ends after this long, however many addresses are left.
 const DIALLING: Duration = Duration::from_secs(5);
+/// Where a server sends its clients is dialled for this long, however many addresses are left.
+const FOLLOWING: Duration = Duration::from_secs(3);
 /// Most addresses of a name that are dialled.
 const MOST_ADDRESSES: usize = 4;
 
@@ -74,32 +87,89 @@ async fn examine(target: &Target, client: &Client, printer: Printer) -> anyhow::
         Ok(places) => places,
         Err(why) => {
             doctor.step("name", State::Bad, why.clone())?;
-            doctor.skip(&["connect", "reply", "listener"], "there is no address to dial")?;
+            doctor.skip(&["connect", "reply", "listener", "service"], "there is no address to dial")?;
             doctor.verdict(Finding::unresolved(target, &why));
             return Ok(doctor.after(began));
         }
     };
     doctor.step("name", State::Good, dial::told(target, &places))?;
+    names::look(&mut doctor, target, &places)?;
     let mut traced = Traced::start().await?;
     doctor.step("tracer", if traced.is_live() { State::Good } else { State::Unknown }, traced.told())?;
     let reached = dial_all(&mut doctor, &mut traced, places.clone()).await?;
-    let Some((place, connection)) = reached else {
+    let (place, told) = if let Some((place, connection)) = reached {
+        let told = converse(&mut doctor, target, &place, connection, client)?;
+        (Some(place), told)
+    } else {
         doctor.skip(&["reply"], "nothing was reached")?;
-        home::look(&mut doctor, places.first(), None, false)?;
-        return Ok(doctor.after(began));
+        (None, None)
     };
+    let is_taken = place.is_some();
+    let place = place.or_else(|| places.into_iter().next());
+    let mut host = Host::new();
+    way::look(&mut doctor, &mut host, place.as_ref(), is_taken)?;
+    home::look(&mut doctor, &mut host, &Reached { place: place.as_ref(), told: told.as_ref(), is_taken })?;
+    let is_here =
+        matches!(&place, Some(Place::Tcp(address)) if way::is_here(&mut host, host::this_task()?.netns, address));
+    let following = Instant::now();
+    for lead in told.map(|told| told.leads).unwrap_or_default() {
+        // The bus is for other nodes: that a client does not reach it is as it should be.
+        if lead.is_bus && !is_here {
+            continue;
+        }
+        follow(&mut doctor, &mut traced, &lead, following).await?;
+    }
+    Ok(doctor.after(began))
+}
+
+/// Talks with who took the connection, by TLS where that is wanted.
+fn converse(
+    doctor: &mut Doctor,
+    target: &Target,
+    place: &Place,
+    connection: dial::Connection,
+    client: &Client,
+) -> anyhow::Result<Option<Told>> {
     let connection = match (target, connection) {
         (Target::Tcp { host, tls: true, .. }, dial::Connection::Tcp(stream)) => {
-            tls::speak(&mut doctor, stream, &place, host, &client.trust)?
+            tls::speak(doctor, stream, place, host, &client.trust)?
         }
         (_, connection) => Some(connection),
     };
-    let told = match connection {
-        Some(connection) => talk::with(connection, &place, &client.credentials, &mut doctor)?,
-        None => None,
+    match connection {
+        Some(connection) => talk::with(connection, place, &client.credentials, doctor),
+        None => Ok(None),
+    }
+}
+
+/// Dials where the server sends its clients.
+async fn follow(doctor: &mut Doctor, traced: &mut Traced, lead: &Lead, began: Instant) -> anyhow::Result<()> {
+    let Lead { who, host, port, fix: (text, command), is_bus: _ } = lead;
+    if began.elapsed() > FOLLOWING {
+        return Ok(doctor.skip(&["follow"], &format!("the {who} was not dialled: it would take too long"))?);
+    }
+    let target = Target::Tcp { host: host.clone(), port: *port, tls: false, user: None };
+    let place = match dial::places(&target).await {
+        Ok(places) => places.into_iter().next(),
+        Err(why) => return Ok(doctor.step("follow", State::Bad, format!("the {who}: {why}"))?),
     };
-    home::look(&mut doctor, Some(&place), told.as_ref(), true)?;
-    Ok(doctor.after(began))
+    let Some(place) = place else { return Ok(()) };
+    let Dial { place, started, took, sent_again, result } = dial::dial(place);
+    let Err(error) = result else {
+        let text = format!("the {who} is {place}, and takes connections ({})", dial::milliseconds(took));
+        return Ok(doctor.step("follow", State::Good, text)?);
+    };
+    let reports = traced.explain(&Failed { place: &place, started, sent_again, error: &error }).await?;
+    let why = reports.first().map_or_else(String::new, |report| format!(": {}", report.summary));
+    let got = dial::error_name(&error);
+    doctor.step("follow", State::Bad, format!("the {who} is {place}: {got}{why}"))?;
+    let summary = format!("the server sends its clients to {place} as the {who}, and a dial there got {got}{why}");
+    doctor.verdict(
+        Finding::of_code("RT6007", "redirected-to-unreachable", "certain", summary)
+            .with(report::fix(text, Some(format!("redis-cli {command}")))),
+    );
+    doctor.refusals.extend(reports);
+    Ok(())
 }
 
 /// Dials every place; the first that answered. Why the others did not is told, and is the verdict when none did.

@@ -231,6 +231,14 @@ impl Doctor {
         Ok(())
     }
 
+    /// More that is known of what is wrong, and what would end it before all else.
+    pub(super) fn amend(&mut self, more: &str, fixes: Vec<Fix>) {
+        if self.is_decided {
+            self.verdict.summary = format!("{}; {more}", self.verdict.summary);
+            self.verdict.fix.splice(0..0, fixes);
+        }
+    }
+
     /// Another address answered: what was refused before hurt nobody.
     pub(super) fn forgive(&mut self) {
         self.is_decided = false;

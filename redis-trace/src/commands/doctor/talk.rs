@@ -1,18 +1,23 @@
 //! What a server that took the connection says: whether it lets in, who it is, how full it is. All that it is asked reads.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use redis::{Cmd, Value};
 
 use super::dial::{Connection, Place};
+use super::leads::Lead;
 use super::report::{Doctor, Finding, State};
 use super::server::{No, Server, closed};
-use super::tls;
+use super::{clients, configured, leads, tls};
 use crate::cli::LoginArgs;
 use crate::redis::info::Info;
 use crate::redis::reply;
 use crate::redis::target::Target;
 use crate::trace::text::Text;
+
+/// A server that was started less than so many seconds ago has forgotten what it counted.
+const YOUNG: u64 = 60;
 
 /// What a TLS port says to who speaks without: an alert.
 const ALERT: [u8; 2] = [0x15, 0x03];
@@ -52,8 +57,17 @@ impl Credentials {
 #[derive(Debug, Default)]
 pub(super) struct Told {
     pub(super) info: Info,
-    /// Its `tcp-backlog`, when it may be asked.
-    pub(super) backlog: Option<u64>,
+    /// What it is set to, as far as it may be asked.
+    pub(super) settings: BTreeMap<String, String>,
+    /// Where it sends its clients.
+    pub(super) leads: Vec<Lead>,
+}
+
+impl Told {
+    /// A setting that is a number.
+    pub(super) fn number(&self, name: &str) -> Option<u64> {
+        self.settings.get(name)?.parse().ok()
+    }
 }
 
 /// Talks to the server; `None` when it does not let in.
@@ -70,12 +84,11 @@ pub(super) fn with(
     }
     doctor.step("reply", State::Good, "it answers PING".to_owned())?;
     let info = server.info();
-    let backlog = match server.ask(redis::cmd("CONFIG").arg("GET").arg("tcp-backlog")) {
-        Some(Value::Array(pair)) => pair.get(1).and_then(number),
-        _ => None,
-    };
-    tell(doctor, &info)?;
-    Ok(Some(Told { info, backlog }))
+    let settings = settings(&mut server);
+    let holders = holders(&mut server, &info);
+    tell(doctor, &info, holders.as_deref())?;
+    let leads = leads::ask(&mut server, &info, doctor)?;
+    Ok(Some(Told { info, settings, leads }))
 }
 
 /// Through the door, with the password, to an answered `PING`.
@@ -100,10 +113,32 @@ fn log_in(server: &mut Server, credentials: &Credentials, doctor: &mut Doctor) -
     Ok(server.serves(&redis::cmd("PING")).map(|_| ()))
 }
 
-fn number(value: &Value) -> Option<u64> {
+/// What it is set to. Before 7.0 it is asked for one setting at a time, so only the first is asked for.
+fn settings(server: &mut Server) -> BTreeMap<String, String> {
+    let all = server.ask(redis::cmd("CONFIG").arg("GET").arg(configured::ASKED));
+    let answer = match all {
+        Some(Value::Array(pairs)) => Some(pairs),
+        Some(Value::ServerError(_)) => match server.ask(redis::cmd("CONFIG").arg("GET").arg(&configured::ASKED[..1])) {
+            Some(Value::Array(pair)) => Some(pair),
+            _ => None,
+        },
+        _ => None,
+    };
+    let words: Vec<String> = answer.into_iter().flatten().filter_map(text).collect();
+    words.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
+}
+
+/// Who holds its connections, where the list of them is short.
+fn holders(server: &mut Server, info: &Info) -> Option<String> {
+    info.number("connected_clients").filter(|clients| *clients <= clients::MOST)?;
+    clients::summary(&text(server.ask(redis::cmd("CLIENT").arg("LIST"))?)?)
+}
+
+/// A value that is text.
+pub(super) fn text(value: Value) -> Option<String> {
     match value {
-        Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok(),
-        Value::Int(number) => u64::try_from(*number).ok(),
+        Value::BulkString(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        Value::VerbatimString { text, .. } | Value::SimpleString(text) => Some(text),
         _ => None,
     }
 }
@@ -118,7 +153,11 @@ fn quoted(answer: &[u8]) -> Text {
 fn refused(doctor: &mut Doctor, server: &Server, place: &Place, no: &No) -> anyhow::Result<()> {
     let (said, answer) = match no {
         No::Tls(error) => {
-            doctor.step("reply", State::Bad, format!("it ended the TLS connection: {error}"))?;
+            doctor.step(
+                "reply",
+                State::Bad,
+                format!("it ended the TLS connection: {}", Text::from(error.to_string().as_str())),
+            )?;
             doctor.verdict(tls::refused(error, server.has_no_identity()));
             return Ok(());
         }
@@ -146,7 +185,7 @@ fn refused(doctor: &mut Doctor, server: &Server, place: &Place, no: &No) -> anyh
 }
 
 /// What INFO tells of who it is and how full it is.
-fn tell(doctor: &mut Doctor, info: &Info) -> io::Result<()> {
+fn tell(doctor: &mut Doctor, info: &Info, holders: Option<&str>) -> io::Result<()> {
     let Some(version) = info.text("redis_version") else {
         return doctor.step("server", State::Unknown, "it does not answer INFO".to_owned());
     };
@@ -158,6 +197,10 @@ fn tell(doctor: &mut Doctor, info: &Info) -> io::Result<()> {
     let up = info.number("uptime_in_seconds").map_or_else(String::new, |seconds| format!(", up {seconds} s"));
     let text = format!("{name} {version}{role}{up}");
     doctor.step("server", State::Good, Text::from(text.as_str()).to_string())?;
+    if let Some(seconds) = info.number("uptime_in_seconds").filter(|seconds| *seconds < YOUNG) {
+        let text = format!("it was started {seconds} s ago: all that it counts begins then");
+        doctor.step("restart", State::Warn, text)?;
+    }
     if info.text("master_link_status") == Some("down") {
         doctor.step("replica", State::Warn, "its link to its master is down".to_owned())?;
     }
@@ -166,7 +209,8 @@ fn tell(doctor: &mut Doctor, info: &Info) -> io::Result<()> {
         let state = if connected * 10 >= most * 8 || rejected > 0 { State::Warn } else { State::Good };
         let turned_away =
             if rejected > 0 { format!("; {rejected} were turned away since its start") } else { String::new() };
-        doctor.step("clients", state, format!("{connected} of {most} (maxclients){turned_away}"))?;
+        let holders = holders.map_or_else(String::new, |holders| format!("; {holders}"));
+        doctor.step("clients", state, format!("{connected} of {most} (maxclients){turned_away}{holders}"))?;
     }
     if let (Some(used), Some(most)) = (info.number("used_memory"), info.number("maxmemory").filter(|most| *most > 0)) {
         let state = if used * 10 >= most * 9 { State::Warn } else { State::Good };

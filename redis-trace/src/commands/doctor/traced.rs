@@ -16,7 +16,7 @@ use crate::commands::telling::Telling;
 use crate::host::{self, Host};
 use crate::kernel::Options;
 use crate::sink::Sink;
-use crate::trace::fact::{ConnectFailed, Fact, Phase, Sight, Task, UnixPath, What};
+use crate::trace::fact::{ConnectFailed, Fact, Phase, Sight, Task, UnixPath, Way, WayTo, What};
 use crate::trace::filter::Filter;
 use crate::trace::flow::{Endpoint, Flow};
 use crate::trace::question::Question;
@@ -24,8 +24,8 @@ use crate::trace::remembered::Bounds;
 use crate::trace::report::{Report, Summary, Update};
 use crate::trace::text::Text;
 
-/// How long a verdict may take after the dial is over.
-const VERDICT: Duration = Duration::from_millis(1_500);
+/// How long a verdict may take after the dial is over: on a host that is busy, to read the firewall's rules takes seconds.
+const VERDICT: Duration = Duration::from_secs(4);
 /// Time passes in such steps while one is waited for.
 const STEP: Duration = Duration::from_millis(10);
 
@@ -149,7 +149,8 @@ impl Traced {
         if let Source::Probes(_) = self.source {
             self.listen().await?;
         } else if let Some(errno) = errno_of(dial.error) {
-            let failed = self.failed(dial, errno);
+            let phase = self.phase(dial.place, errno);
+            let failed = self.failed(dial, errno, phase);
             self.feed(VecDeque::from([failed]))?;
         }
         Ok(self.kept.0.take())
@@ -190,8 +191,25 @@ impl Traced {
         }
     }
 
+    /// Whether a SYN was sent: not where the host's own routes refuse with this very error, or no port was left.
+    fn phase(&mut self, place: &Place, errno: u32) -> Phase {
+        let (Source::Host(host, _), Place::Tcp(address)) = (&mut self.source, place) else { return Phase::Over };
+        let to = Endpoint { ip: address.ip().to_canonical(), port: address.port() };
+        let question = Question::Way { netns: self.task.netns, to, uid: self.task.uid };
+        let refuses = |answer| match answer {
+            What::Way(WayTo { way: Way::Refused { errno: refused, .. }, .. }) => refused == errno,
+            _ => false,
+        };
+        let is_refused = host.answer(&question, host::boottime()).into_iter().any(refuses);
+        if is_refused || errno == Errno::ADDRNOTAVAIL.raw_os_error().unsigned_abs() {
+            Phase::AtOnce
+        } else {
+            Phase::Over
+        }
+    }
+
     /// The failed dial as its own end saw it.
-    fn failed(&self, dial: &Failed<'_>, errno: u32) -> What {
+    fn failed(&self, dial: &Failed<'_>, errno: u32, phase: Phase) -> What {
         let &Failed { place, started: dialled, sent_again: retransmits, .. } = dial;
         let task = self.task.clone();
         match place {
@@ -207,7 +225,7 @@ impl Traced {
                     dialled,
                     errno,
                     isn: 0,
-                    phase: Phase::Over,
+                    phase,
                     retransmits,
                     icmp: None,
                     ttl: None,

@@ -42,7 +42,7 @@ pub(super) fn translator(by: &Candidate) -> Evidence {
 }
 
 /// `nftables rule "tcp dport 6379 drop" (inet f i handle 3)`, with its owner.
-pub(super) fn rule(site: &Site) -> String {
+pub(crate) fn rule(site: &Site) -> String {
     let owner = site.owner.map_or_else(String::new, |owner| format!("{}'s ", of_owner(owner)));
     let kind = match (site.number, site.backend) {
         (None, Backend::Nftables) => "nftables",

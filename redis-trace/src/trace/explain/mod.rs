@@ -14,6 +14,8 @@ mod words;
 
 use jiff::Timestamp;
 
+pub(crate) use firewall::rule;
+
 use crate::redis::kin;
 
 use super::container;

@@ -76,7 +76,10 @@ impl Certificate {
             UnknownIssuer,
         };
         let Error::InvalidCertificate(why) = error else {
-            return handshake_failed("likely", format!("the server's certificate cannot be used: {error}"));
+            return handshake_failed(
+                "likely",
+                format!("the server's certificate cannot be used: {}", Text::from(error.to_string().as_str())),
+            );
         };
         let again = || Some("redis-cli --tls CONFIG SET tls-cert-file FILE".to_owned());
         match why {
@@ -110,8 +113,11 @@ impl Certificate {
                 handshake_failed("likely", text)
                     .with(fix("dial it by a name of its certificate, or have one made for this name", None))
             }
-            other => handshake_failed("certain", format!("the server's certificate is not accepted: {other}"))
-                .with(fix("have it made anew", again())),
+            other => handshake_failed(
+                "certain",
+                format!("the server's certificate is not accepted: {}", Text::from(other.to_string().as_str())),
+            )
+            .with(fix("have it made anew", again())),
         }
     }
 }

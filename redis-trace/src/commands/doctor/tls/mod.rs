@@ -87,7 +87,11 @@ pub(super) fn speak(
             Ok(None)
         }
         (Some(error), _) if trust.insecure => {
-            doctor.step("trust", State::Warn, format!("not trusted, and --insecure does not mind: {error}"))?;
+            doctor.step(
+                "trust",
+                State::Warn,
+                format!("not trusted, and --insecure does not mind: {}", shown(&error)),
+            )?;
             Ok(Some(connection))
         }
         _ => {
@@ -124,6 +128,11 @@ fn broken(error: &io::Error) -> Broken {
 /// What TLS has against it, when that is what an error is about.
 pub(super) fn said(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref::<Error>()
+}
+
+/// An error, in which the server may have a word.
+fn shown(error: &Error) -> Text {
+    Text::from(error.to_string().as_str())
 }
 
 /// Our patience ended.
@@ -167,7 +176,7 @@ fn not_shaken(
 ) -> anyhow::Result<()> {
     let text = match broken {
         Broken::Said(Error::InvalidMessage(_)) => "what it answers is not TLS".to_owned(),
-        Broken::Said(error) => format!("no handshake: {error}"),
+        Broken::Said(error) => format!("no handshake: {}", shown(error)),
         Broken::Silent => format!("it took the connection and says nothing for {} s", HANDSHAKE.as_secs()),
         Broken::Closed => "it closed during the handshake, without a word".to_owned(),
     };
@@ -226,7 +235,7 @@ pub(super) fn refused(error: &Error, has_no_identity: bool) -> Finding {
             | Alert::CertificateRevoked
             | Alert::DecryptError,
         ) => {
-            let text = format!("the server does not accept the client's certificate: it says {error}");
+            let text = format!("the server does not accept the client's certificate: it says {}", shown(error));
             handshake_failed("certain", text).with(give_certificate()).with(do_without())
         }
         Error::AlertReceived(Alert::ProtocolVersion)
@@ -240,11 +249,13 @@ pub(super) fn refused(error: &Error, has_no_identity: bool) -> Finding {
             ))
         }
         Error::AlertReceived(_) => {
-            handshake_failed("certain", format!("the server ended the TLS handshake: it says {error}"))
+            handshake_failed("certain", format!("the server ended the TLS handshake: it says {}", shown(error)))
                 .with(fix("compare tls-protocols, tls-ciphers and tls-ciphersuites with what the client speaks", None))
         }
-        other => handshake_failed("likely", format!("this client and the server do not agree on TLS: {other}"))
-            .with(fix("compare tls-protocols, tls-ciphers and tls-ciphersuites with what the client speaks", None)),
+        other => {
+            handshake_failed("likely", format!("this client and the server do not agree on TLS: {}", shown(other)))
+                .with(fix("compare tls-protocols, tls-ciphers and tls-ciphersuites with what the client speaks", None))
+        }
     }
 }
 
