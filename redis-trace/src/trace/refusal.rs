@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fact::{
-    AcceptFailed, Bind, ConnectFailed, Dropped, EarlyEnd, Ending, Overflow, Overflows, Phase, Process, ProcessKey, Reset,
-    Socket,
-    Task, UnixPath,
+    AcceptFailed, Bind, ConnectFailed, Dropped, EarlyEnd, Ending, Overflow, Overflows, Phase, Process, ProcessKey,
+    Reset, Socket, Task, UnixPath,
 };
 use super::flow::{Flow, Netns};
 use super::report::Side;

@@ -16,7 +16,7 @@ use super::output;
 use super::stop::Stop;
 use super::telling::Telling;
 use super::watch::{bounds, options, samples};
-use crate::cli::{LimitArgs, TopArgs};
+use crate::cli::{LimitArgs, Sandbox, TopArgs};
 use crate::failure::{Exit, Failure};
 use crate::host;
 use crate::kernel::Options;
@@ -45,7 +45,7 @@ pub fn run(args: &TopArgs) -> anyhow::Result<Exit> {
 async fn top(args: &TopArgs) -> anyhow::Result<Exit> {
     let options = Options { samples: samples(&args.filters, false), ..options(&args.observation) };
     // What is wrong with the start is told on a screen that is as it was.
-    let mut live = Live::start(&options).await?;
+    let mut live = Live::start(&options, Sandbox::Off).await?;
     let mut stop = Stop::new(&LimitArgs::default(), None)?;
     let board = Rc::new(RefCell::new(first_board(args, &live)));
     let sink = Box::new(Tui::new(Rc::clone(&board), io::stderr()));
