@@ -28,9 +28,8 @@ Examples:
   redis-trace check                                   what can be seen here; works without root
 
 Exit codes:
-  0 nothing wrong   1 a problem was found   2 usage   3 kernel or environment unsupported
-  4 permission or capability missing   5 incomplete under --strict
-  6 the fault is not on this host (doctor)   70 a bug of redis-trace";
+  0 nothing wrong   1 problem found   2 usage   3 environment unsupported   4 permission missing
+  5 incomplete under --strict   6 the fault is not on this host (doctor)   70 a bug of redis-trace";
 
 const FILTERS: &str = "Filters (repeat a flag: OR; several flags: AND; !VALUE: not)";
 const LIMITS: &str = "Limits";
