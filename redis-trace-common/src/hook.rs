@@ -167,7 +167,8 @@ hooks! {
     Listens: Syscall "sys_enter_listen" by "enter_listen";
     Listens: Syscall "sys_exit_listen" by "exit_listen";
     // net/socket.c: no file, so that nothing below is called.
-    Accepts: Fexit "__sys_accept4" by "accepted";
+    Accepts: Fexit "__x64_sys_accept4" by "accepted4";
+    Accepts: Fexit "__x64_sys_accept" by "accepted";
     Accepts: Syscall "sys_exit_accept4" by "exit_accept4";
     Accepts: Syscall "sys_exit_accept" by "exit_accept";
     // net/unix/af_unix.c

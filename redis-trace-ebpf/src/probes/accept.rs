@@ -20,14 +20,27 @@ const NOFILE: u64 = 7;
 /// `struct rlimit`: what is allowed, and what may be allowed; include/uapi/linux/resource.h.
 const SIZE_OF_LIMIT: u64 = 16;
 
-/// `int __sys_accept4(int fd, struct sockaddr *upeer_sockaddr, int *upeer_addrlen, int flags)`, net/socket.c: accept(2) too.
-#[fexit(function = "__sys_accept4")]
-pub(crate) fn accepted(ctx: FExitContext) -> u32 {
-    let result: i32 = ctx.arg(4);
-    if NO_FILE.contains(&result) {
-        tell_accept(syscall::sock(ctx.arg(0)), result);
-    }
+/// `long __x64_sys_accept4(const struct pt_regs *regs)`, net/socket.c: what it calls is compiled into it on Linux 5.10.
+#[fexit(function = "__x64_sys_accept4")]
+pub(crate) fn accepted4(ctx: FExitContext) -> u32 {
+    ended(&ctx);
     0
+}
+
+/// `long __x64_sys_accept(const struct pt_regs *regs)`, net/socket.c.
+#[fexit(function = "__x64_sys_accept")]
+pub(crate) fn accepted(ctx: FExitContext) -> u32 {
+    ended(&ctx);
+    0
+}
+
+/// The call has come to an end; its registers still have what was asked.
+#[inline(always)]
+fn ended(ctx: &FExitContext) {
+    let result: i32 = ctx.arg(1);
+    if NO_FILE.contains(&result) {
+        tell_accept(syscall::sock(syscall::by_registers(ctx.arg(0)).fd), result);
+    }
 }
 
 /// Leaves accept4(2).
