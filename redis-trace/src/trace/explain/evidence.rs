@@ -2,7 +2,7 @@
 
 use crate::trace::denied::Failed;
 use crate::trace::errno;
-use crate::trace::fact::{Dropped, Fault};
+use crate::trace::fact::{Dropped, Fault, UnixListener};
 use crate::trace::known::{EndedListener, FailedBind, Known, Listener, OomLimit, Sent};
 use crate::trace::refusal::{Attempt, Refusal};
 use crate::trace::report::Evidence;
@@ -143,17 +143,8 @@ fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence
             failed.chain(denial::evidence(denied)).collect()
         }
         Cause::StartFailed { failed } => failed.fault.iter().map(last_words).collect(),
-        Cause::UnixSocketOnly { listener } => {
-            let path = words::unix_path(&listener.path);
-            vec![seen("unix_diag", format!("listener {path}, {}", words::process(&listener.owner)))]
-        }
-        Cause::UnixSocketMissing { real, .. } => real
-            .iter()
-            .map(|listener| {
-                let path = words::unix_path(&listener.path);
-                seen("unix_diag", format!("listener {path}, {}", words::process(&listener.owner)))
-            })
-            .collect(),
+        Cause::UnixSocketOnly { listener } => vec![unix_listener(listener)],
+        Cause::UnixSocketMissing { real, .. } => real.iter().map(unix_listener).collect(),
         Cause::UnixSocketPermission { forbidden, .. } => {
             let (mode, uid, gid) = (forbidden.mode & 0o7777, forbidden.uid, forbidden.gid);
             vec![seen("stat", format!("{} mode {mode:04o} owner {uid}:{gid}", forbidden.path))]
@@ -179,6 +170,11 @@ fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence
         | Cause::Unknown { .. }
         | Cause::UnixSocketStale { .. } => Vec::new(),
     }
+}
+
+fn unix_listener(listener: &UnixListener) -> Evidence {
+    let path = words::unix_path(&listener.path);
+    seen("unix_diag", format!("listener {path}, {}", words::process(&listener.owner)))
 }
 
 fn last_words(fault: &Fault) -> Evidence {

@@ -21,11 +21,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 /// So many connections conntrack may take for its table to be filled here.
 const SMALL: u32 = 65_536;
 
+/// Memory up to which the kernel chooses no larger limit, bytes: nf_conntrack_init_start(), net/netfilter/nf_conntrack_core.c.
+const SMALL_MEMORY: u64 = 4 << 30;
+
 /// Whether it takes no more. The limit is the whole host's and not a scenario's to change; where nobody has used conntrack
-/// yet, it is not known and will do.
+/// yet, the kernel will choose it by the memory that there is.
 pub(super) fn has_small_conntrack() -> bool {
-    let limit = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max");
-    limit.is_err() || limit.is_ok_and(|limit| limit.trim().parse::<u32>().is_ok_and(|limit| limit <= SMALL))
+    if let Ok(limit) = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max") {
+        return limit.trim().parse::<u32>().is_ok_and(|limit| limit <= SMALL);
+    }
+    let memory = rustix::system::sysinfo();
+    memory.totalram * u64::from(memory.mem_unit) <= SMALL_MEMORY
 }
 
 /// The other namespace.
