@@ -23,44 +23,35 @@ const SIZE_OF_LIMIT: u64 = 16;
 /// `long __x64_sys_accept4(const struct pt_regs *regs)`, net/socket.c: what it calls is compiled into it on Linux 5.10.
 #[fexit(function = "__x64_sys_accept4")]
 pub(crate) fn accepted4(ctx: FExitContext) -> u32 {
-    ended(&ctx);
+    left(ctx.arg(1));
     0
 }
 
 /// `long __x64_sys_accept(const struct pt_regs *regs)`, net/socket.c.
 #[fexit(function = "__x64_sys_accept")]
 pub(crate) fn accepted(ctx: FExitContext) -> u32 {
-    ended(&ctx);
+    left(ctx.arg(1));
     0
-}
-
-/// The call has come to an end; its registers still have what was asked.
-#[inline(always)]
-fn ended(ctx: &FExitContext) {
-    let result: i32 = ctx.arg(1);
-    if NO_FILE.contains(&result) {
-        tell_accept(syscall::sock(syscall::by_registers(ctx.arg(0)).fd), result);
-    }
 }
 
 /// Leaves accept4(2).
 #[tracepoint(category = "syscalls", name = "sys_exit_accept4")]
 pub(crate) fn exit_accept4(ctx: TracePointContext) -> u32 {
-    left(&ctx);
+    left(syscall::argument(&ctx, 0) as i32);
     0
 }
 
 /// Leaves accept(2).
 #[tracepoint(category = "syscalls", name = "sys_exit_accept")]
 pub(crate) fn exit_accept(ctx: TracePointContext) -> u32 {
-    left(&ctx);
+    left(syscall::argument(&ctx, 0) as i32);
     0
 }
 
-/// The call was not remembered, which would cost every accept: its registers still have it.
+/// The call was not remembered, which would cost every accept: its registers still have what was asked. Of those, Linux 5.10
+/// does not let a probe read what the function's argument points to.
 #[inline(always)]
-fn left(ctx: &TracePointContext) {
-    let result = syscall::argument(ctx, 0) as i32;
+fn left(result: i32) {
     if NO_FILE.contains(&result) {
         tell_accept(syscall::sock(syscall::by_registers(syscall::registers()).fd), result);
     }

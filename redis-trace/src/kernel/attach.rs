@@ -245,8 +245,12 @@ impl Attacher<'_> {
             states.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
             states
         });
-        // Where the tracepoints of system calls are on, they tell what is not entered as well.
-        let is_told = states.iter().any(|state| state.hook.kind == Kind::Syscall && state.state == State::Up);
+        // Where the tracepoints of the system calls that filters keep out are on, they tell what is not entered as well.
+        let tells = |hook: &Hook| {
+            let causes = hook.role.causes();
+            hook.kind == Kind::Syscall && Role::Filters.causes().iter().all(|cause| causes.contains(cause))
+        };
+        let is_told = states.iter().any(|state| tells(state.hook) && state.state == State::Up);
         states.extend(if is_told {
             filters.iter().map(|(hook, _)| HookState { hook, state: State::Spare }).collect()
         } else {
