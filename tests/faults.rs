@@ -151,8 +151,7 @@ fn an_nft_that_hangs_costs_the_rule_and_not_the_verdict_and_is_not_left_behind()
     let place = tempfile::tempdir().expect("a directory");
     let hang = place.path().join("nft");
     let pid = place.path().join("pid");
-    fs::write(&hang, format!("#!/bin/sh\necho $$ > {}\nexec sleep infinity\n", pid.display()))
-        .expect("a program");
+    fs::write(&hang, format!("#!/bin/sh\necho $$ > {}\nexec sleep infinity\n", pid.display())).expect("a program");
     fs::set_permissions(&hang, Permissions::from_mode(0o755)).expect("ours");
     let script = "mount --bind \"$1\" \"$(command -v nft)\" && exec \"$0\" watch -o json --no-aggregate";
     let mut agent =
