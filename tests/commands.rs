@@ -303,8 +303,10 @@ fn a_hostile_name_forges_no_line_and_no_field_of_a_real_denial() {
     let text = redis_trace(&["watch", "--color", "never", "--time", "none", "--cmd", &denied]);
     assert!(!text.out.chars().any(|c| c.is_control() && c != '\n'), "{:?}", text.out);
     let spelt_out = "\\u{1b}[2J\\u{a}\"},{\\\\\\xff\\u{85}";
-    // What the command itself said is the first line.
-    let heads = text.out.lines().skip(1).filter(|line| !line.starts_with(' ')).collect::<Vec<_>>();
+    // What the command itself said is a line of JSON, before the verdict or after it.
+    let is_the_command_s = |line: &str| serde_json::from_str::<Value>(line).is_ok();
+    let told = text.out.lines().filter(|line| !is_the_command_s(line));
+    let heads = told.filter(|line| !line.starts_with(' ')).collect::<Vec<_>>();
     assert!(matches!(heads[..], [only] if only.starts_with(&format!("LISTEN FAILED {spelt_out}("))), "{}", text.out);
     let json = redis_trace(&["watch", "-o", "json", "--cmd", &denied]);
     let mut lines = json.out.lines().map(|line| serde_json::from_str::<Value>(line).expect("each line is JSON"));
