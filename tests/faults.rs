@@ -1,5 +1,5 @@
 //! What goes wrong around a running agent, made to go wrong for real: nothing is lost unsaid, nothing hangs, and the exit code
-//! is right.
+//! is right. Tests run beside each other and every agent hears the whole host: each watches a port that is its own.
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, Read as _};
@@ -15,8 +15,6 @@ use crate::support::{Agent, refused};
 
 mod support;
 
-/// A port on which nothing ever listens.
-const CLOSED: u16 = 1;
 /// How long the end may take.
 const SOON: Duration = Duration::from_secs(2);
 
@@ -63,16 +61,16 @@ fn replayed(recording: &[u8]) -> (Vec<String>, String) {
 }
 
 /// An agent that records, under a shell's preparation in a mount namespace of its own.
-fn recording(prepare: &str, file: &Path) -> Agent {
-    let script = format!("{prepare}exec \"$0\" record \"$1\" -o json --no-aggregate");
+fn recording(port: u16, prepare: &str, file: &Path) -> Agent {
+    let script = format!("{prepare}exec \"$0\" record \"$1\" -o json --no-aggregate --port {port}");
     Agent::started(Command::new("unshare").args(["--mount", "sh", "-c", &script]).arg(program()).arg(file))
 }
 
 #[test]
 fn a_reader_that_stops_reading_costs_lines_that_are_counted_and_never_holds_up_the_end() {
-    let mut agent = Agent::start(&["--no-aggregate"]);
+    let mut agent = Agent::start(&["--no-aggregate", "--port", "1"]);
     for _ in 0..6_000 {
-        refused(CLOSED);
+        refused(1);
     }
     let began = Instant::now();
     agent.signal(Signal::TERM);
@@ -85,17 +83,17 @@ fn a_reader_that_stops_reading_costs_lines_that_are_counted_and_never_holds_up_t
 
 #[test]
 fn a_reader_that_goes_away_ends_the_agent_at_its_next_line() {
-    let mut agent = Agent::start(&["--no-aggregate"]);
+    let mut agent = Agent::start(&["--no-aggregate", "--port", "2"]);
     agent.close_output();
-    refused(CLOSED);
+    refused(2);
     assert_eq!(agent.child.wait().expect("it ends").code(), Some(0));
     assert!(!agent.last_words().contains("error"));
 }
 
 #[test]
 fn how_it_stands_is_said_when_asked() {
-    let mut agent = Agent::start(&["--no-aggregate"]);
-    agent.refusal_of(refused(CLOSED));
+    let mut agent = Agent::start(&["--no-aggregate", "--port", "3"]);
+    agent.refusal_of(refused(3));
     agent.signal(Signal::USR1);
     assert!(agent.word_with("refusals in").contains(" told"));
     agent.word_with("RT1001 no-listener");
@@ -107,15 +105,15 @@ fn how_it_stands_is_said_when_asked() {
 fn a_recording_that_was_moved_away_is_begun_anew_and_both_replay() {
     let place = tempfile::tempdir().expect("a directory");
     let (file, moved) = (place.path().join("case.rec"), place.path().join("case.rec.1"));
-    let mut agent = recording("", &file);
+    let mut agent = recording(4, "", &file);
     agent.signal(Signal::HUP);
     agent.word_with("the recording goes on as it was");
-    agent.refusal_of(refused(CLOSED));
+    agent.refusal_of(refused(4));
     fs::rename(&file, &moved).expect("moved");
     agent.signal(Signal::HUP);
     agent.word_with("is begun anew");
-    agent.refusal_of(refused(CLOSED));
-    agent.refusal_of(refused(CLOSED));
+    agent.refusal_of(refused(4));
+    agent.refusal_of(refused(4));
     agent.signal(Signal::TERM);
     assert!(agent.end().1.success());
     for (file, times) in [(moved, 1), (file, 2)] {
@@ -130,14 +128,14 @@ fn a_recording_that_was_moved_away_is_begun_anew_and_both_replay() {
 fn a_disk_that_is_full_ends_the_recording_and_not_the_watching() {
     let place = tempfile::tempdir().expect("a directory");
     let file = place.path().join("case.rec");
-    let mut agent = recording("mount -t tmpfs -o size=128k none \"${1%/*}\" && ", &file);
+    let mut agent = recording(5, "mount -t tmpfs -o size=128k none \"${1%/*}\" && ", &file);
     // The file is in the agent's mount namespace.
     let there = format!("/proc/{}/root{}", agent.child.id(), file.display());
     for _ in 0..400 {
-        refused(CLOSED);
+        refused(5);
     }
     agent.word_with("the recording ends here, watching goes on: No space left on device");
-    let told = agent.refusal_of(refused(CLOSED));
+    let told = agent.refusal_of(refused(5));
     assert_eq!(told["cause"]["code"], "RT1001");
     let kept = fs::read(there).expect("the recording");
     agent.signal(Signal::TERM);
@@ -153,7 +151,7 @@ fn an_nft_that_hangs_costs_the_rule_and_not_the_verdict_and_is_not_left_behind()
     let pid = place.path().join("pid");
     fs::write(&hang, format!("#!/bin/sh\necho $$ > {}\nexec sleep infinity\n", pid.display())).expect("a program");
     fs::set_permissions(&hang, Permissions::from_mode(0o755)).expect("ours");
-    let script = "mount --bind \"$1\" \"$(command -v nft)\" && exec \"$0\" watch -o json --no-aggregate";
+    let script = "mount --bind \"$1\" \"$(command -v nft)\" && exec \"$0\" watch -o json --no-aggregate --port 7";
     let mut agent =
         Agent::started(Command::new("unshare").args(["--mount", "sh", "-c", script]).arg(program()).arg(&hang));
     // A namespace whose firewall rejects what is dialled.
@@ -190,7 +188,7 @@ fn an_nft_that_hangs_costs_the_rule_and_not_the_verdict_and_is_not_left_behind()
 
 #[test]
 fn namespaces_that_vanish_while_they_are_asked_about_are_told_all_the_same() {
-    let mut agent = Agent::start(&["--no-aggregate"]);
+    let mut agent = Agent::start(&["--no-aggregate", "--port", "9"]);
     let dial = "ip link set lo up; exec python3 -c \"import socket; socket.socket().connect_ex(('127.0.0.1', 9))\"";
     let clients: Vec<u32> = (0..12)
         .map(|_| {

@@ -32,17 +32,19 @@ fn native() -> Result<()> {
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start `cargo test`")?;
-    let mut skipped = Vec::new();
+    let (mut skipped, mut failures) = (Vec::new(), Vec::new());
     for line in BufReader::new(tests.stdout.take().context("cargo has a standard output")?).lines() {
         let line = line?;
         println!("{line}");
         if line.starts_with("skipped: ") {
             skipped.push(line);
+        } else if line == "failures:" || !failures.is_empty() {
+            failures.push(line);
         }
     }
     let status = tests.wait()?;
     if !status.success() {
-        bail!("`cargo test` failed: {status}");
+        bail!("`cargo test` failed: {status}\n{}", failures.join("\n"));
     }
     if !skipped.is_empty() {
         bail!("tests passed, but not all of what they should test:\n  {}", skipped.join("\n  "));
