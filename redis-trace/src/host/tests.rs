@@ -1,10 +1,10 @@
 //! The host asked about itself: real sockets, real processes, real namespaces.
 
 use std::collections::HashMap;
+use std::io::Read as _;
 use std::net::TcpListener;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
-use std::process::Command;
+use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use super::netns::tests::Stranger;
@@ -196,14 +196,21 @@ fn a_unix_listener_of_another_namespace_is_behind_its_file_too() {
 
 #[test]
 fn an_abstract_name_lives_as_long_as_its_listener() {
+    const LISTEN: &str = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind('\\0' + sys.argv[1]); s.listen(); \
+                          print(flush=True); sys.stdin.read()";
     let name = format!("redis-trace-{}", std::process::id());
     let path = UnixPath::Abstract(Text::from(name.as_str()));
-    let address = SocketAddr::from_abstract_name(&name).expect("an address");
     let mut host = Host::new();
-    let listener = UnixListener::bind_addr(&address).expect("a free name");
+    // In a process of its own: what another test starts meanwhile would inherit ours for a moment.
+    let mut server = Command::new("python3");
+    server.args(["-c", LISTEN, &name]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut server = server.spawn().expect("python3 is set up");
+    let mut ready = [0];
+    server.stdout.as_mut().expect("a pipe").read_exact(&mut ready).expect("it listens");
     let state = unix_state(&mut host, path.clone());
     assert_eq!((state.exists, state.is_socket, state.listening), (Some(true), Some(true), Some(true)));
-    drop(listener);
+    drop(server.stdin.take());
+    server.wait().expect("it ends");
     let state = unix_state(&mut host, path);
     assert_eq!((state.exists, state.listening), (Some(false), Some(false)));
 }
