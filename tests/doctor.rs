@@ -1,5 +1,7 @@
 //! `doctor` against real servers: what it says of those that serve, and of every one that does not. Needs root.
 
+#[path = "doctor/home.rs"]
+mod home;
 #[path = "doctor/host.rs"]
 mod host;
 #[path = "doctor/leads.rs"]
@@ -10,6 +12,8 @@ mod same;
 mod support;
 #[path = "doctor/tls.rs"]
 mod tls;
+#[path = "doctor/way.rs"]
+mod way;
 
 use std::fs;
 use std::io::{Read as _, Write as _};

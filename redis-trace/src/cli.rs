@@ -3,6 +3,7 @@
 mod audit;
 mod values;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -211,6 +212,9 @@ pub struct DoctorArgs {
     /// Its key (PEM)
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub key: Option<PathBuf>,
+    /// On the server: wait up to 10 s for a SYN of this client's, and say whether any arrives
+    #[arg(long, value_name = "ADDRESS")]
+    pub from: Option<IpAddr>,
     /// Talk to a server whose certificate is not trusted, too
     #[arg(long)]
     pub insecure: bool,

@@ -10,10 +10,10 @@ use crate::NOWHERE;
 use crate::support::{Ran, Server, command, doctor, ran, staged};
 
 /// Files of a host that is otherwise this one: where they are mounted, and what they say.
-struct Stage(tempfile::TempDir);
+pub(crate) struct Stage(tempfile::TempDir);
 
 impl Stage {
-    fn new(files: &[(&str, &str)]) -> Self {
+    pub(crate) fn new(files: &[(&str, &str)]) -> Self {
         // systemd gives its units a /tmp of their own, so what is there is never taken for theirs.
         let home = tempfile::tempdir_in("/var/lib").expect("a directory");
         for (name, text) in files {
@@ -25,9 +25,18 @@ impl Stage {
     }
 
     /// `doctor` where a script has mounted these files; the directory is its `$1`.
-    fn doctor(&self, script: &str, target: &str) -> Ran {
+    pub(crate) fn doctor(&self, script: &str, target: &str) -> Ran {
+        self.doctor_in(&["--mount"], script, target)
+    }
+
+    /// The same, in a network namespace of its own besides.
+    pub(crate) fn doctor_apart(&self, script: &str, target: &str) -> Ran {
+        self.doctor_in(&["--mount", "--net"], script, target)
+    }
+
+    fn doctor_in(&self, namespaces: &[&str], script: &str, target: &str) -> Ran {
         let mut stage = Command::new("unshare");
-        stage.args(["--mount", "sh", "-ec", &format!("{script}\nexec \"$0\" doctor {target} -o json")]);
+        stage.args(namespaces).args(["sh", "-ec", &format!("{script}\nexec \"$0\" doctor {target} -o json")]);
         stage.arg(env!("CARGO_BIN_EXE_redis-trace")).arg(self.0.path()).env_remove("REDISCLI_AUTH");
         ran(stage)
     }

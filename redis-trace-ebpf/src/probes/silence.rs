@@ -2,14 +2,14 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use redis_trace_common::member::SK_STATE;
+use redis_trace_common::member::{SK_STATE, TCP_TOTAL_RETRANS};
 use redis_trace_common::record::Phase;
 
 use super::connect;
 use super::state::number;
 use crate::dials::{self, Dial};
 use crate::emit::now;
-use crate::kernel::load;
+use crate::kernel::{load, read};
 use crate::maps::SILENT;
 
 /// `TCP_SYN_SENT`, include/net/tcp_states.h.
@@ -30,10 +30,10 @@ pub(crate) fn retransmitted(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// A SYN is sent again.
+/// A SYN is sent again. One that could not be, for the first still waits for its neighbour, says nothing of the far end.
 #[inline(always)]
 fn waits(sk: u64, dial: &Dial) {
-    if now() - dial.time < PATIENCE || told_as_waiting(sk, dial).is_some() {
+    if now() - dial.time < PATIENCE || read(sk, TCP_TOTAL_RETRANS) == 0 || told_as_waiting(sk, dial).is_some() {
         return;
     }
     let is_told = connect::tell_once(sk, 0, Phase::Waiting, connect::decided(sk), dial);

@@ -10,6 +10,7 @@ mod eyes;
 mod files;
 mod firewall;
 mod journal;
+mod kept;
 mod lastwords;
 pub mod names;
 mod netlink;
@@ -39,6 +40,7 @@ use std::path::Path;
 
 pub use clock::{boottime, wall};
 pub use command::end_programs;
+pub use kept::kept;
 use netns::Place;
 use owners::Owners;
 pub use process::this_task;

@@ -61,7 +61,7 @@ fn a_fork_that_keeps_the_socket_open_does_not_own_it() {
     let port = listener.local_addr().expect("an address").port();
     let copy = listener.as_fd().try_clone_to_owned().expect("a copy");
     let mut command = Command::new("/bin/cat");
-    let mut child = command.stdin(std::process::Stdio::piped()).stderr(copy).spawn().expect("cat");
+    let mut child = command.stdin(Stdio::piped()).stderr(copy).spawn().expect("cat");
     let mut host = Host::new();
     let own = netns::current().expect("a namespace");
     for answer in [host.snapshot(), host.answer(&Question::Sockets { netns: own, port }, boottime())] {
@@ -78,7 +78,7 @@ fn an_heir_owns_the_socket_of_a_process_that_is_gone() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("an address").port();
     let mut command = Command::new("/bin/cat");
-    let child = command.stdin(std::process::Stdio::piped()).stderr(std::os::fd::OwnedFd::from(listener));
+    let child = command.stdin(Stdio::piped()).stderr(std::os::fd::OwnedFd::from(listener));
     let mut child = child.spawn().expect("cat");
     drop(command);
     let own = netns::current().expect("a namespace");

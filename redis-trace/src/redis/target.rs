@@ -37,6 +37,23 @@ impl Target {
         }
     }
 
+    /// What a variable of the environment names; its password is forgotten.
+    pub fn of_variable(value: &str) -> Option<Self> {
+        let Ok(mut url) = Url::parse(value) else { return value.parse().ok() };
+        url.set_password(None).ok();
+        url.as_str().parse().ok()
+    }
+
+    /// The same server, whoever dials it and however.
+    pub fn is_where(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp { host, port, .. }, Self::Tcp { host: others, port: another, .. }) => {
+                (host, port) == (others, another)
+            }
+            _ => self == other,
+        }
+    }
+
     /// Its host, when a shell takes it as it stands.
     pub fn host_for_a_shell(&self) -> Option<&str> {
         let plain = |c: char| c.is_ascii_alphanumeric() || ".-:_".contains(c);

@@ -1,6 +1,7 @@
 //! `redis-trace doctor`: dials a server as its client would, under the tracer, and goes through the troubleshooting guide.
 //! One connection on each of its addresses and one more, twelve commands at most, all of which read; nothing is changed.
 
+mod arrivals;
 mod clients;
 mod configured;
 mod confined;
@@ -18,6 +19,7 @@ mod traced;
 mod way;
 
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::cli::{DoctorArgs, Document};
@@ -51,7 +53,8 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
     if args.tls {
         target.speak_tls();
     }
-    let client = Client { credentials: Credentials::new(&args.login, &target)?, trust: trust(args, &target)? };
+    let client =
+        Client { credentials: Credentials::new(&args.login, &target)?, trust: trust(args, &target)?, from: args.from };
     let printer = Printer::new(args);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let doctor = runtime.block_on(examine(&target, &client, printer));
@@ -70,6 +73,8 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
 struct Client {
     credentials: Credentials,
     trust: Trust,
+    /// The client of whom it is asked whether its SYNs arrive.
+    from: Option<IpAddr>,
 }
 
 fn trust(args: &DoctorArgs, target: &Target) -> anyhow::Result<Trust> {
@@ -94,6 +99,7 @@ async fn examine(target: &Target, client: &Client, printer: Printer) -> anyhow::
     };
     doctor.step("name", State::Good, dial::told(target, &places))?;
     names::look(&mut doctor, target, &places)?;
+    names::traps(&mut doctor, target)?;
     let mut traced = Traced::start().await?;
     doctor.step("tracer", if traced.is_live() { State::Good } else { State::Unknown }, traced.told())?;
     let reached = dial_all(&mut doctor, &mut traced, places.clone()).await?;
@@ -108,6 +114,10 @@ async fn examine(target: &Target, client: &Client, printer: Printer) -> anyhow::
     let place = place.or_else(|| places.into_iter().next());
     let mut host = Host::new();
     way::look(&mut doctor, &mut host, place.as_ref(), is_taken)?;
+    if let (Some(from), Some(Place::Tcp(address))) = (client.from, &place) {
+        way::back(&mut doctor, &mut host, from)?;
+        arrivals::look(&mut doctor, from, address.port())?;
+    }
     home::look(&mut doctor, &mut host, &Reached { place: place.as_ref(), told: told.as_ref(), is_taken })?;
     let is_here =
         matches!(&place, Some(Place::Tcp(address)) if way::is_here(&mut host, host::this_task()?.netns, address));

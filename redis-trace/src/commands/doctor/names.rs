@@ -1,11 +1,18 @@
 //! Who gave a name its addresses: the hosts file or DNS, and whether the two agree.
 
+use std::env;
 use std::net::IpAddr;
+use std::path::Path;
 
 use super::dial::Place;
 use super::report::{Doctor, State};
 use crate::host::names;
 use crate::redis::target::Target;
+
+/// Variables that clients and platforms take a server's address from.
+const VARIABLES: [&str; 3] = ["REDIS_URL", "VALKEY_URL", "REDIS_TLS_URL"];
+/// Files that Docker and Podman put into every container.
+const CONTAINERS: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
 
 /// Tells what each source says of a name; of an address there is nothing to tell.
 pub(super) fn look(doctor: &mut Doctor, target: &Target, places: &[Place]) -> anyhow::Result<()> {
@@ -50,6 +57,28 @@ fn ip(place: &Place) -> Option<IpAddr> {
 
 fn same(one: &[IpAddr], other: &[IpAddr]) -> bool {
     one.iter().all(|ip| other.contains(ip)) && other.iter().all(|ip| one.contains(ip))
+}
+
+/// What sends clients elsewhere than people think: a variable of the environment, and a container's own localhost.
+pub(super) fn traps(doctor: &mut Doctor, target: &Target) -> anyhow::Result<()> {
+    for name in VARIABLES {
+        let Some(named) = env::var(name).ok().and_then(|url| Target::of_variable(&url)) else { continue };
+        let (state, text) = if named.is_where(target) {
+            (State::Good, format!("{name} names what was dialled"))
+        } else {
+            (State::Warn, format!("{name} names {named}, which is not what was dialled"))
+        };
+        doctor.step("environ", state, text)?;
+    }
+    let is_loopback =
+        |host: &str| host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+    if CONTAINERS.iter().any(|sign| Path::new(sign).exists())
+        && matches!(target, Target::Tcp { host, .. } if is_loopback(host))
+    {
+        let text = "in a container this is the container itself: a server beside it has another address";
+        doctor.step("container", State::Warn, text.to_owned())?;
+    }
+    Ok(())
 }
 
 fn list(ips: &[IpAddr]) -> String {

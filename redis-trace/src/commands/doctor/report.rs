@@ -82,6 +82,12 @@ impl Finding {
         Self { code, name, confidence, summary, fix: Vec::new(), elsewhere: false }
     }
 
+    /// It is none of this host.
+    pub(super) fn elsewhere(mut self) -> Self {
+        self.elsewhere = true;
+        self
+    }
+
     /// One more thing that would end it.
     pub(super) fn with(mut self, fix: Fix) -> Self {
         self.fix.push(fix);

@@ -21,7 +21,7 @@ use crate::trace::filter::Filter;
 use crate::trace::flow::{Endpoint, Flow};
 use crate::trace::question::Question;
 use crate::trace::remembered::Bounds;
-use crate::trace::report::{Report, Summary, Update};
+use crate::trace::report::{Outcome, Report, Summary, Update};
 use crate::trace::text::Text;
 
 /// How long a verdict may take after the dial is over: on a host that is busy, to read the firewall's rules takes seconds.
@@ -30,17 +30,35 @@ const VERDICT: Duration = Duration::from_secs(4);
 const STEP: Duration = Duration::from_millis(10);
 
 /// Refusals that were told.
+#[derive(Debug, Default)]
+struct Told {
+    reports: Vec<Report>,
+    /// What became of them was told, too.
+    is_updated: bool,
+}
+
+impl Told {
+    /// Nothing more is to be expected of a dial: one that is told while it still waits is told again when it is refused.
+    fn is_final(&self, errno: u32) -> bool {
+        let is_open = |report: &Report| errno != 0 && report.outcome == Outcome::Timeout;
+        !self.reports.is_empty() && (self.is_updated || !self.reports.iter().any(is_open))
+    }
+}
+
+/// Where they are kept.
 #[derive(Clone, Debug, Default)]
-struct Kept(Rc<RefCell<Vec<Report>>>);
+struct Kept(Rc<RefCell<Told>>);
 
 impl Sink for Kept {
     fn report(&mut self, report: &Report) -> io::Result<()> {
-        self.0.borrow_mut().push(report.clone());
+        self.0.borrow_mut().reports.push(report.clone());
         Ok(())
     }
 
     fn update(&mut self, update: &Update) -> io::Result<()> {
-        for report in self.0.borrow_mut().iter_mut().filter(|report| report.seq == update.seq) {
+        let mut told = self.0.borrow_mut();
+        told.is_updated = true;
+        for report in told.reports.iter_mut().filter(|report| report.seq == update.seq) {
             match &update.cause {
                 Some(cause) if cause.code != report.cause.code => report.summary.clone_from(&update.summary),
                 _ => report.summary = format!("{}; {}", report.summary, update.summary),
@@ -147,20 +165,20 @@ impl Traced {
     /// What is told of a dial that failed.
     pub(super) async fn explain(&mut self, dial: &Failed<'_>) -> anyhow::Result<Vec<Report>> {
         if let Source::Probes(_) = self.source {
-            self.listen().await?;
+            self.listen(errno_of(dial.error).unwrap_or_default()).await?;
         } else if let Some(errno) = errno_of(dial.error) {
             let phase = self.phase(dial.place, errno);
             let failed = self.failed(dial, errno, phase);
             self.feed(VecDeque::from([failed]))?;
         }
-        Ok(self.kept.0.take())
+        Ok(self.kept.0.take().reports)
     }
 
     /// Takes in what the probes tell until something is told of the dial.
-    async fn listen(&mut self) -> anyhow::Result<()> {
+    async fn listen(&mut self, errno: u32) -> anyhow::Result<()> {
         let Source::Probes(live) = &mut self.source else { return Ok(()) };
         let until = Instant::now() + VERDICT;
-        while Instant::now() < until && self.kept.0.borrow().is_empty() {
+        while Instant::now() < until && !self.kept.0.borrow().is_final(errno) {
             let fact = live.next(Some(STEP)).await?;
             for question in self.telling.take(&fact)? {
                 live.ask(question);

@@ -18,20 +18,33 @@ pub(super) fn look(doctor: &mut Doctor, host: &mut Host, place: Option<&Place>, 
     let Some(Place::Tcp(address)) = place else { return Ok(()) };
     let task = host::this_task()?;
     let to = Endpoint { ip: address.ip().to_canonical(), port: address.port() };
-    let question = Question::Way { netns: task.netns, to, uid: task.uid };
-    for answer in host.answer(&question, host::boottime()) {
-        match answer {
-            What::Way(way) => tell(doctor, &way.way, to, task.uid)?,
-            What::Unreadable { why, .. } => doctor.step("route", State::Unknown, why.to_string())?,
-            _ => {}
-        }
-    }
+    route(doctor, host, "route", to)?;
     rules(doctor, host, task.netns, task.uid, to, is_taken)
 }
 
+/// Tells the way by which answers go back to a client.
+pub(super) fn back(doctor: &mut Doctor, host: &mut Host, client: IpAddr) -> anyhow::Result<()> {
+    route(doctor, host, "back", Endpoint { ip: client.to_canonical(), port: ephemeral() })
+}
+
+/// Tells the way to an endpoint.
+fn route(doctor: &mut Doctor, host: &mut Host, step: &str, to: Endpoint) -> anyhow::Result<()> {
+    let task = host::this_task()?;
+    let question = Question::Way { netns: task.netns, to, uid: task.uid };
+    for answer in host.answer(&question, host::boottime()) {
+        let (state, text) = match answer {
+            What::Way(way) => told(&way.way, to, task.uid),
+            What::Unreadable { why, .. } => (State::Unknown, why.to_string()),
+            _ => continue,
+        };
+        doctor.step(step, state, text)?;
+    }
+    Ok(())
+}
+
 /// `over eth0 from 10.0.0.5, by 10.0.0.1`.
-fn tell(doctor: &mut Doctor, way: &Way, to: Endpoint, uid: u32) -> anyhow::Result<()> {
-    let (state, text) = match way {
+fn told(way: &Way, to: Endpoint, uid: u32) -> (State, String) {
+    match way {
         Way::Sent { hop, hop_failed } => {
             let leaving = host::leaving(to, uid);
             let link = leaving.as_ref().and_then(|leaving| leaving.interface.clone());
@@ -50,8 +63,7 @@ fn tell(doctor: &mut Doctor, way: &Way, to: Endpoint, uid: u32) -> anyhow::Resul
         Way::Refused { by: Some(by), .. } => (State::Bad, format!("{by} refuses packets to {}", to.ip)),
         Way::Refused { by: None, .. } => (State::Bad, format!("there is no route to {}", to.ip)),
         Way::Blocked { by } => (State::Bad, format!("an IPsec policy blocks packets to {}: {by}", to.ip)),
-    };
-    Ok(doctor.step("route", state, text)?)
+    }
 }
 
 /// The firewall's rules that can refuse this very connection.
@@ -73,10 +85,12 @@ fn rules(
         Err(why) => return Ok(doctor.skip(&["firewall"], &why)?),
     };
     let told: Vec<String> = suspects.candidates.iter().map(|candidate| rule(&candidate.site)).collect();
-    let must = suspects.candidates.iter().position(|candidate| candidate.must);
+    let must = suspects.candidates.iter().find(|candidate| candidate.must);
     let (state, text) = match (must, &told[..]) {
-        (Some(must), _) if !is_taken => (State::Bad, format!("{} refuses it", told[must])),
-        (Some(must), _) => (State::Unknown, format!("{} refuses it, and the connection stands", told[must])),
+        (Some(must), _) if !is_taken => {
+            (State::Bad, format!("{} refuses it; {}", rule(&must.site), host::kept(&must.site)))
+        }
+        (Some(must), _) => (State::Unknown, format!("{} refuses it, and the connection stands", rule(&must.site))),
         (None, []) if suspects.complete => (State::Good, format!("no rule refuses it on its way ({hooks})")),
         (None, []) => (State::Unknown, "the rules are too many to be followed to their end".to_owned()),
         (None, some) => {
