@@ -237,6 +237,30 @@ fn what_this_host_lacks_is_told_when_the_file_is_its_own() {
 }
 
 #[test]
+fn a_certificate_that_ended_is_told() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("redis.conf");
+    let of = |ends: i32| {
+        let mut params = rcgen::CertificateParams::new(vec!["cache.example".to_owned()]).expect("names");
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(ends, 1, 1);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = directory.path().join("server.pem");
+        fs::write(&certificate, params.self_signed(&key).expect("a certificate").pem()).expect("a file");
+        fs::write(directory.path().join("server.key"), key.serialize_pem()).expect("a file");
+        let (certificate, key) = (certificate.display(), directory.path().join("server.key").display().to_string());
+        let text = format!("port 0\ntls-port 6379\ntls-cert-file {certificate}\ntls-key-file {key}\n");
+        fs::write(&file, text).expect("a file");
+        json(&[file.to_str().expect("text"), "--host"]).1
+    };
+    let audit = of(2021);
+    let mut findings = audit["findings"].as_array().expect("findings").iter();
+    let ended = findings.find(|finding| finding["code"] == "RA221").unwrap_or_else(|| panic!("{audit:#}"));
+    assert!(ended.to_string().contains("it ended on 2021-01-01"), "{ended:#}");
+    assert!(!codes(&of(9999)).contains(&"RA221".to_owned()));
+}
+
+#[test]
 fn code_review_gets_every_finding_with_its_place() {
     let file = "tests/configurations/misspelt.conf";
     let output = audit(&[file, "-o", "sarif"]);

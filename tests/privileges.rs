@@ -150,4 +150,5 @@ fn check_says_which_capability_shows_what() {
         ),
         "{text}"
     );
+    assert!(text.ends_with("\nto see more: sudo redis-trace check\n"), "{text}");
 }

@@ -60,7 +60,23 @@ impl Checked {
         };
         let blocked = self.blocked.as_ref().map_or_else(String::new, |failure| format!("\n{failure}\n"));
         let uses: String = USES.iter().map(|it| capability_text(it, color)).collect();
-        format!("{head}{roles}\n{up} of {expected} hooks{hidden}\n\n{uses}{blocked}")
+        let more = match (self.is_whole(), &self.remedies()[..]) {
+            (true, []) => String::new(),
+            (false, []) => "\nno command of this host shows more: its kernel has or lets attach no more\n".to_owned(),
+            // What blocks everything is told with its remedies.
+            _ if self.blocked.is_some() => String::new(),
+            (_, remedies) => format!("\nto see more: {}\n", remedies.join(", or ")),
+        };
+        format!("{head}{roles}\n{up} of {expected} hooks{hidden}\n\n{uses}{more}{blocked}")
+    }
+
+    /// What would make more visible.
+    fn remedies(&self) -> Vec<String> {
+        match &self.blocked {
+            Some(failure) => failure.tries.clone(),
+            None if USES.iter().all(Use::is_had) => Vec::new(),
+            None => vec!["sudo redis-trace check".to_owned()],
+        }
     }
 
     /// For programs.
@@ -73,7 +89,7 @@ impl Checked {
             summary: hooks_report(&self.hooks),
             capabilities: USES.iter().map(|uses| CapabilityReport { uses: *uses, had: uses.is_had() }).collect(),
             blocked: self.blocked.as_ref().map(|failure| &failure.what[..]),
-            remedies: self.blocked.as_ref().map(|failure| &failure.tries[..]).unwrap_or_default(),
+            remedies: self.remedies(),
         }
     }
 }
@@ -89,7 +105,8 @@ struct CheckReport<'a> {
     capabilities: Vec<CapabilityReport>,
     /// Why nothing can be attached at all.
     blocked: Option<&'a str>,
-    remedies: &'a [String],
+    /// What would make more visible.
+    remedies: Vec<String>,
 }
 
 /// A capability in it.

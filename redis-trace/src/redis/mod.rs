@@ -9,3 +9,4 @@ pub mod kin;
 pub mod reply;
 pub mod secret;
 pub mod target;
+pub mod validity;

@@ -11,12 +11,17 @@ use crate::redis::audit::Finding;
 use crate::redis::audit::effective::{Effective, Kind};
 use crate::redis::audit::rule::Rule;
 use crate::redis::secret::REDACTED;
+use crate::redis::validity::Validity;
 use crate::trace::fact::What;
 use crate::trace::question::Question;
 use crate::trace::text::Text;
 
 /// What a server asks for when nobody says.
 const BACKLOG: i64 = 511;
+/// Directives that name a certificate.
+const CERTIFICATES: [&[u8]; 2] = [b"tls-cert-file", b"tls-client-cert-file"];
+/// As much as is read of one, bytes.
+const LONGEST: u64 = 1 << 20;
 
 /// What this host lacks.
 pub(super) fn findings(scene: &Scene, subject: &Subject, effective: &Effective<'_>) -> Vec<Finding> {
@@ -28,6 +33,7 @@ pub(super) fn findings(scene: &Scene, subject: &Subject, effective: &Effective<'
         let said = format!("{} is not there", Text::new(path));
         Finding::new(Rule::RA219, said).at(Some(directive), Some(1))
     }));
+    found.extend(certificates(scene, subject));
     found.extend(backlog(effective));
     found.extend(addresses(effective));
     found
@@ -54,6 +60,22 @@ fn secrets(scene: &Scene, subject: &Subject) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// Certificates that no client takes today.
+fn certificates(scene: &Scene, subject: &Subject) -> Vec<Finding> {
+    let now = jiff::Timestamp::now().as_second();
+    let named = subject.configuration.directives.iter().filter_map(|directive| match directive.words.as_deref()? {
+        [name, path] if CERTIFICATES.contains(&name.as_slice()) => Some((directive, path)),
+        _ => None,
+    });
+    let fault = |path: &[u8]| Validity::of_pem(&scene.read(&scene.absolute(path)?, LONGEST).ok()?)?.fault(now);
+    named
+        .filter_map(|(directive, path)| {
+            let said = format!("no client takes the certificate in {}: {}", Text::new(path), fault(path)?);
+            Some(Finding::new(Rule::RA221, said).at(Some(directive), Some(1)).fix("renew it", None))
+        })
+        .collect()
 }
 
 /// The system's limit of the accept queue.

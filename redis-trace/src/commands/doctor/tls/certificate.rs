@@ -1,13 +1,12 @@
 //! What a server's certificate says, and why a client does not trust it.
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use rustls::pki_types::CertificateDer;
 use rustls::{CertificateError, Error};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::super::report::{Finding, fix};
+use crate::redis::validity::{Validity, day};
 use crate::trace::text::Text;
 
 /// A day, seconds.
@@ -21,9 +20,7 @@ const SOON: i64 = 14;
 pub(super) struct Certificate {
     subject: Text,
     issuer: Text,
-    /// When it begins and ends, seconds since 1970.
-    begins: i64,
-    ends: i64,
+    validity: Validity,
     /// Names and addresses that it is for.
     names: Vec<Text>,
 }
@@ -37,8 +34,7 @@ impl Certificate {
         Some(Self {
             subject: text(certificate.subject().to_string()),
             issuer: text(certificate.issuer().to_string()),
-            begins: certificate.validity().not_before.timestamp(),
-            ends: certificate.validity().not_after.timestamp(),
+            validity: Validity::of(&certificate),
             names: names.into_iter().flatten().filter_map(name).collect(),
         })
     }
@@ -47,14 +43,14 @@ impl Certificate {
     pub(super) fn told(&self, sent: usize) -> String {
         let names = self.names_or("it names no host");
         let signed = if self.is_self_signed() { "by itself".to_owned() } else { format!("by {}", self.issuer) };
-        let ends = day(self.ends);
+        let ends = day(self.validity.ends);
         let along = if sent > 1 { format!("; {} sent along", sent - 1) } else { String::new() };
         format!("{} for {names}, signed {signed}, valid until {ends}{along}", self.subject)
     }
 
     /// It ends within two weeks: in so many days.
     pub(super) fn ends_soon(&self, now: i64) -> Option<i64> {
-        let left = (self.ends - now).div_euclid(DAY);
+        let left = (self.validity.ends - now).div_euclid(DAY);
         (0..SOON).contains(&left).then_some(left)
     }
 
@@ -84,11 +80,11 @@ impl Certificate {
         let again = || Some("redis-cli --tls CONFIG SET tls-cert-file FILE".to_owned());
         match why {
             Expired | ExpiredContext { .. } => {
-                handshake_failed("certain", format!("the server's certificate ended on {}", day(self.ends)))
+                handshake_failed("certain", format!("the server's certificate ended on {}", day(self.validity.ends)))
                     .with(fix("renew it, and let the server read it again", again()))
             }
             NotValidYet | NotValidYetContext { .. } => {
-                let text = format!("the server's certificate is not valid before {}", day(self.begins));
+                let text = format!("the server's certificate is not valid before {}", day(self.validity.begins));
                 handshake_failed("certain", text).with(fix("compare the clocks of both hosts", Some("date -u".into())))
             }
             UnknownIssuer => {
@@ -140,10 +136,4 @@ fn name(name: &GeneralName<'_>) -> Option<Text> {
         }
         _ => None,
     }
-}
-
-/// `2026-11-29`.
-fn day(seconds: i64) -> String {
-    let time = Timestamp::from_second(seconds).map(|time| TimeZone::UTC.to_datetime(time).date().to_string());
-    time.unwrap_or_else(|_| "a day beyond the calendar".to_owned())
 }
