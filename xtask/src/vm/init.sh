@@ -16,6 +16,8 @@ echo "+memory +pids +cpu" >/sys/fs/cgroup/cgroup.subtree_control
 mkdir -p /run/netns /run/redis
 # Nothing that the kernel logs may be missing when a test looks for it.
 echo 0 >/proc/sys/kernel/printk_ratelimit
+# So few that a test can open all of them.
+echo 4096 >/proc/sys/fs/file-max
 ip link set lo up
 hostname guest
 # The kernel's log stays on the first serial port; the second one carries what the command says, unchanged.

@@ -56,6 +56,10 @@ pub(crate) fn play(arguments: &[String]) -> Result<()> {
         ["idle", address, backlog] => crowd::idle(address.parse()?, backlog.parse()?, false),
         ["idle-too", address, backlog] => crowd::idle(address.parse()?, backlog.parse()?, true),
         ["out-of-files", address, backlog] => crowd::out_of_files(address.parse()?, backlog.parse()?),
+        ["out-of-the-host-s-files", address, backlog] => {
+            crowd::out_of_the_host_s_files(address.parse()?, backlog.parse()?)
+        }
+        ["hoard-files"] => crowd::hoard_files(),
         ["fill", address, number] => crowd::fill(number.parse()?, address.parse()?),
         ["dial-until-silence", address, patience] => crowd::dial_until_silence(address.parse()?, patience.parse()?),
         ["acknowledge-late", address, number] => crowd::acknowledge_late(number.parse()?, address.parse()?),
@@ -69,6 +73,7 @@ pub(crate) fn play(arguments: &[String]) -> Result<()> {
         ["apparmor-hostile", rest @ ..] => confine::apparmor(HOSTILE_PROFILE, rest),
         ["bind-under", profile, address] => bind_under(profile, address.parse()?),
         ["bind-hostile", address] => bind_hostile(address.parse()?),
+        ["files", most, taken, rest @ ..] => confine::files(most.parse()?, taken.parse()?, rest),
         ["seccomp", rest @ ..] => confine::seccomp(rest),
         ["cgroup", door, rest @ ..] => confine::cgroup(door, rest),
         ["post", server] => visitor::post(server.parse()?),
@@ -107,7 +112,7 @@ fn hold() -> Result<()> {
 }
 
 /// Becomes a user without rights.
-fn become_user(uid: u32) -> Result<()> {
+pub(crate) fn become_user(uid: u32) -> Result<()> {
     if uid != 0 {
         rustix::thread::set_thread_groups(&[])?;
         rustix::thread::set_thread_gid(Gid::from_raw(uid))?;

@@ -1,7 +1,8 @@
 //! Actors that confine themselves before they play their part, or become another program.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{Write as _, stdin};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
@@ -9,6 +10,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, RulesetError,
 };
+use rustix::io::dup;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
 use super::actor::play;
@@ -120,6 +123,15 @@ pub(super) fn seccomp(rest: &[&str]) -> Result<()> {
 pub(super) fn cgroup(door: &str, rest: &[&str]) -> Result<()> {
     std::fs::write(door, std::process::id().to_string())
         .with_context(|| format!("cannot enter the cgroup by {door}"))?;
+    go_on(rest)
+}
+
+/// May open so many files, has taken some of them for what goes on as it, then goes on.
+pub(super) fn files(most: u64, taken: usize, rest: &[&str]) -> Result<()> {
+    let limit = Rlimit { current: Some(most), ..getrlimit(Resource::Nofile) };
+    setrlimit(Resource::Nofile, limit).context("cannot limit the open files")?;
+    // These are not closed on exec.
+    let _taken = (0..taken).map(|_| dup(stdin())).collect::<Result<Vec<OwnedFd>, _>>().context("cannot take files")?;
     go_on(rest)
 }
 

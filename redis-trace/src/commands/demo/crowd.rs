@@ -1,5 +1,6 @@
 //! Clients that come in numbers, and the server that lets them wait.
 
+use std::fs::{File, read_to_string};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
@@ -13,8 +14,9 @@ use rustix::net::{SocketFlags, acceptfrom_with, connect, getsockname, listen, so
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::set_name;
 
-use super::actor::{bound, report, say, stream_socket, until_end_of_input};
+use super::actor::{become_user, bound, report, say, stream_socket, until_end_of_input};
 use super::bytecode::{NO, PROGRAM, object};
+use super::process::NOBODY;
 
 /// More dials than any queue of a scenario takes.
 const MOST: u32 = 5_000;
@@ -52,12 +54,49 @@ pub(super) fn out_of_files(address: SocketAddr, backlog: i32) -> Result<()> {
     setrlimit(Resource::Nofile, limit).context("cannot limit the open files")?;
     let _all: Vec<OwnedFd> = std::iter::from_fn(|| dup(&socket).ok()).collect();
     say("listening")?;
-    poll(&mut [PollFd::new(&socket, PollFlags::IN)], None)?;
-    match acceptfrom_with(&socket, SocketFlags::CLOEXEC) {
-        Err(Errno::MFILE) => until_end_of_input(),
+    accept_in_vain(&socket, Errno::MFILE)
+}
+
+/// Listens as a user for whom the host's limit counts: its accept fails, and is not tried again.
+pub(super) fn out_of_the_host_s_files(address: SocketAddr, backlog: i32) -> Result<()> {
+    become_user(NOBODY)?;
+    set_name(c"server").context("cannot name the task")?;
+    let socket = bound(address, false)?;
+    listen(&socket, backlog).with_context(|| format!("cannot listen on {address}"))?;
+    say("listening")?;
+    accept_in_vain(&socket, Errno::NFILE)
+}
+
+/// Waits for a connection that cannot be accepted for this reason.
+fn accept_in_vain(socket: &OwnedFd, why: Errno) -> Result<()> {
+    poll(&mut [PollFd::new(socket, PollFlags::IN)], None)?;
+    match acceptfrom_with(socket, SocketFlags::CLOEXEC) {
+        Err(error) if error == why => until_end_of_input(),
         Err(error) => Err(error).context("cannot accept"),
-        Ok(_) => bail!("a file more than {MOST_FILES} was opened"),
+        Ok(_) => bail!("a connection was accepted that was to fail with {why}"),
     }
+}
+
+/// The most files that may be open on this host, and how many are, as far as the kernel has summed its processors' counts.
+pub(super) fn files_of_host() -> Result<(u64, u64)> {
+    let text = read_to_string("/proc/sys/fs/file-nr").context("cannot read /proc/sys/fs/file-nr")?;
+    let numbers = text.split_ascii_whitespace().map(str::parse).collect::<Result<Vec<u64>, _>>()?;
+    let [open, _, most] = numbers[..] else { bail!("/proc/sys/fs/file-nr says {text:?}") };
+    Ok((most, open))
+}
+
+/// Opens all the files that this host may have open, and some more: each processor may count that many by itself.
+pub(super) fn hoard_files() -> Result<()> {
+    const UNSUMMED: u64 = 256;
+    let (most, _) = files_of_host()?;
+    let limit = Some(most + 2 * UNSUMMED);
+    setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit }).context("cannot allow that many files")?;
+    let mut hoard = Vec::new();
+    while files_of_host()?.1 < most + UNSUMMED {
+        hoard.push(File::open("/dev/null").context("cannot open /dev/null")?);
+    }
+    say("hoarded")?;
+    until_end_of_input()
 }
 
 /// Dials until a dial is not answered in time, and tells of that one.

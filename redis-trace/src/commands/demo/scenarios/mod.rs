@@ -61,6 +61,8 @@ pub(crate) enum Needs {
     DropReasons,
     /// A table of conntrack, which is the whole host's, that a scenario can fill in a moment.
     SmallConntrack,
+    /// A limit of open files, which is the whole host's, that a scenario can reach in a moment.
+    FewFiles,
     /// A kernel that keeps what a thread sent last where a probe can read it.
     LastWords,
 }
@@ -76,6 +78,7 @@ impl Needs {
             Self::LandlockAndChosenErrno => has_landlock() && has_chosen_errno(),
             Self::BpfLsm => has_bpf_lsm(),
             Self::DropReasons => has_drop_reasons(),
+            Self::FewFiles => queue::has_few_files(),
             Self::SmallConntrack => filtered::has_small_conntrack(),
         }
     }

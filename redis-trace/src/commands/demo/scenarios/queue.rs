@@ -7,7 +7,8 @@ use anyhow::{Result, ensure};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{Agent, Scenario};
+use super::{Agent, Needs, Scenario};
+use crate::commands::demo::crowd::files_of_host;
 use crate::commands::demo::expect::Expected;
 use crate::commands::demo::stage::{REDIS, Stage, endpoint, unix_refusal};
 use crate::trace::cause::Code;
@@ -36,6 +37,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         Code::RT2001,
         &[out_of_files, killed_in_the_end],
     ),
+    Scenario::new(
+        "no more files may be opened on this host and a server's accept queue is full",
+        Code::RT2003,
+        &[host_out_of_files, killed_in_the_end],
+    )
+    .needing(Needs::FewFiles),
     Scenario::new("of two listeners on one port one never accepts", Code::RT2001, &[one_of_two, killed_in_the_end]),
     Scenario::new("a full accept queue resets who acknowledges late", Code::RT2001, &[aborts, killed_in_the_end]),
     Scenario {
@@ -48,11 +55,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         agent: Agent::Own,
         ..Scenario::new("redis-server may open no more files, and then it may", Code::RT2003, &[no_file])
     },
+    Scenario {
+        agent: Agent::Own,
+        ..Scenario::new("redis-server has all the files that its maxclients asked for", Code::RT2003, &[maxclients])
+    },
     Scenario::new("redis-server is killed while five wait to be accepted", Code::RT2004, &[killed_with_five]),
     Scenario::new("the unix socket's queue is full", Code::RT2005, &[unix_full]),
     Scenario { code: None, ..Scenario::new("a queue at its limit is emptied in time", Code::RT2001, &[emptied]) },
 ];
 
+/// What Redis says when it cannot accept for want of a file.
+const NO_FILE: &str = "Too many open files";
 /// How long a client waits for an answer, milliseconds: less than until it would send its SYN again.
 const PATIENCE: u32 = 200;
 
@@ -115,7 +128,8 @@ fn frozen(stage: &mut Stage) -> Result<()> {
 fn asleep(stage: &mut Stage) -> Result<()> {
     let redis = stage.redis("--bind 127.0.0.1 --tcp-backlog 5 --enable-debug-command yes")?;
     stage.occupy(redis, b"DEBUG SLEEP 30\r\n")?;
-    let queue = json!({"kind": "accept", "length": 6, "limit": 5, "limited_by": "tcp-backlog"});
+    let why = "in clock_nanosleep";
+    let queue = json!({"kind": "accept", "length": 6, "limit": 5, "limited_by": "tcp-backlog", "why": why});
     one_too_many(stage, redis, &queue)
 }
 
@@ -148,13 +162,31 @@ fn out_of_files(stage: &mut Stage) -> Result<()> {
     let queue = json!({"kind": "accept", "length": 4, "limit": 3, "limited_by": "backlog", "why": "out-of-files"});
     one_too_many(stage, server, &queue)?;
     let files = json!({"limit": 40, "limited_by": "ulimit -n"});
-    stage.expect(no_more_files(stage, server).with(json!({"files": files})));
+    stage.expect(no_more_files(stage, server, "EMFILE").with(json!({"files": files})));
     Ok(())
 }
 
-fn no_more_files(stage: &Stage, server: u32) -> Expected {
-    Expected::refusal(Code::RT2003).says("EMFILE").with(json!({
-        "outcome": "listen_failed", "side": "server", "errno": "EMFILE", "cause": {"confidence": "certain"},
+fn host_out_of_files(stage: &mut Stage) -> Result<()> {
+    let server = stage.actor("out-of-the-host-s-files 127.0.0.1:6379 3", "listening")?;
+    stage.actor("hoard-files", "hoarded")?;
+    let queue = json!({"kind": "accept", "length": 4, "limit": 3, "limited_by": "backlog", "why": "out-of-files"});
+    one_too_many(stage, server, &queue)?;
+    let files = json!({"limit": files_of_host()?.0, "limited_by": "fs.file-max"});
+    stage.expect(no_more_files(stage, server, "ENFILE").with(json!({"files": files})));
+    Ok(())
+}
+
+/// So few files a machine has that a scenario may open all of them.
+const FEW_FILES: u64 = 8_192;
+
+/// Whether this one has. The limit is the whole host's and not a scenario's to change.
+pub(super) fn has_few_files() -> bool {
+    files_of_host().is_ok_and(|(most, _)| most <= FEW_FILES)
+}
+
+fn no_more_files(stage: &Stage, server: u32, errno: &str) -> Expected {
+    Expected::refusal(Code::RT2003).says(errno).with(json!({
+        "outcome": "listen_failed", "side": "server", "errno": errno, "cause": {"confidence": "certain"},
         "flow": {"client": null, "netns": stage.netns(), "server": endpoint(loopback())},
         "server_process": {"pid": server}, "client_process": null,
     }))
@@ -162,11 +194,10 @@ fn no_more_files(stage: &Stage, server: u32) -> Expected {
 
 /// Redis tries again at once, and says each time that it could not: the client waits, and is served in the end.
 fn no_file(stage: &mut Stage) -> Result<()> {
-    const FAILED: &str = "Too many open files";
     let redis = stage.redis("--bind 127.0.0.1")?;
     let (limit, before) = Stage::forbid_files(redis)?;
     let mut client = stage.own().within(|| Ok(TcpStream::connect(loopback())?))?;
-    stage.process(redis)?.wait_for(FAILED)?;
+    stage.process(redis)?.wait_for(NO_FILE)?;
     Stage::limit_files(redis, before)?;
     client.write_all(b"PING\r\n")?;
     let mut answer = [0; 7];
@@ -174,9 +205,27 @@ fn no_file(stage: &mut Stage) -> Result<()> {
     ensure!(&answer == b"+PONG\r\n", "Redis answered {answer:?} to PING");
     stage.kill(redis, Signal::KILL)?;
     let (said, _) = stage.process(redis)?.finish()?;
-    let failures = said.iter().filter(|line| line.contains(FAILED)).count();
-    let more = json!({"count": failures, "files": {"limit": limit, "limited_by": "ulimit -n"}});
-    stage.expect(no_more_files(stage, redis).with(more));
+    expect_failures(stage, redis, &said, &json!({"limit": limit, "limited_by": "ulimit -n"}));
+    Ok(())
+}
+
+/// Each failure that Redis has logged must be told.
+fn expect_failures(stage: &mut Stage, redis: u32, said: &[String], files: &Value) {
+    let failures = said.iter().filter(|line| line.contains(NO_FILE)).count();
+    stage.expect(no_more_files(stage, redis, "EMFILE").with(json!({"count": failures, "files": files})));
+}
+
+/// Redis asks for what its clients need and 32 files more; 28 are taken before it opens its own.
+fn maxclients(stage: &mut Stage) -> Result<()> {
+    let redis = stage.unharmed_redis("files 40 28", "--bind 127.0.0.1 --maxclients 10")?;
+    let clients = stage.actor("fill 127.0.0.1:6379 10", "filled")?;
+    stage.process(redis)?.wait_for(NO_FILE)?;
+    stage.kill(clients, Signal::KILL)?;
+    // Its connections come before this one in the queue.
+    stage.run("redis-cli ping")?;
+    stage.kill(redis, Signal::KILL)?;
+    let (said, _) = stage.process(redis)?.finish()?;
+    expect_failures(stage, redis, &said, &json!({"limit": 42, "limited_by": "maxclients 10 + 32"}));
     Ok(())
 }
 
