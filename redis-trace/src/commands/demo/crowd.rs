@@ -134,6 +134,7 @@ pub(super) fn acknowledge_late(number: u32, address: SocketAddr) -> Result<()> {
     for socket in &sockets {
         connect(socket, &address).with_context(|| format!("cannot connect to {address}"))?;
     }
+    say("connected")?;
     poll(&mut [PollFd::new(late, PollFlags::empty())], None)?;
     say("reset")?;
     until_end_of_input()

@@ -413,6 +413,11 @@ impl Stage {
         Ok(value.with_context(|| format!("the kernel does not count {name}"))?.parse()?)
     }
 
+    /// Waits until the kernel has counted the first of these in this namespace.
+    pub(crate) fn counts(&self, name: &str) -> Result<()> {
+        until(|| self.counter(name).is_ok_and(|number| number > 0), name)
+    }
+
     /// Sets what the namespace has under `/proc/sys/net`.
     pub(crate) fn sysctl(&self, name: &str, value: impl Display + Copy + Sync) -> Result<()> {
         let path = format!("/proc/sys/net/{name}");

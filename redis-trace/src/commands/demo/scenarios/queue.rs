@@ -45,6 +45,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     .needing(Needs::FewFiles),
     Scenario::new("of two listeners on one port one never accepts", Code::RT2001, &[one_of_two, killed_in_the_end]),
     Scenario::new("a full accept queue resets who acknowledges late", Code::RT2001, &[aborts, killed_in_the_end]),
+    Scenario::new("a full accept queue ignores who acknowledges late", Code::RT2001, &[ignores, killed_in_the_end]),
     Scenario {
         agent: Agent::Own,
         ..Scenario::new("a flood of 5,000 SYNs meets a full SYN queue", Code::RT2002, &[flooded])
@@ -246,6 +247,18 @@ fn aborts(stage: &mut Stage) -> Result<()> {
     stage.expect(expected.with(json!({"errno": "ECONNRESET", "cause": {"confidence": "certain"}})));
     stage.waiting = Some((idle, 6));
     stage.kill(client, Signal::KILL)
+}
+
+/// The same client, which believes that it is connected and is not; it is not asked again, or each answer would count.
+fn ignores(stage: &mut Stage) -> Result<()> {
+    stage.sysctl("ipv4/tcp_synack_retries", 0)?;
+    let idle = stage.actor("idle 127.0.0.1:6379 5", "listening")?;
+    stage.actor("acknowledge-late 127.0.0.1:6379 5", "connected")?;
+    stage.counts("ListenOverflows")?;
+    let queue = json!({"kind": "accept", "length": 6, "limit": 5, "limited_by": "backlog", "why": "not-accepting"});
+    stage.expect(of_queue(stage, idle, "timeout", &queue));
+    stage.waiting = Some((idle, 6));
+    Ok(())
 }
 
 fn killed_with_five(stage: &mut Stage) -> Result<()> {
