@@ -173,16 +173,25 @@ fn begin(server: &SocketAddr) -> OwnedFd {
     client
 }
 
-#[test]
-fn of_ten_thousand_attempts_as_many_are_told_as_the_kernel_counts() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+/// Listens and never accepts; three fit into its queue.
+fn idle() -> (OwnedFd, SocketAddr) {
     let listener = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
     bind(&listener, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
     listen(&listener, 2).expect("it listens");
-    let server: SocketAddr = getsockname(&listener).expect("a name").try_into().expect("an address");
-    let agent = Agent::start(&["--port", &server.port().to_string()]);
+    let address = getsockname(&listener).expect("a name").try_into().expect("an address");
+    (listener, address)
+}
+
+#[test]
+fn of_ten_thousand_attempts_as_many_are_told_as_the_kernel_counts_and_a_neighbour_is_not_blamed() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (_listener, server) = idle();
+    let (_neighbour, neighbour) = idle();
+    let agent = Agent::start(&["--port", &server.port().to_string(), "--port", &neighbour.port().to_string()]);
     let before = overflows();
-    let waiting: Vec<_> = (0..3).map(|_| begin(&server)).collect();
+    let mut waiting: Vec<_> = (0..3).map(|_| begin(&server)).collect();
+    // One more would fit there.
+    waiting.extend((0..2).map(|_| begin(&neighbour)));
     for _ in 0..ATTEMPTS {
         // Who goes away at once does not send his SYN again.
         drop(begin(&server));
@@ -190,7 +199,8 @@ fn of_ten_thousand_attempts_as_many_are_told_as_the_kernel_counts() {
     let counted = overflows() - before;
     assert_eq!(counted, ATTEMPTS);
     let (lines, summary, _) = end(agent);
-    assert_eq!(summary["by_cause"]["RT2001"], counted, "{summary}");
+    assert_eq!((&summary["by_cause"]["RT2001"], &summary["seen"]), (&counted.into(), &counted.into()), "{summary}");
+    assert!(lines.iter().all(|line| line["flow"]["server"]["port"] == server.port()), "{lines:#?}");
     let first = lines.first().expect("a verdict");
     let queue = |name: &str| first["queue"][name].clone();
     assert_eq!((queue("length"), queue("limit")), (Value::from(3), Value::from(2)), "{first}");

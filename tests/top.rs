@@ -23,8 +23,13 @@ struct Terminal {
 }
 
 impl Terminal {
-    /// Starts the table with these arguments under a shell that says how it ended, and how the terminal then is.
+    /// Starts the table with these arguments.
     fn start(arguments: &str) -> Self {
+        Self::of(&format!("top --color never {arguments}"))
+    }
+
+    /// Starts the program with these arguments under a shell that says how it ended, and how the terminal then is.
+    fn of(arguments: &str) -> Self {
         assert!(rustix::process::geteuid().is_root(), "probes are loaded: run the tests as root");
         let home = TempDir::new().expect("a directory");
         let file = |name: &str| home.path().join(name).display().to_string();
@@ -38,7 +43,7 @@ impl Terminal {
         let written = options.open(&pipe).expect("the pipe");
         let terminal = Self { home, written };
         let script = format!(
-            "echo before; read go; sh -c 'echo $$ > {pid}; exec {program} top --color never {arguments}'; \
+            "echo before; read go; sh -c 'echo $$ > {pid}; exec {program} {arguments}'; \
              echo ended with $?; stty -a | grep -o -w -e '-*icanon' -e '-*echo' | tr '\\n' ' '; echo is the terminal; cat"
         );
         terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-s", "top", "-x", "110", "-y", "30", &script]);
@@ -179,6 +184,16 @@ fn sigterm_and_control_c_give_the_terminal_back() {
     terminal.says(&["LISTENER", "q end"]);
     terminal.press(&["C-c"]);
     terminal.says(&["before", "ended with 0", "icanon echo is the terminal"]);
+}
+
+#[test]
+fn a_panic_gives_the_terminal_back_before_it_says_what_it_is() {
+    let terminal = Terminal::of("demo-actor panic-on-screen");
+    let screen = terminal.says(&["taken"]);
+    assert!(!screen.contains("before"), "it has the screen to itself:\n{screen}");
+    terminal.press(&["x"]);
+    let screen = terminal.says(&["before", "the screen was taken", "ended with 70", "icanon echo is the terminal"]);
+    assert!(!screen.contains("taken\n") && !screen.contains("-icanon"), "the screen is as it was:\n{screen}");
 }
 
 #[test]

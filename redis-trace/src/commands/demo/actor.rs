@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::confine::HOSTILE_PROFILE;
 use super::{confine, crowd, healthy, visitor, wire};
+use crate::commands::top;
 
 /// One attempt to connect, as the one who tried saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +82,7 @@ pub(crate) fn play(arguments: &[String]) -> Result<()> {
         ["proxy", own, server] => visitor::proxy(own.parse()?, server.parse()?),
         ["exhaust", address] => exhaust(address.parse()?),
         ["give-up", milliseconds, address] => give_up(milliseconds.parse()?, address.parse()?),
+        ["panic-on-screen"] => top::panic_on_screen(),
         ["answer", server, answers @ ..] => wire::answer(server.parse()?, answers),
         unknown => bail!("there is no part {unknown:?} to play"),
     }

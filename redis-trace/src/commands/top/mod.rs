@@ -3,7 +3,7 @@
 mod screen;
 
 use std::cell::RefCell;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -40,6 +40,15 @@ pub fn run(args: &TopArgs) -> anyhow::Result<Exit> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(top(args))
+}
+
+/// Takes the terminal and panics at the first key, for the test that it is given back: `top` itself has no panic to offer.
+pub fn panic_on_screen() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let mut screen = Screen::open()?;
+    writeln!(io::stdout(), "taken")?;
+    let event = runtime.block_on(screen.event());
+    panic!("the screen was taken, and {event:?} came");
 }
 
 async fn top(args: &TopArgs) -> anyhow::Result<Exit> {
