@@ -81,10 +81,11 @@ fn of_redis(end: &EarlyEnd) -> Option<(Code, Confidence)> {
     }
 }
 
-/// Any other server: one that accepts and closes without having read a byte, or a proxy that may have read for another.
+/// Any other server: one that accepts and closes without having read a byte, or a proxy that may have read for another. That
+/// it closed is certain, and that it turned somebody away by that is not.
 fn of_another(end: &EarlyEnd, server: &Process) -> Option<(Code, Confidence)> {
     let is_unread = end.read == Some(0) || kin::is_proxy(server.comm.as_str());
-    (end.sent == 0 && is_unread).then_some((Code::RT6008, Confidence::Certain))
+    (end.sent == 0 && is_unread).then_some((Code::RT6008, Confidence::Likely))
 }
 
 /// A client spoke TLS and was not answered: a Redis that listens without TLS waits for the line's end.

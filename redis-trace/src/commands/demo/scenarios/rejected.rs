@@ -151,7 +151,11 @@ fn nobody_behind(stage: &mut Stage) -> Result<()> {
     stage.ask("redis-cli ping")?;
     let closed = rejected(stage, Code::RT6008, Ipv4Addr::LOCALHOST, proxy);
     let behind = json!({"outcome": "refused", "client_process": {"pid": proxy}, "flow": {"server": {"port": 6380}}});
-    stage.expect(closed.with(json!({"server_process": {"comm": "docker-proxy"}})).says("without a word"));
+    stage.expect(
+        closed
+            .with(json!({"server_process": {"comm": "docker-proxy"}, "cause": {"confidence": "likely"}}))
+            .says("without a word"),
+    );
     stage.expect(Expected::refusal(Code::RT1001).with(behind));
     Ok(())
 }
