@@ -34,8 +34,14 @@ use page::{Part, Results};
 
 /// The target of the program that is measured: it needs no library of the machine it runs on.
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
-/// What makes it so. With --target it reaches the program alone: procedural macros cannot be static.
-const STATIC: &str = "-C target-feature=+crt-static";
+/// What makes it so, and small. With --target it reaches the program alone: procedural macros cannot be static.
+const STATIC: &[&str] = &[
+    "-Ctarget-feature=+crt-static",
+    // Addresses that are only to be moved take a bit each instead of 24 bytes; functions that are alike are one.
+    "-Clink-arg=-Wl,-z,pack-relative-relocs,--icf=all",
+    // A panic ends the process where it is, see the release profile.
+    "-Cforce-unwind-tables=no",
+];
 /// What `--only` calls the measurement that needs no process.
 const CORE: &str = "core";
 /// What means something where instructions stand for time.
@@ -123,7 +129,8 @@ fn virtually(kernel: &str, program: &Path, measurer: &Path, names: &[String]) ->
 /// Builds a package that needs no library of the machine it runs on; what is shipped is optimized as a whole.
 pub(crate) fn build(package: &str, shipped: bool) -> Result<PathBuf> {
     let mut cargo = cargo()?;
-    cargo.args(["build", "--locked", "--release", "--package", package, "--target", TARGET]).env("RUSTFLAGS", STATIC);
+    cargo.args(["build", "--locked", "--release", "--package", package, "--target", TARGET]);
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", STATIC.join("\x1f"));
     if !shipped {
         cargo.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
     }
