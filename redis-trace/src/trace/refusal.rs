@@ -220,6 +220,12 @@ impl Joining {
         held.map(|held| held.benign = true).is_some()
     }
 
+    /// Whether the other end of a dial waits for it.
+    pub fn awaits_client(&self, isn: u32) -> bool {
+        let alike = self.by_isn.range((isn, 0)..=(isn, u64::MAX));
+        alike.filter_map(|(_, nth)| self.waiting.get(nth)).any(|held| held.connect.client.is_none())
+    }
+
     /// Connects that have waited long enough, oldest first.
     pub fn ripe(&mut self, now: u64) -> Vec<Refusal> {
         if now < self.looked.saturating_add(LOOK_EVERY) {

@@ -13,8 +13,10 @@ impl Tracer {
         if failed.phase != Phase::AtOnce && self.dropped.get(&failed.isn).is_some() {
             return if failed.phase == Phase::Waiting { None } else { self.failed(time, failed) };
         }
-        let is_late = failed.phase != Phase::AtOnce && time.saturating_sub(failed.dialled) >= HOLD;
-        // Its other end may have waited for it in vain, and now for the host.
+        // On a busy host its record may be read so late that its other end waited for it in vain, though it is not late itself.
+        let is_read_late = failed.phase == Phase::Over && !self.joining.awaits_client(failed.isn);
+        let is_late = failed.phase != Phase::AtOnce && (is_read_late || time.saturating_sub(failed.dialled) >= HOLD);
+        // The other end may wait for the host now.
         if is_late && failed.phase == Phase::Over && self.completes(failed) {
             return None;
         }

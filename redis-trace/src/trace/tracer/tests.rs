@@ -89,6 +89,23 @@ fn a_client_that_a_busy_host_let_wait_is_not_told_beside_its_reset() {
     assert!(!tracer.is_waiting());
 }
 
+#[test]
+fn a_client_whose_record_a_busy_host_let_lie_is_not_told_beside_its_reset() {
+    for (waited, told_before) in [(SECOND / 4, 0), (SECOND + PATIENCE, 1)] {
+        let mut tracer = Tracer::new(Bounds::default());
+        let mut told = tracer.take(&reset(SECOND));
+        // The program's clock is read before the ring.
+        told.extend(tracer.take(&Fact { time: 5 * SECOND / 4, what: What::Tick }));
+        told.extend(tracer.take(&Fact { time: SECOND + waited, what: What::Tick }));
+        let is_told = |step: &&Step| matches!(step, Step::Tell(_));
+        assert_eq!(told.iter().filter(is_told).count(), told_before);
+        told.extend(tracer.take(&Fact { time: SECOND + 10_000, what: What::ConnectFailed(dial(Phase::Over, 111, 0)) }));
+        told.extend(tracer.take(&Fact { time: 3 * SECOND + 2 * PATIENCE, what: What::Tick }));
+        assert_eq!(told.iter().filter(is_told).count(), 1, "{told:?}");
+        assert!(!tracer.is_waiting());
+    }
+}
+
 /// What is told of a dial of 127.0.0.1:6379 that has waited for three seconds, and of which this was known before.
 fn told_of_a_wait(before: Option<What>, full: bool) -> Vec<(Code, Option<u32>)> {
     use crate::trace::fact::{BoundSocket, Queue, Queues, Source};
