@@ -84,14 +84,17 @@ fn by_rules(connect: &Connect, dropped: &Dropped, suspected: &Suspected) -> Verd
     Verdict { cause, confidence }
 }
 
+/// What a client has that gave up by itself: it got no answer until then.
+const GAVE_UP: u32 = 0;
+
 /// Whether a client that is refused in this way gets this.
 fn fits(effect: Effect, errno: Option<u32>, ipv6: bool) -> bool {
     match (effect, errno) {
         (_, None) | (Effect::Elsewhere, _) => true,
         (Effect::Reset, Some(errno)) => errno == ECONNREFUSED,
-        (Effect::Icmp(None), Some(errno)) => errno != ETIMEDOUT,
+        (Effect::Icmp(None), Some(errno)) => !matches!(errno, GAVE_UP | ETIMEDOUT),
         (Effect::Icmp(Some(code)), Some(errno)) => errno == of_icmp(code, ipv6),
-        (Effect::Drop, Some(errno)) => errno == ETIMEDOUT,
+        (Effect::Drop, Some(errno)) => matches!(errno, GAVE_UP | ETIMEDOUT),
         (Effect::Translate { .. }, Some(_)) => false,
     }
 }
@@ -158,6 +161,15 @@ mod tests {
     fn judged(dropped: &Dropped, suspected: &Suspected) -> (Code, Confidence) {
         let Verdict { cause, confidence } = by_rules(&Connect::default(), dropped, suspected);
         (cause.code(), confidence)
+    }
+
+    #[test]
+    fn a_client_that_gave_up_while_the_rules_were_read_had_no_answer() {
+        let rules = [Effect::Reset, Effect::Icmp(None), Effect::Drop].map(|effect| rule(4, effect, false));
+        for errno in [GAVE_UP, ETIMEDOUT] {
+            let left = rules.iter().filter(|rule| fits(rule.effect, Some(errno), false));
+            assert_eq!(left.map(|rule| rule.effect).collect::<Vec<_>>(), [Effect::Drop]);
+        }
     }
 
     #[test]

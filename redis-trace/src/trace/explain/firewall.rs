@@ -132,7 +132,18 @@ pub(super) fn fix(filtered: &Filtered, refusal: &Refusal, known: &Known) -> Vec<
         Some(Owner::Firewalld) => {
             fix("allow the port in firewalld", Some(format!("firewall-cmd --add-port={port}/tcp")), opens)
         }
-        Some(Owner::Docker) => fix("publish the container's port, or join its network", None, None),
+        // The one chain of Docker's that is left to others.
+        Some(Owner::Docker) if site.chain.as_str() == "DOCKER-USER" => {
+            fix("take the rule out, or accept the connection before it", undo(site, port), opens)
+        }
+        Some(Owner::Docker) => {
+            let command = "docker ps --format '{{.Names}} {{.Networks}} {{.Ports}}'".to_owned();
+            fix(
+                "publish the container's port (docker run -p), or join its network: these are there",
+                Some(command),
+                None,
+            )
+        }
         Some(Owner::KubeProxy) => {
             fix("look whether the service has endpoints", Some("kubectl get endpoints -A".to_owned()), None)
         }
@@ -170,7 +181,7 @@ fn undo(site: &Site, port: u16) -> Option<String> {
 
 /// A command as it is to be given here for the namespace it is meant for; none when there is no way there.
 pub(super) fn within(netns: Netns, known: &Known, command: &str) -> Option<String> {
-    if netns == known.sight.netns || command.starts_with("kubectl") {
+    if netns == known.sight.netns || command.starts_with("kubectl") || command.starts_with("docker") {
         return Some(command.to_owned());
     }
     let namespace = known.namespace(netns)?;
