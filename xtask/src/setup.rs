@@ -56,6 +56,9 @@ const EVERYTHING: &[Need] = &[
     need("xz", &[&["xz-utils"]]),
     need("strace", &[&["strace"]]),
     need("apparmor_parser", &[&["apparmor"]]),
+    need("/usr/libexec/selinux/hll/pp", &[&["policycoreutils"]]),
+    need("secilc", &[&["secilc"]]),
+    need("bzip2", &[&["bzip2"]]),
     // What the tests make real refusals with, and look at the kernel with.
     need("nft", &[&["nftables"]]),
     need("iptables", &[&["iptables"]]),

@@ -47,10 +47,40 @@ impl Clock {
     }
 }
 
+/// Whose policy a machine has: it cannot have both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Policy {
+    /// Profiles that the demo loads.
+    Apparmor,
+    /// Debian's own policy, enforcing.
+    Selinux,
+}
+
+impl Policy {
+    /// Its name, as the kernel has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Apparmor => "apparmor",
+            Self::Selinux => "selinux",
+        }
+    }
+}
+
+/// What runs in a machine, beside its kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct Load {
+    /// Whose policy it has.
+    pub(crate) policy: Policy,
+    /// Archives of the file system after the first, the command's among them.
+    pub(crate) archives: Vec<PathBuf>,
+}
+
 /// How the command in one kernel ended.
 pub(crate) struct Outcome {
     /// What `--kernel` calls its series.
     pub(crate) series: &'static str,
+    /// Whose policy it had.
+    pub(crate) policy: Policy,
     /// The release that the guest told.
     pub(crate) release: String,
     /// Whether QEMU and the guest both said that the command succeeded.
@@ -64,13 +94,14 @@ pub(crate) struct Outcome {
 }
 
 /// Boots the kernel with the archives and waits for the end of the command.
-pub(crate) fn boot(kernel: &Kernel, base: &Path, command: &Path, work: &Path, clock: Clock) -> Result<Outcome> {
+pub(crate) fn boot(kernel: &Kernel, base: &Path, load: &Load, work: &Path, clock: Clock) -> Result<Outcome> {
     let start = Instant::now();
-    let initrd = work.join(format!("{}.initrd", kernel.name));
-    archive::concatenate(&[base, &kernel.modules, command], &initrd)?;
+    let initrd = work.join(format!("{}-{}.initrd", kernel.name, load.policy.name()));
+    let others = load.archives.iter().map(PathBuf::as_path);
+    archive::concatenate(&[base, &kernel.modules].into_iter().chain(others).collect::<Vec<_>>(), &initrd)?;
     let mut false_starts = 0;
     loop {
-        let machine = Machine::start(kernel, &initrd, work, clock)?;
+        let machine = Machine::start(kernel, &initrd, load.policy, clock)?;
         let (status, output, console) = machine.wait()?;
         // A boot that never got to its first process tested nothing and may be tried again; a command that ran, never.
         if !output.contains("VMTEST-INIT ") && false_starts + 1 < BOOTS {
@@ -88,6 +119,7 @@ pub(crate) fn boot(kernel: &Kernel, base: &Path, command: &Path, work: &Path, cl
         fs::remove_file(&initrd).with_context(|| format!("cannot remove {}", initrd.display()))?;
         return Ok(Outcome {
             series: kernel.name,
+            policy: load.policy,
             release,
             passed,
             seconds: start.elapsed().as_secs_f64(),
@@ -119,9 +151,9 @@ struct Machine {
 
 impl Machine {
     /// Starts QEMU with emulation: hardware help is not there on every host, and on some only seems to be.
-    fn start(kernel: &Kernel, initrd: &Path, work: &Path, clock: Clock) -> Result<Self> {
-        let output = work.join(format!("{}.out", kernel.name));
-        let console = work.join(format!("{}.console", kernel.name));
+    fn start(kernel: &Kernel, initrd: &Path, policy: Policy, clock: Clock) -> Result<Self> {
+        let (output, console) = (initrd.with_extension("out"), initrd.with_extension("console"));
+        let modules = format!("landlock,lockdown,yama,integrity,{},bpf", policy.name());
         File::create(&output)?;
         let qemu = Command::new("qemu-system-x86_64")
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
@@ -131,10 +163,7 @@ impl Machine {
             .arg(&kernel.image)
             .arg("-initrd")
             .arg(initrd)
-            .args([
-                "-append",
-                "console=ttyS0 quiet loglevel=4 panic=-1 lsm=landlock,lockdown,yama,integrity,apparmor,bpf",
-            ])
+            .args(["-append", &format!("console=ttyS0 quiet loglevel=4 panic=-1 selinux=1 enforcing=0 lsm={modules}")])
             .args(["-chardev", &format!("file,id=c0,path={}", console.display()), "-serial", "chardev:c0"])
             .args(["-chardev", &format!("file,id=c1,path={}", output.display()), "-serial", "chardev:c1"])
             .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])

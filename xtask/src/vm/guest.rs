@@ -108,9 +108,9 @@ pub(crate) fn pack_base(work: &Path) -> Result<PathBuf> {
     Ok(packed)
 }
 
-/// Packs the programs under test and the command that the guest runs.
-pub(crate) fn pack_command(work: &Path, programs: &[&Path], command: &str) -> Result<PathBuf> {
-    let root = work.join("command");
+/// Packs the programs under test and the command that the guest runs; the name is for the files.
+pub(crate) fn pack_command(work: &Path, name: &str, programs: &[&Path], command: &str) -> Result<PathBuf> {
+    let root = work.join(name);
     archive::fresh(&root)?;
     fs::create_dir_all(root.join("usr/bin"))?;
     fs::create_dir_all(root.join("t"))?;
@@ -120,7 +120,7 @@ pub(crate) fn pack_command(work: &Path, programs: &[&Path], command: &str) -> Re
             .with_context(|| format!("cannot copy {}", program.display()))?;
     }
     fs::write(root.join("t/command"), command)?;
-    let packed = work.join("command.cpio");
+    let packed = work.join(format!("{name}.cpio"));
     archive::pack(&root, &packed)?;
     Ok(packed)
 }
@@ -146,6 +146,12 @@ fn copy_programs(root: &Path) -> Result<()> {
     files.iter().try_for_each(|file| copy(root, file))?;
     symlink("dash", root.join("usr/bin/sh"))?;
     Ok(())
+}
+
+/// Copies a program and the libraries it loads to where they lie on this host.
+pub(super) fn copy_with_libraries(root: &Path, program: &Path) -> Result<()> {
+    libraries(program).iter().try_for_each(|library| copy(root, library))?;
+    copy(root, program)
 }
 
 /// Copies a file to its place below `root`; a link stays one, and what it names comes along.

@@ -58,6 +58,11 @@ impl Cache {
         Ok(Self(directory))
     }
 
+    /// Where it is.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.0
+    }
+
     /// The newest kernels of the series, fetched unless they are here.
     pub(crate) fn kernels(&self, series: &[Series]) -> Result<Vec<Kernel>> {
         let missing: Vec<Series> = series.iter().copied().filter(|series| self.kept(*series).is_none()).collect();

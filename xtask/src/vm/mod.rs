@@ -5,6 +5,7 @@ mod boot;
 mod guest;
 mod kernel;
 mod modules;
+mod selinux;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use clap::Args;
 
 use crate::run::{cargo, run, workspace};
 use crate::setup;
-use boot::{Clock, Outcome};
+use boot::{Clock, Load, Outcome, Policy};
 use kernel::{Cache, Kernel, SERIES, Series};
 use table::Table;
 
@@ -33,6 +34,9 @@ pub(crate) struct Options {
     /// Run this shell script in the machine instead of redis-trace (which is in its PATH)
     #[arg(long, value_name = "FILE", conflicts_with = "arguments")]
     script: Option<PathBuf>,
+    /// Whose policy the machines have [default: AppArmor's, and SELinux's for its own situations]
+    #[arg(long, value_enum)]
+    policy: Option<Policy>,
     /// Keep the table of causes and kernels in docs/kernels.md
     #[arg(long, conflicts_with_all = ["kernel", "script", "arguments"])]
     keep: bool,
@@ -54,7 +58,7 @@ pub(crate) fn vm(options: &Options) -> Result<()> {
 
 /// Runs the demo with every kernel; an error unless all pass and the table that is kept is what they showed.
 pub(crate) fn test() -> Result<()> {
-    let options = Options { kernel: "all".into(), script: None, keep: false, arguments: Vec::new() };
+    let options = Options { kernel: "all".into(), script: None, policy: None, keep: false, arguments: Vec::new() };
     let outcomes = run_in_machines(&options)?;
     let compared = tabulate(&outcomes).compare(&workspace()?);
     summarize(&outcomes)?;
@@ -64,24 +68,33 @@ pub(crate) fn test() -> Result<()> {
 /// Builds what the machines need and boots them.
 fn run_in_machines(options: &Options) -> Result<Vec<Outcome>> {
     let program = build(&workspace()?.join("target/vm"))?;
-    run_programs(&options.kernel, &[&program], &command(options)?, Clock::Host)
+    run_programs(&options.kernel, &[&program], &commands(options)?, Clock::Host)
 }
 
 /// Boots the kernels of a `--kernel` argument with a clock that counts instructions, each with these static programs and a
 /// shell command to run.
 pub(crate) fn count_instructions(kernel: &str, programs: &[&Path], command: &str) -> Result<Vec<Outcome>> {
-    run_programs(kernel, programs, command, Clock::Instructions)
+    run_programs(kernel, programs, &[(Policy::Apparmor, command.to_owned())], Clock::Instructions)
 }
 
-/// Boots the kernels of a `--kernel` argument.
-fn run_programs(kernel: &str, programs: &[&Path], command: &str, clock: Clock) -> Result<Vec<Outcome>> {
+/// Boots the kernels of a `--kernel` argument, all of them with each policy and command.
+fn run_programs(kernel: &str, programs: &[&Path], commands: &[(Policy, String)], clock: Clock) -> Result<Vec<Outcome>> {
     let series = choose(kernel)?;
     let root = workspace()?;
     let work = root.join("target/vm");
-    let kernels = Cache::open(&root)?.kernels(&series)?;
+    let cache = Cache::open(&root)?;
+    let kernels = cache.kernels(&series)?;
     let base = guest::pack_base(&work)?;
-    let command = guest::pack_command(&work, programs, command)?;
-    boot_all(kernels, &base, &command, &work, clock)
+    let mut machines = Vec::new();
+    for (policy, command) in commands {
+        let mut archives = vec![guest::pack_command(&work, policy.name(), programs, command)?];
+        if *policy == Policy::Selinux {
+            archives.push(selinux::pack(cache.directory())?);
+        }
+        let load = Load { policy: *policy, archives };
+        machines.extend(kernels.iter().map(|kernel| (kernel.clone(), load.clone())));
+    }
+    boot_all(machines, &base, &work, clock)
 }
 
 /// The table of what the demo showed, printed if it ran.
@@ -107,16 +120,30 @@ fn choose(name: &str) -> Result<Vec<Series>> {
     Ok(chosen)
 }
 
-/// The shell commands that the machine runs.
-fn command(options: &Options) -> Result<String> {
+/// The shell commands that the machines run, and with whose policy.
+fn commands(options: &Options) -> Result<Vec<(Policy, String)>> {
+    let policy = options.policy.unwrap_or(Policy::Apparmor);
     if let Some(file) = &options.script {
-        return std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()));
+        let script = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        return Ok(vec![(policy, script)]);
     }
-    let standard = ["demo", "-o", "json"].map(String::from);
-    let arguments = if options.arguments.is_empty() { &standard[..] } else { &options.arguments[..] };
+    if !options.arguments.is_empty() {
+        return Ok(vec![(policy, command(&options.arguments))]);
+    }
+    // A machine has one policy: what is SELinux's takes a machine of its own, in which the rest needs no second showing.
+    let [demo, json, only, selinux] = ["demo", "-o=json", "--only", "SELinux"].map(String::from);
+    let all = [
+        (Policy::Apparmor, command(&[demo.clone(), json.clone()])),
+        (Policy::Selinux, command(&[demo, json, only, selinux])),
+    ];
+    Ok(all.into_iter().filter(|(policy, _)| options.policy.is_none_or(|wanted| wanted == *policy)).collect())
+}
+
+/// The shell command that gives redis-trace these arguments.
+fn command(arguments: &[String]) -> String {
     let quoted = arguments.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''")));
     // The check tells which hooks there are, hence the tier; that it finds some missing is for the demo to judge.
-    Ok(format!("redis-trace check -o json\nexec redis-trace {}\n", quoted.collect::<Vec<_>>().join(" ")))
+    format!("redis-trace check -o json\nexec redis-trace {}\n", quoted.collect::<Vec<_>>().join(" "))
 }
 
 /// Builds a program that needs no libraries of the machine it runs on.
@@ -132,16 +159,17 @@ fn build(work: &Path) -> Result<PathBuf> {
     Ok(work.join(TARGET).join("release/redis-trace"))
 }
 
-/// Boots the kernels, some at once, and prints what each said as soon as it is done.
-fn boot_all(kernels: Vec<Kernel>, base: &Path, command: &Path, work: &Path, clock: Clock) -> Result<Vec<Outcome>> {
-    let waiting = Mutex::new(kernels.into_iter().enumerate());
+/// Boots the machines, some at once, and prints what each said as soon as it is done.
+fn boot_all(machines: Vec<(Kernel, Load)>, base: &Path, work: &Path, clock: Clock) -> Result<Vec<Outcome>> {
+    let waiting = Mutex::new(machines.into_iter().enumerate());
     let done = Mutex::new(Vec::new());
-    let next = || waiting.lock().ok().and_then(|mut kernels| kernels.next());
+    let next = || waiting.lock().ok().and_then(|mut machines| machines.next());
     let boot_in_turn = || -> Result<()> {
-        while let Some((place, kernel)) = next() {
-            let outcome = boot::boot(&kernel, base, command, work, clock)
+        while let Some((place, (kernel, load))) = next() {
+            let outcome = boot::boot(&kernel, base, &load, work, clock)
                 .with_context(|| format!("kernel {} did not run", kernel.name))?;
-            println!("---- kernel {}: {}\n{}", outcome.series, outcome.release, outcome.output);
+            let Outcome { series, policy, release, output, .. } = &outcome;
+            println!("---- kernel {series} with {}: {release}\n{output}", policy.name());
             if let Ok(mut done) = done.lock() {
                 done.push((place, outcome));
             }
@@ -168,7 +196,8 @@ fn summarize(outcomes: &[Outcome]) -> Result<()> {
             0 => String::new(),
             n => format!("; {n} boots before it never reached init"),
         };
-        println!("  {:5} {:28} {:6.1} s  {result}{again}", outcome.series, outcome.release, outcome.seconds);
+        let Outcome { series, policy, release, seconds, .. } = outcome;
+        println!("  {series:5} {:8} {release:28} {seconds:6.1} s  {result}{again}", policy.name());
     }
     let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
     println!("{} passed, {failed} failed", outcomes.len() - failed);

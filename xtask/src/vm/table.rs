@@ -41,11 +41,17 @@ impl Table {
         }
         let mut hooks = called(CHECK).filter_map(|check| check["hooks"].as_array()).flatten();
         let has_trampolines = hooks.any(|hook| hook["tier"] == 1 && hook["state"] == "up");
-        self.columns.push(format!("{series} {}", if has_trampolines { "T1" } else { "T2" }));
+        let name = format!("{series} {}", if has_trampolines { "T1" } else { "T2" });
+        let known = self.columns.iter().position(|column| *column == name);
+        // A kernel may run in several machines, each with situations of its own.
+        let column = known.unwrap_or_else(|| {
+            self.columns.push(name);
+            self.columns.len() - 1
+        });
         for performance in performances {
             let mark = if performance["passed"] == true { "✓" } else { "✗" };
             let scenario = text(&performance["scenario"]);
-            self.mark(&text(&performance["code"]), &scenario, mark);
+            self.mark(column, &text(&performance["code"]), &scenario, mark);
             let wrong = performance["wrong"].as_array().into_iter().flatten();
             self.wrong.extend(wrong.map(|wrong| format!("{series}: {scenario}: {}", text(wrong))));
         }
@@ -54,16 +60,16 @@ impl Table {
         }
     }
 
-    /// Sets the newest column's cell in the row of a situation.
-    fn mark(&mut self, code: &str, scenario: &str, mark: &'static str) {
+    /// Sets a column's cell in the row of a situation.
+    fn mark(&mut self, column: usize, code: &str, scenario: &str, mark: &'static str) {
         let known = self.rows.iter().position(|(c, s, _)| c == code && s == scenario);
         let place = known.unwrap_or_else(|| {
             self.rows.push((code.to_owned(), scenario.to_owned(), Vec::new()));
             self.rows.len() - 1
         });
         let cells = &mut self.rows[place].2;
-        cells.resize(self.columns.len() - 1, "–");
-        cells.push(mark);
+        cells.resize(self.columns.len(), "–");
+        cells[column] = mark;
     }
 
     /// The table in Markdown.
@@ -128,8 +134,10 @@ mod tests {
         let failed = line("RT1002", false).replace('}', ",\"wrong\":[\"not told: it\"]}");
         table.add("6.1", &(failed + &line("RT1001", true)));
         table.add("6.12", "no demo here\n");
+        table.add("5.10", &(String::from(check) + &line("RT1003", true)));
         let expected = "| cause | situation | 5.10 T1 | 6.1 T2 |\n|---|---|:-:|:-:|\n\
-                        | RT1001 | s | ✓ | ✓ |\n| RT1002 | s | – | ✗ |\n";
+                        | RT1001 | s | ✓ | ✓ |\n| RT1002 | s | – | ✗ |\n\
+                        | RT1003 | s | ✓ | – |\n";
         assert_eq!(table.markdown(), expected);
         assert_eq!(table.wrong(), ["6.1: s: not told: it"]);
     }

@@ -75,6 +75,7 @@ pub(crate) fn play(arguments: &[String]) -> Result<()> {
         ["bind-under", profile, address] => bind_under(profile, address.parse()?),
         ["bind-hostile", address] => bind_hostile(address.parse()?),
         ["files", most, taken, rest @ ..] => confine::files(most.parse()?, taken.parse()?, rest),
+        ["selinux", domain, rest @ ..] => confine::selinux(domain, rest),
         ["seccomp", rest @ ..] => confine::seccomp(rest),
         ["cgroup", door, rest @ ..] => confine::cgroup(door, rest),
         ["post", server] => visitor::post(server.parse()?),

@@ -28,7 +28,7 @@ pub(super) fn no_to_cgroup(cgroup: u64) -> Vec<u8> {
     instructions.concat()
 }
 
-/// Name of the program.
+/// The name of a program that needs no better one.
 pub(super) const PROGRAM: &str = "refuse_all";
 /// Bytes of an ELF header and of a section header.
 const HEADER: u8 = 64;
@@ -39,12 +39,12 @@ const SYMBOL: usize = 24;
 type Section<'a> = (u32, u32, u64, &'a [u8], u32, u32, u64);
 
 /// The smallest ELF object that holds a program of these instructions in this section, which says what it is for (elf(5)).
-pub(super) fn object(section: &str, instructions: &[u8]) -> Vec<u8> {
+pub(super) fn object(section: &str, program: &str, instructions: &[u8]) -> Vec<u8> {
     // Names of sections and symbols, each ended by a NUL.
-    let names = format!("\0{section}\0license\0.symtab\0.strtab\0{PROGRAM}\0").into_bytes();
+    let names = format!("\0{section}\0license\0.symtab\0.strtab\0{program}\0").into_bytes();
     let name = |of: &[u8]| names.windows(of.len()).position(|at| at == of).and_then(|at| u32::try_from(at).ok());
     let name = |of: &str| name(&[of.as_bytes(), b"\0"].concat()).unwrap_or_default();
-    let symbols = symbols(name(PROGRAM), instructions.len() as u64);
+    let symbols = symbols(name(program), instructions.len() as u64);
     let sections: [Section<'_>; 5] = [
         (0, 0, 0, &[], 0, 0, 0),
         (name(section), 1, 6, instructions, 0, 0, 0),
@@ -103,7 +103,7 @@ mod tests {
             ("lsm/socket_bind", &to_cgroup),
         ];
         for (section, instructions) in all {
-            let loaded = aya::Ebpf::load(&object(section, instructions)).expect("the object can be read");
+            let loaded = aya::Ebpf::load(&object(section, PROGRAM, instructions)).expect("the object can be read");
             let programs: Vec<&str> = loaded.programs().map(|(name, _)| name).collect();
             assert_eq!(programs, [PROGRAM], "{section}");
         }

@@ -69,14 +69,15 @@ fn hierarchy() -> Result<(PathBuf, &'static str)> {
 
 /// Whether this kernel lets a cgroup's program choose the errno: since Linux 5.18.
 pub(crate) fn has_chosen_errno() -> bool {
-    let load = || -> Result<()> { program(&mut Ebpf::load(&object("cgroup/bind4", NO_ACCESS))?).map(drop) };
+    let load =
+        || -> Result<()> { program(&mut Ebpf::load(&object("cgroup/bind4", PROGRAM, NO_ACCESS))?, PROGRAM).map(drop) };
     load().is_ok()
 }
 
 /// Whether BPF programs may stand on the hooks of security modules.
 pub(crate) fn has_bpf_lsm() -> bool {
     let is_at_work = kernel::modules().is_some_and(|modules| modules.iter().any(|module| module == "bpf"));
-    is_at_work && Ebpf::load(&object(BIND, NO)).is_ok_and(|mut ebpf| on_hook(&mut ebpf, BIND).is_ok())
+    is_at_work && Ebpf::load(&object(BIND, PROGRAM, NO)).is_ok_and(|mut ebpf| on_hook(&mut ebpf, BIND).is_ok())
 }
 
 /// The hook of security modules on bind(2), as a section.
@@ -125,19 +126,25 @@ pub(crate) struct DenyingCgroup {
 impl DenyingCgroup {
     /// Makes one in the unified hierarchy, with a program of this section: `cgroup/bind4`, `cgroup/connect4`.
     pub(crate) fn new(name: &str, section: &str) -> Result<Self> {
-        Self::with(name, |directory| attach(section, NO, directory))
+        Self::with(name, |directory| attach(section, PROGRAM, NO, directory))
     }
 
     /// The same, with EACCES instead of EPERM.
     pub(crate) fn with_chosen_errno(name: &str, section: &str) -> Result<Self> {
-        Self::with(name, |directory| attach(section, NO_ACCESS, directory))
+        Self::with(name, |directory| attach(section, PROGRAM, NO_ACCESS, directory))
+    }
+
+    /// Makes one as systemd makes a unit's with SocketBindDeny=: src/core/bpf/socket-bind.
+    pub(crate) fn of_unit(unit: &str) -> Result<Self> {
+        Self::with(unit, |directory| attach("cgroup/bind4", "sd_bind4", NO, directory))
     }
 
     /// Makes one whose members a program on the hook of security modules denies bind.
     pub(crate) fn by_lsm(name: &str) -> Result<Self> {
         Self::with(name, |directory| {
             let id = fs::metadata(directory)?.ino();
-            let mut ebpf = Ebpf::load(&object(BIND, &no_to_cgroup(id))).context("cannot read the BPF LSM program")?;
+            let mut ebpf =
+                Ebpf::load(&object(BIND, PROGRAM, &no_to_cgroup(id))).context("cannot read the BPF LSM program")?;
             on_hook(&mut ebpf, BIND)?.attach().context("cannot attach the BPF LSM program")?;
             Ok(ebpf)
         })
@@ -162,8 +169,8 @@ impl DenyingCgroup {
 }
 
 /// A program on a cgroup's addresses, loaded.
-fn program(ebpf: &mut Ebpf) -> Result<&mut CgroupSockAddr> {
-    let program: &mut CgroupSockAddr = ebpf.program_mut(PROGRAM).context("the program is missing")?.try_into()?;
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut CgroupSockAddr> {
+    let program: &mut CgroupSockAddr = ebpf.program_mut(name).context("the program is missing")?.try_into()?;
     program.load().context("cannot load the cgroup program: CAP_BPF and CAP_NET_ADMIN are needed")?;
     Ok(program)
 }
@@ -177,10 +184,10 @@ fn on_hook<'a>(ebpf: &'a mut Ebpf, section: &str) -> Result<&'a mut Lsm> {
 }
 
 /// Denies a call to everybody in a cgroup.
-fn attach(section: &str, instructions: &[u8], directory: &Path) -> Result<Ebpf> {
-    let mut ebpf = Ebpf::load(&object(section, instructions)).context("cannot read the cgroup program")?;
+fn attach(section: &str, name: &str, instructions: &[u8], directory: &Path) -> Result<Ebpf> {
+    let mut ebpf = Ebpf::load(&object(section, name, instructions)).context("cannot read the cgroup program")?;
     let cgroup = File::open(directory)?;
-    program(&mut ebpf)?.attach(cgroup, CgroupAttachMode::Single).context("cannot attach the cgroup program")?;
+    program(&mut ebpf, name)?.attach(cgroup, CgroupAttachMode::Single).context("cannot attach the cgroup program")?;
     Ok(ebpf)
 }
 

@@ -109,6 +109,44 @@ impl Drop for Profile {
     }
 }
 
+/// Where the kernel says whether SELinux enforces its policy, and is told to.
+const ENFORCE: &str = "/sys/fs/selinux/enforce";
+
+/// Whether SELinux enforces a policy that knows Redis.
+pub(super) fn has_selinux() -> bool {
+    let is_enforcing = std::fs::read_to_string(ENFORCE).is_ok_and(|it| it.trim() == "1");
+    is_enforcing && std::fs::write("/sys/fs/selinux/context", REDIS_DOMAIN).is_ok()
+}
+
+/// What Redis runs as under the policies that know it.
+pub(super) const REDIS_DOMAIN: &str = "system_u:system_r:redis_t:s0";
+
+/// Becomes a program in a domain of SELinux's.
+pub(super) fn selinux(domain: &str, rest: &[&str]) -> Result<()> {
+    std::fs::write("/proc/self/attr/exec", domain)
+        .with_context(|| format!("cannot ask for the SELinux domain {domain}"))?;
+    go_on(rest)
+}
+
+/// While this lives, SELinux logs what it would deny, and denies nothing.
+pub(crate) struct Lenience(());
+
+impl Lenience {
+    /// Begins now.
+    pub(crate) fn begin() -> Result<Self> {
+        std::fs::write(ENFORCE, "0").with_context(|| format!("cannot write {ENFORCE}"))?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Lenience {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::write(ENFORCE, "1") {
+            eprintln!("redis-trace: cannot write {ENFORCE}: {error}");
+        }
+    }
+}
+
 /// Denies itself bind by a seccomp filter, then goes on.
 pub(super) fn seccomp(rest: &[&str]) -> Result<()> {
     let arch = TargetArch::try_from(std::env::consts::ARCH).context("no filter can be made for this architecture")?;

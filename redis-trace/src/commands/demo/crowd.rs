@@ -36,7 +36,7 @@ pub(super) fn idle(address: SocketAddr, backlog: i32, shared: bool) -> Result<()
 pub(super) fn deaf(address: SocketAddr) -> Result<()> {
     set_name(c"server").context("cannot name the task")?;
     let socket = bound(address, false)?;
-    let mut ebpf = Ebpf::load(&object("socket", NO)).context("cannot read the filter")?;
+    let mut ebpf = Ebpf::load(&object("socket", PROGRAM, NO)).context("cannot read the filter")?;
     let filter: &mut SocketFilter = ebpf.program_mut(PROGRAM).context("the filter is missing")?.try_into()?;
     filter.load().context("cannot load the filter: CAP_BPF is needed")?;
     filter.attach(&socket).context("cannot attach the filter")?;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::actor::Dialled;
 use super::cgroup::{DenyingCgroup, FrozenCgroup, MemoryCgroup};
-use super::confine::{HOSTILE_PROFILE, Profile};
+use super::confine::{HOSTILE_PROFILE, Lenience, Profile, REDIS_DOMAIN};
 use super::expect::{Expected, SENTINEL_PORT, Scope};
 use super::netns::Netns;
 use super::process::{NOBODY, Process, Recipe};
@@ -43,6 +43,7 @@ pub(crate) struct Stage {
     denying: Option<DenyingCgroup>,
     frozen: Option<FrozenCgroup>,
     profile: Option<Profile>,
+    lenience: Option<Lenience>,
     /// A second namespace, once one was asked for.
     other: Option<Netns>,
     netns: Netns,
@@ -93,6 +94,7 @@ impl Stage {
             denying: None,
             frozen: None,
             profile: None,
+            lenience: None,
             other: None,
             netns,
             home,
@@ -227,6 +229,13 @@ impl Stage {
         Ok(format!("cgroup {}", self.denying.insert(cgroup).door()))
     }
 
+    /// A unit's cgroup in which systemd's program denies bind: the unit, and the part that enters its cgroup.
+    pub(crate) fn deny_by_unit(&mut self) -> Result<(String, String)> {
+        let unit = format!("redis-trace-demo-{}.service", std::process::id());
+        let cgroup = DenyingCgroup::of_unit(&unit)?;
+        Ok((unit, format!("cgroup {}", self.denying.insert(cgroup).door())))
+    }
+
     /// A cgroup to whose members a BPF program on the hook of security modules denies bind, and the part that enters it.
     pub(crate) fn deny_by_lsm(&mut self) -> Result<String> {
         let cgroup = DenyingCgroup::by_lsm(&format!("redis-trace-demo-{}", std::process::id()))?;
@@ -238,6 +247,17 @@ impl Stage {
         let name = format!("redis-trace-demo-{}", std::process::id());
         self.profile = Some(Profile::load(name.as_bytes(), flags, rules)?);
         Ok(name)
+    }
+
+    /// The part that becomes a program in Redis's domain of SELinux.
+    pub(crate) fn redis_domain() -> String {
+        format!("selinux {REDIS_DOMAIN}")
+    }
+
+    /// From now on SELinux denies nothing.
+    pub(crate) fn be_lenient(&mut self) -> Result<()> {
+        self.lenience = Some(Lenience::begin()?);
+        Ok(())
     }
 
     /// Loads one with a hostile name.

@@ -4,7 +4,7 @@ use crate::trace::container;
 use crate::trace::denied::{By, Call, Denied, Failed};
 use crate::trace::errno;
 use crate::trace::fact::{BpfProgram, Module, Process};
-use crate::trace::known::Listener;
+use crate::trace::known::{Known, Listener};
 use crate::trace::refusal::{Attempt, Refusal};
 use crate::trace::report::{Evidence, Fix, LsmReport};
 use crate::trace::text::Text;
@@ -100,21 +100,35 @@ pub(super) fn lsm(refusal: &Refusal, denied: &Denied) -> Option<LsmReport> {
         module: *module,
         operation: operation.to_owned(),
         subject: subject.clone(),
-        object: object.clone().unwrap_or_else(|| Text::from(wanted.as_str())),
+        // Of a capability the object is the subject itself.
+        object: object.clone().filter(|_| !capability).unwrap_or_else(|| Text::from(wanted.as_str())),
     })
 }
 
-/// What was seen of who denied it.
-pub(super) fn evidence(denied: &Denied) -> Vec<Evidence> {
+/// Who was denied it, as far as that is known.
+pub(super) fn caller<'a>(refusal: &Refusal, denied: &'a Denied, known: &'a Known) -> Option<&'a Process> {
+    if let Some(failed) = &denied.failed {
+        return Some(known.process(failed.process().key()).unwrap_or(failed.process()));
+    }
+    let task = match &refusal.attempt {
+        Attempt::Connect(connect) => &connect.client.as_ref()?.task,
+        Attempt::Socket { task, .. } => task,
+        _ => return None,
+    };
+    known.process(task.key())
+}
+
+/// What was seen of who denied it to this process.
+pub(super) fn evidence(denied: &Denied, process: Option<&Process>) -> Vec<Evidence> {
     let seen = |source: &str, text: String| Evidence { source: source.to_owned(), text };
     match &denied.by {
         By::Module { module: Module::Landlock, subject, .. } => {
             let domain = subject.as_ref().map_or_else(|| "domain".to_owned(), ToString::to_string);
             vec![seen("landlock", format!("the caller is in Landlock {domain}"))]
         }
-        By::Module { module, subject, object, .. } => {
+        By::Module { module, subject, object, capability } => {
             let subject = subject.as_ref().map(|subject| format!("the caller runs as {subject}"));
-            let object = object.as_ref().map(|object| format!("it wanted {object}"));
+            let object = object.as_ref().filter(|_| !capability).map(|object| format!("it wanted {object}"));
             let texts = [subject, object].into_iter().flatten();
             texts.map(|text| seen(module.listed(), text)).collect()
         }
@@ -122,7 +136,11 @@ pub(super) fn evidence(denied: &Denied) -> Vec<Evidence> {
             let first =
                 program.as_ref().map_or_else(String::new, |program| format!(", the first is {}", named(program)));
             let call = denied.call.name();
-            vec![seen("cgroup.bpf.effective", format!("{programs} BPF programs of its cgroup decide on {call}{first}"))]
+            let (plural, decide) = if *programs == 1 { ("", "decides") } else { ("s", "decide") };
+            let cgroup = process.and_then(|process| process.cgroup.as_ref());
+            let cgroup = cgroup.map_or_else(String::new, |cgroup| format!(" {cgroup}"));
+            let text = format!("{programs} BPF program{plural} of its cgroup{cgroup} {decide} on {call}{first}");
+            vec![seen("cgroup.bpf.effective", text)]
         }
         By::Filter => {
             vec![seen("seccomp", "the call was never entered, by a thread with a filter".to_owned())]
@@ -188,6 +206,15 @@ fn by_module(
             let is_redis = subject.is_some_and(|subject| subject.as_str().contains(":redis_t:"));
             let has_type = object.is_some_and(|object| object.as_str().contains(":redis_port_t:"));
             match port.filter(|_| is_redis && !has_type && !capability && call == Call::Bind) {
+                // What it heard denied and could not read was not logged either.
+                _ if subject.is_none() => vec![
+                    Fix {
+                        command: Some("semodule -DB".to_owned()),
+                        risk: Some("logs much more, until `semodule -B`".to_owned()),
+                        ..advice("a dontaudit rule keeps it from the log: log those too, and start it again")
+                    },
+                    audit,
+                ],
                 Some(port) => vec![
                     Fix {
                         command: Some(format!("semanage port -a -t redis_port_t -p tcp {port}")),
@@ -246,7 +273,7 @@ mod tests {
         assert!(!said.chars().any(char::is_control), "{said:?}");
         let fixes = fix(&denied, None);
         assert!(fixes.iter().all(|fix| fix.command.as_ref().is_none_or(|line| !line.contains("rm"))), "{fixes:?}");
-        let evidence = evidence(&denied);
+        let evidence = evidence(&denied, None);
         assert!(evidence.iter().all(|seen| !seen.text.chars().any(char::is_control)), "{evidence:?}");
     }
 }

@@ -137,10 +137,10 @@ fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence
         Cause::SkLookupRefused { listener: there } => {
             vec![listener(there), seen("net.bpf.run_array", "an sk_lookup program is attached to the namespace")]
         }
-        Cause::Denied(denied) => denial::evidence(denied),
+        Cause::Denied(denied) => denial::evidence(denied, denial::caller(refusal, denied, known)),
         Cause::StartDenied(denied) | Cause::PartlyDenied { denied, .. } => {
             let failed = denied.failed.iter().flat_map(|failed| missing(refusal, failed));
-            failed.chain(denial::evidence(denied)).collect()
+            failed.chain(denial::evidence(denied, denial::caller(refusal, denied, known))).collect()
         }
         Cause::StartFailed { failed } => failed.fault.iter().map(last_words).collect(),
         Cause::UnixSocketOnly { listener } => vec![unix_listener(listener)],

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use crate::trace::container;
-use crate::trace::denied::Failed;
 use crate::trace::fact::{Process, UnixListener};
 use crate::trace::known::{EndedListener, FailedStart, Known, Listener, OomLimit, is_redis_like};
 use crate::trace::refusal::{Attempt, Refusal};
@@ -93,8 +92,7 @@ pub(super) fn fix(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Fix> {
             ..advice("find the sk_lookup program and its owner")
         }],
         Cause::Denied(denied) | Cause::StartDenied(denied) | Cause::PartlyDenied { denied, .. } => {
-            let process = denied.failed.as_ref().map(Failed::process);
-            denial::fix(denied, process.map(|process| known.process(process.key()).unwrap_or(process)))
+            denial::fix(denied, denial::caller(refusal, denied, known))
         }
         Cause::StartFailed { failed } => vec![correct_start(failed, known)],
         Cause::PartialListen { failed, .. } => vec![Fix {

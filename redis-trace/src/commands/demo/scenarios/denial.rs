@@ -3,10 +3,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Needs, Scenario};
 use crate::commands::demo::actor::Dialled;
+use crate::commands::demo::confine::REDIS_DOMAIN;
 use crate::commands::demo::expect::Expected;
 use crate::commands::demo::stage::{REDIS, Stage, endpoint};
 use crate::trace::cause::Code;
@@ -18,6 +19,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         .needing(Needs::Landlock),
     Scenario::new("Landlock denies connect to a client", Code::RT3012, &[landlocked_client]).needing(Needs::Landlock),
     Scenario::new("a cgroup's program denies bind to redis-server", Code::RT3020, &[cgroup_bind, dial_after_denial]),
+    Scenario::new("systemd's program denies bind to a unit", Code::RT3020, &[unit_bind, dial_after_denial]),
     Scenario::new("a cgroup's program denies connect to a client", Code::RT3020, &[cgroup_connect]),
     Scenario::new(
         "a cgroup's program denies bind with EACCES in a Landlock domain without network rules",
@@ -48,6 +50,21 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         code: None,
         ..Scenario::new("AppArmor complains of redis-server and denies nothing", Code::RT0000, &[complained])
             .needing(Needs::AppArmor)
+    },
+    Scenario::new(
+        "SELinux denies redis-server a port that has not its type",
+        Code::RT3010,
+        &[selinux_port, dial_after_denial],
+    )
+    .needing(Needs::Selinux),
+    Scenario::new("SELinux denies redis-server a port and does not log it", Code::RT3010, &[selinux_quiet])
+        .needing(Needs::Selinux),
+    Scenario::new("SELinux denies redis-server the capability for port 79", Code::RT3014, &[selinux_capability])
+        .needing(Needs::Selinux),
+    Scenario {
+        code: None,
+        ..Scenario::new("SELinux is permissive and denies redis-server nothing", Code::RT0000, &[selinux_permissive])
+            .needing(Needs::Selinux)
     },
 ];
 
@@ -86,10 +103,12 @@ fn landlocked(stage: &mut Stage) -> Result<()> {
 fn dial_after_denial(stage: &mut Stage) -> Result<()> {
     let server = stage.expected.first().map(|denied| denied.is["server_process"]["pid"].clone());
     let lsm = stage.expected.first().map(|denied| denied.is["lsm"].clone());
-    let dialled = stage.refused(loopback(REDIS))?;
-    let expected = stage.refusal(Code::RT1020, &dialled, loopback(REDIS));
+    let port = stage.expected.first().and_then(|denied| denied.is["flow"]["server"]["port"].as_u64());
+    let address = loopback(port.map_or(Ok(REDIS), u16::try_from)?);
+    let dialled = stage.refused(address)?;
+    let expected = stage.refusal(Code::RT1020, &dialled, address);
     let is = json!({"server_process": {"pid": server}, "lsm": lsm});
-    stage.expect(expected.with(is).says("nothing listens on 127.0.0.1:6379").says(" denied "));
+    stage.expect(expected.with(is).says(&format!("nothing listens on {address}")).says(" denied "));
     Ok(())
 }
 
@@ -114,6 +133,16 @@ fn cgroup_bind(stage: &mut Stage) -> Result<()> {
     let redis = stage.confined_redis(&cgroup, "--bind 127.0.0.1")?;
     let expected = denied_bind(stage, Code::RT3020, redis, REDIS, "EPERM").with(json!({"lsm": null}));
     stage.expect(expected.says("the cgroup BPF program refuse_all (id "));
+    Ok(())
+}
+
+fn unit_bind(stage: &mut Stage) -> Result<()> {
+    let (unit, part) = stage.deny_by_unit()?;
+    let redis = stage.confined_redis(&part, "--bind 127.0.0.1")?;
+    let is = json!({"lsm": null, "server_process": {"unit": unit}});
+    let expected = denied_bind(stage, Code::RT3020, redis, REDIS, "EPERM").with(is).says("sd_bind4 (id ");
+    let (allow, edit) = ("SocketBindAllow=tcp:6379", format!("systemctl edit {unit}"));
+    stage.expect(expected.says(&format!("of its cgroup /{unit} decide")).says(allow).says(&edit));
     Ok(())
 }
 
@@ -218,4 +247,41 @@ fn no_capability_rule(stage: &mut Stage) -> Result<()> {
 fn complained(stage: &mut Stage) -> Result<()> {
     let profile = stage.profile("flags=(complain)", CAPABILITIES)?;
     stage.unharmed_redis(&format!("apparmor {profile}"), "--bind 127.0.0.1").map(drop)
+}
+
+/// A redis-server that SELinux denies a port, for which its policy gives these reasons.
+fn denied_by_selinux(stage: &mut Stage, code: Code, port: u16, lsm: &Value) -> Result<Expected> {
+    let redis = stage.confined_redis(&Stage::redis_domain(), &format!("--bind 127.0.0.1 --port {port}"))?;
+    let is = json!({"errno": "EACCES", "cause": {"confidence": "certain"}, "lsm": {"module": "selinux"}});
+    let expected = stage.listen_failure(code, redis, Some(loopback(port))).with(is);
+    Ok(expected.with(json!({"lsm": lsm})).says("SELinux"))
+}
+
+fn selinux_port(stage: &mut Stage) -> Result<()> {
+    let object = "system_u:object_r:unreserved_port_t:s0";
+    let lsm = json!({"operation": "bind", "subject": REDIS_DOMAIN, "object": object});
+    let expected = denied_by_selinux(stage, Code::RT3010, 6380, &lsm)?;
+    stage.expect(expected.says("semanage port -a -t redis_port_t -p tcp 6380").says("audit2allow"));
+    Ok(())
+}
+
+/// A dontaudit rule keeps it from the log, and from its tracepoint.
+fn selinux_quiet(stage: &mut Stage) -> Result<()> {
+    let lsm = json!({"operation": "bind", "object": "tcp 127.0.0.1:6391"});
+    let expected = denied_by_selinux(stage, Code::RT3010, 6391, &lsm)?.says("semodule -DB");
+    stage.expect(expected);
+    Ok(())
+}
+
+fn selinux_capability(stage: &mut Stage) -> Result<()> {
+    let lsm = json!({"operation": "capable", "subject": REDIS_DOMAIN, "object": "net_bind_service"});
+    let expected = denied_by_selinux(stage, Code::RT3014, 79, &lsm)?.says("the capability net_bind_service");
+    stage.expect(expected);
+    Ok(())
+}
+
+/// What a permissive SELinux logs it does not deny.
+fn selinux_permissive(stage: &mut Stage) -> Result<()> {
+    stage.be_lenient()?;
+    stage.unharmed_redis(&Stage::redis_domain(), "--bind 127.0.0.1 --port 6380").map(drop)
 }

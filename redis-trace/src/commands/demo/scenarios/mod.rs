@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::cgroup::{has_bpf_lsm, has_chosen_errno};
-use super::confine::{has_apparmor, has_landlock};
+use super::confine::{has_apparmor, has_landlock, has_selinux};
 use super::stage::Stage;
 use crate::kernel::{self, has_drop_reasons};
 use crate::trace::cause::Code;
@@ -55,6 +55,8 @@ pub(crate) enum Needs {
     AppArmor,
     /// Landlock, and programs of cgroups that choose the errno.
     LandlockAndChosenErrno,
+    /// SELinux, enforcing a policy that knows Redis.
+    Selinux,
     /// BPF programs on the hooks of security modules.
     BpfLsm,
     /// A kernel that gives reasons for what it drops.
@@ -80,6 +82,7 @@ impl Needs {
             Self::DropReasons => has_drop_reasons(),
             Self::FewFiles => queue::has_few_files(),
             Self::SmallConntrack => filtered::has_small_conntrack(),
+            Self::Selinux => has_selinux(),
         }
     }
 }
