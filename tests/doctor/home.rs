@@ -106,7 +106,7 @@ fn a_rule_that_is_loaded_from_a_file_is_told_from_one_that_is_not() {
         nft add rule inet f in tcp dport 7000 reject && mount --bind \"$1/$FILE\" /etc/nftables.conf";
     let file =
         "table inet f {\n\tchain in {\n\t\ttype filter hook input priority 0;\n\t\ttcp dport  7000 reject\n\t}\n}\n";
-    let stage = Stage::new(&[("with", file), ("without", "flush ruleset\n")]);
+    let stage = Stage::new(&[("with", file), ("without", "flush ruleset\n# tcp dport 7000 reject\n")]);
     let kept = stage.doctor_apart(&REJECTED.replace("$FILE", "with"), "127.0.0.1:7000");
     let (mark, text) = kept.step("firewall");
     assert!(mark == "bad" && text.ends_with("; /etc/nftables.conf has it: it is there after a restart"), "{text}");

@@ -27,12 +27,17 @@ pub fn kept(site: &Site) -> String {
     let names = files.iter().filter_map(|pattern| glob::glob(pattern).ok()).flatten().flatten();
     let is_in = |file: &std::path::PathBuf| {
         let is_readable = fs::metadata(file).is_ok_and(|file| file.is_file() && file.len() <= LONGEST);
-        is_readable && fs::read_to_string(file).is_ok_and(|text| text.lines().any(|line| words(line).contains(&rule)))
+        is_readable && fs::read_to_string(file).is_ok_and(|text| text.lines().any(|line| says(line, &rule)))
     };
     match names.into_iter().find(is_in) {
         Some(file) => format!("{} has it: it is there after a restart", file.display()),
         None => format!("no file of {service} has it word for word: it may be temporary"),
     }
+}
+
+/// Whether a line that is no remark has these words.
+fn says(line: &str, rule: &str) -> bool {
+    !line.trim_start().starts_with('#') && words(line).contains(rule)
 }
 
 /// A line with single spaces, to be found however it was indented.
