@@ -288,8 +288,8 @@ records! {
         exit_code: u32,
         /// Connections that waited to be accepted: they are reset.
         queued: u32,
-        /// Zero.
-        reserved: u32,
+        /// `sk_max_ack_backlog`: the queue's limit.
+        backlog: u32,
     }
     /// bind(2) or listen(2) on a TCP socket returned.
     Bind = 6 {

@@ -40,7 +40,7 @@ pub(crate) fn down(sk: u64) {
         (&raw mut (*record).exit_code).write(if exiting { exit_code(task) } else { 0 });
         // They are still there: __tcp_close() changes the state before it calls inet_csk_listen_stop().
         (&raw mut (*record).queued).write(read(sk, SK_ACK_BACKLOG));
-        (&raw mut (*record).reserved).write(0);
+        (&raw mut (*record).backlog).write(read(sk, SK_MAX_ACK_BACKLOG));
     }
     slot.submit();
 }

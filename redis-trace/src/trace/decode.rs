@@ -48,6 +48,7 @@ pub fn decode(record: &Record, names: &Names) -> Fact {
                 task: task(&r.task),
                 ending: (r.exiting != 0).then(|| ending(r.exit_code)),
                 queued: r.queued,
+                backlog: r.backlog,
             },
         ),
         Record::Bind(r) => (

@@ -8,7 +8,7 @@ use super::files::ENFILE;
 use super::known::{Sent, is_redis_like};
 use super::text::Text;
 
-/// A queue that was found full.
+/// A queue that was found full, or that went with connections in it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FullQueue {
     /// Which.

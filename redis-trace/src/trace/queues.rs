@@ -10,12 +10,15 @@ pub fn attempt(fact: &Fact, known: &Known) -> Option<Attempt> {
         What::QueueFull(overflow) => Some(Attempt::Overflow(overflow.clone())),
         What::AcceptFailed(failed) => Some(Attempt::Accept(failed.clone())),
         What::Overflows(overflows) if overflows.number > 0 => Some(Attempt::Counted(overflows.clone())),
-        What::ListenDown { socket, task, ending, queued } if *queued > 0 => Some(Attempt::Closed(ClosedQueue {
-            socket: socket.clone(),
-            process: known.process_of(task),
-            queued: *queued,
-            ending: *ending,
-        })),
+        What::ListenDown { socket, task, ending, queued, backlog } if *queued > 0 => {
+            Some(Attempt::Closed(ClosedQueue {
+                socket: socket.clone(),
+                process: known.process_of(task),
+                queued: *queued,
+                limit: *backlog,
+                ending: *ending,
+            }))
+        }
         _ => None,
     }
 }

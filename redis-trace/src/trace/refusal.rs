@@ -96,6 +96,8 @@ pub struct ClosedQueue {
     pub process: Process,
     /// How many waited.
     pub queued: u32,
+    /// How many may have before the queue is full.
+    pub limit: u32,
     /// How that process was ending, when it was.
     pub ending: Option<Ending>,
 }

@@ -7,13 +7,12 @@ use crate::firewall::{Candidate, Effect};
 use super::cause::{Code, Confidence};
 use super::denied::Denied;
 use super::fact::{
-    BoundSocket, Dropped, Forbidden, IcmpError, Ports, Process, QueueKind, Socket, UnixListener, UnixPath,
+    BoundSocket, Dropped, Ending, Forbidden, IcmpError, Ports, Process, QueueKind, Socket, UnixListener, UnixPath,
 };
 use super::files::NoFile;
 use super::flow::Endpoint;
 use super::known::{EndedListener, FailedBind, FailedStart, Listener, OomLimit, Sent};
 use super::queue::FullQueue;
-use super::refusal::ClosedQueue;
 use super::text::Text;
 
 /// Why a refusal happened.
@@ -223,8 +222,10 @@ pub enum Cause {
     },
     /// The listener went while connections waited.
     ListenerClosedWithQueue {
-        /// It.
-        closed: ClosedQueue,
+        /// Its queue.
+        queue: FullQueue,
+        /// How its process was ending, when it was.
+        ending: Option<Ending>,
     },
     /// The unix socket's queue is full.
     UnixBacklogFull {

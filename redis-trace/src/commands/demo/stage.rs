@@ -54,8 +54,8 @@ pub(crate) struct Stage {
     pub(crate) scope: Scope,
     /// How many connections a healthy hour has.
     pub(crate) connections: u32,
-    /// A server, and how many wait in its queue.
-    pub(crate) waiting: Option<(u32, u64)>,
+    /// A server, and the queue in which connections wait for it.
+    pub(crate) waiting: Option<(u32, Value)>,
 }
 
 /// A temporary directory that everybody may enter.

@@ -44,7 +44,7 @@ pub fn attribute(refusal: &Refusal, known: &Known) -> Judged {
         Attempt::Overflow(overflow) => queue::overflow(refusal.time, overflow, known),
         Attempt::Counted(overflows) => queue::counted(refusal.time, overflows, known),
         Attempt::Accept(failed) => queue::accept_failed(refusal.time, failed, known),
-        Attempt::Closed(closed) => queue::closed(closed, known),
+        Attempt::Closed(closed) => queue::closed(refusal.time, closed, known),
         Attempt::Early(end) => early::attribute(refusal.time, end, known),
         Attempt::Start(process) => listen::start_failed(*process, known),
     }

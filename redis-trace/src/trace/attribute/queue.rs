@@ -83,10 +83,26 @@ pub(super) fn full(time: u64, flow: &Flow, known: &Known) -> Option<Cause> {
 }
 
 /// A listener went with connections in its queue: the kernel resets them.
-pub(super) fn closed(closed: &ClosedQueue, known: &Known) -> Judged {
-    let port = closed.socket.local.port;
-    let others = known.listeners.on(closed.socket.netns, port);
-    let cause = Cause::ListenerClosedWithQueue { closed: closed.clone() };
+pub(super) fn closed(time: u64, closed: &ClosedQueue, known: &Known) -> Judged {
+    let (netns, port) = (closed.socket.netns, closed.socket.local.port);
+    let questions = unanswered([Question::Queues { netns, port }], time, known);
+    if !questions.is_empty() {
+        return Judged::Ask(questions);
+    }
+    let somaxconn = known.queues(netns, port, time).and_then(|shown| shown.somaxconn);
+    let queue = FullQueue {
+        kind: QueueKind::Accept,
+        place: Text::from(closed.socket.local.to_string().as_str()),
+        owner: Some(closed.process.clone()),
+        length: closed.queued,
+        limit: closed.limit,
+        limited_by: limited_by(closed.limit, somaxconn, Some(&closed.process)),
+        stall: Stall::Unseen,
+        oldest: None,
+        serving: None,
+    };
+    let others = known.listeners.on(netns, port);
+    let cause = Cause::ListenerClosedWithQueue { queue, ending: closed.ending };
     // Where several listeners share a port the kernel may hand the connections on (net.ipv4.tcp_migrate_req).
     let is_shared = others.iter().any(|listener| listener.socket.local == closed.socket.local);
     if is_shared { Verdict::likely(cause).into() } else { Verdict::certain(cause).into() }

@@ -4,6 +4,7 @@ use crate::trace::denied::Failed;
 use crate::trace::errno;
 use crate::trace::fact::{Dropped, Fault, UnixListener};
 use crate::trace::known::{EndedListener, FailedBind, Known, Listener, OomLimit, Sent};
+use crate::trace::queue::FullQueue;
 use crate::trace::refusal::{Attempt, Refusal};
 use crate::trace::report::Evidence;
 use crate::trace::verdict::{Cause, Verdict};
@@ -160,8 +161,8 @@ fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence
             queue::of_queue(queue)
         }
         Cause::FdLimit { no_file } => files::evidence(no_file),
-        Cause::ListenerClosedWithQueue { closed } => {
-            let text = format!("it listened on {} with {} in its queue", closed.socket.local, closed.queued);
+        Cause::ListenerClosedWithQueue { queue: FullQueue { place, length, limit, .. }, .. } => {
+            let text = format!("it listened on {place} with {length} in its queue, limit {limit}");
             vec![seen("inet_sock_set_state", text)]
         }
         Cause::PacketFiltered { .. }

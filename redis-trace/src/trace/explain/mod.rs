@@ -59,7 +59,7 @@ pub fn explain(refusal: &Refusal, verdict: &Verdict, known: &Known, seq: u64) ->
             }
             _ => None,
         },
-        queue: queue::full_queue(&verdict.cause).map(QueueReport::from),
+        queue: queue::of(&verdict.cause).map(QueueReport::from),
         files: match &verdict.cause {
             Cause::FdLimit { no_file } => Some(FilesReport::from(no_file)),
             _ => None,
@@ -247,12 +247,12 @@ fn server(attempt: &Attempt, cause: &Cause, known: &Known) -> Option<Process> {
         Cause::SkLookupRefused { listener } => listener.owner.as_deref().cloned(),
         Cause::UnixSocketOnly { listener } => Some(listener.owner.clone()),
         Cause::UnixSocketMissing { real, .. } => real.first().map(|listener| listener.owner.clone()),
-        Cause::AcceptQueueFull { queue } | Cause::SynQueueFull { queue } | Cause::UnixBacklogFull { queue } => {
-            queue.owner.clone()
-        }
+        Cause::AcceptQueueFull { queue }
+        | Cause::SynQueueFull { queue }
+        | Cause::UnixBacklogFull { queue }
+        | Cause::ListenerClosedWithQueue { queue, .. } => queue.owner.clone(),
         Cause::FdLimit { no_file } => Some(no_file.process.clone()),
         Cause::Rejected(rejected) => rejected.server.clone(),
-        Cause::ListenerClosedWithQueue { closed } => Some(closed.process.clone()),
         Cause::Unknown { .. }
         | Cause::Denied(_)
         | Cause::SomeQueueFull { .. }

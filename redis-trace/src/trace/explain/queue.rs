@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use crate::trace::container;
 use crate::trace::fact::Process;
-use crate::trace::fact::{Overflow, Overflows, QueueKind, Serving};
+use crate::trace::fact::{Ending, Overflow, Overflows, QueueKind, Serving};
 use crate::trace::known::is_redis_like;
 use crate::trace::queue::{FullQueue, Stall};
-use crate::trace::refusal::{Attempt, ClosedQueue};
+use crate::trace::refusal::Attempt;
 use crate::trace::report::{Evidence, Fix};
 
 use crate::trace::verdict::Cause;
@@ -22,8 +22,8 @@ pub(super) fn summary(cause: &Cause) -> String {
     match cause {
         Cause::SomeQueueFull { kind, places } => some(*kind, places),
         Cause::FdLimit { no_file } => files::summary(no_file),
-        Cause::ListenerClosedWithQueue { closed: it } => closed(it),
-        other => full_queue(other).map_or_else(String::new, full),
+        Cause::ListenerClosedWithQueue { queue, ending } => closed(queue, *ending),
+        other => of(other).map_or_else(String::new, full),
     }
 }
 
@@ -32,42 +32,37 @@ pub(super) fn fix(cause: &Cause) -> Vec<Fix> {
     if let Cause::FdLimit { no_file } = cause {
         return files::fix(no_file);
     }
-    let text = match cause {
-        Cause::ListenerClosedWithQueue { .. } => {
-            "let clients dial again; a server that is to end should first accept who waits"
+    let command = |text: &str, command: &str| Fix { command: Some(command.to_owned()), ..super::fix::advice(text) };
+    match (cause, of(cause)) {
+        (Cause::ListenerClosedWithQueue { .. }, _) => {
+            vec![super::fix::advice("let clients dial again; a server that is to end should first accept who waits")]
         }
-        _ => "look for listeners with more in Recv-Q than in Send-Q",
-    };
-    match full_queue(cause) {
-        Some(queue) => empty(queue),
-        None => vec![Fix {
-            command: matches!(cause, Cause::SomeQueueFull { .. }).then(|| "ss -ltn".to_owned()),
-            ..super::fix::advice(text)
-        }],
+        (_, Some(queue)) => empty(queue),
+        (_, None) => vec![command("look for listeners with more in Recv-Q than in Send-Q", "ss -ltn")],
     }
 }
 
-/// The queue that was full.
-pub(super) fn full_queue(cause: &Cause) -> Option<&FullQueue> {
+/// The queue that it is about.
+pub(super) fn of(cause: &Cause) -> Option<&FullQueue> {
     match cause {
-        Cause::AcceptQueueFull { queue } | Cause::SynQueueFull { queue } | Cause::UnixBacklogFull { queue } => {
-            Some(queue)
-        }
+        Cause::AcceptQueueFull { queue }
+        | Cause::SynQueueFull { queue }
+        | Cause::UnixBacklogFull { queue }
+        | Cause::ListenerClosedWithQueue { queue, .. } => Some(queue),
         _ => None,
     }
 }
 
 /// `the accept queue of 127.0.0.1:6379 is full (6 wait, 5 allowed by tcp-backlog): redis-server (pid 991) does not accept, …`.
 fn full(queue: &FullQueue) -> String {
-    let FullQueue { kind, place, owner, length, limit, limited_by, stall, .. } = queue;
-    let by = limited_by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
+    let FullQueue { kind, place, owner, length, stall, .. } = queue;
     let name = match kind {
         QueueKind::Accept => "accept queue",
         QueueKind::Syn => "SYN queue",
         QueueKind::Unix => "queue",
     };
     let owner = words::owner(owner.as_ref());
-    let full = format!("the {name} of {place} is full ({length} in it, limit {limit}{by})");
+    let full = format!("the {name} of {place} is full ({length} in it, {})", limit(queue));
     match (kind, why(stall)) {
         (QueueKind::Syn, _) => {
             format!("{full}: handshakes do not end as fast as they begin, a flood or a slow network")
@@ -75,6 +70,12 @@ fn full(queue: &FullQueue) -> String {
         (_, Some(why)) => format!("{full}: {owner} {why}"),
         (_, None) => format!("{full}: {owner} does not accept, and why was not seen"),
     }
+}
+
+/// `limit 5 by tcp-backlog`.
+fn limit(queue: &FullQueue) -> String {
+    let by = queue.limited_by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
+    format!("limit {}{by}", queue.limit)
 }
 
 /// A clause that goes with the process.
@@ -113,18 +114,19 @@ fn some(kind: QueueKind, places: &[String]) -> String {
     format!("{name} of this network namespace was full, {are}: whose it was, tier 1 would tell")
 }
 
-/// `redis-server (pid 991) was closed with 5 connections …`.
-fn closed(closed: &ClosedQueue) -> String {
-    let ClosedQueue { socket, process, queued, ending, .. } = closed;
+/// `redis-server (pid 991) was killed by SIGKILL while 5 connections waited …`.
+fn closed(queue: &FullQueue, ending: Option<Ending>) -> String {
     let how = match ending {
-        Some(ending) => super::summary::ended_how(*ending),
+        Some(ending) => super::summary::ended_how(ending),
         None => "closed its listening socket".to_owned(),
     };
-    let plural = if *queued == 1 { "" } else { "s" };
+    let plural = if queue.length == 1 { "" } else { "s" };
     format!(
-        "{} {how} while {queued} connection{plural} waited to be accepted on {}: the kernel reset them",
-        words::process(process),
-        socket.local
+        "{} {how} while {} connection{plural} waited to be accepted on {} ({}): the kernel reset them",
+        words::owner(queue.owner.as_ref()),
+        queue.length,
+        queue.place,
+        limit(queue)
     )
 }
 

@@ -94,6 +94,9 @@ pub enum What {
         /// Connections that waited to be accepted.
         #[serde(default)]
         queued: u32,
+        /// How many may wait before the queue is full.
+        #[serde(default)]
+        backlog: u32,
     },
     /// bind(2) or listen(2) on a TCP socket returned.
     Bind(Bind),

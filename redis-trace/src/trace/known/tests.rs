@@ -26,7 +26,10 @@ fn listener_that_ended() -> Known {
     let mut known = Known::new(Bounds::default());
     known.learn(&Fact { time: 1, what: What::ListenUp { socket: socket(5), task: task(), backlog: 511 } });
     let ending = Some(Ending::Killed { signal: 9, core: false });
-    known.learn(&Fact { time: 2, what: What::ListenDown { socket: socket(5), task: task(), ending, queued: 0 } });
+    known.learn(&Fact {
+        time: 2,
+        what: What::ListenDown { socket: socket(5), task: task(), ending, queued: 0, backlog: 128 },
+    });
     known
 }
 

@@ -50,7 +50,7 @@ fn what_the_host_did_not_say_in_time_is_not_told_as_certain() {
     let mut tracer = Tracer::new(Bounds::default());
     let up = What::ListenUp { socket: socket.clone(), task: task.clone(), backlog: 511 };
     tracer.take(&Fact { time: SECOND / 4, what: up });
-    let down = What::ListenDown { socket, task: task.clone(), ending: None, queued: 0 };
+    let down = What::ListenDown { socket, task: task.clone(), ending: None, queued: 0, backlog: 128 };
     tracer.take(&Fact { time: SECOND / 2, what: down });
     tracer.take(&reset(SECOND));
     let path = UnixPath::File(Text::from("/run/redis.sock"));

@@ -79,12 +79,8 @@ fn one_too_many(stage: &mut Stage, server: u32, queue: &Value) -> Result<()> {
     let dialled = stage.client(&format!("dial-until-silence {} {PATIENCE}", loopback()))?;
     ensure!(dialled.len() == 1, "dials until one was not answered ended as {dialled:?}");
     stage.expect(of_queue(stage, server, "timeout", queue));
-    stage.waiting = Some((server, queue_length(stage)));
+    stage.waiting = Some((server, queue.clone()));
     Ok(())
-}
-
-fn queue_length(stage: &Stage) -> u64 {
-    stage.expected.last().and_then(|expected| expected.is["queue"]["length"].as_u64()).unwrap_or_default()
 }
 
 fn of_queue(stage: &Stage, server: u32, outcome: &str, queue: &Value) -> Expected {
@@ -98,17 +94,19 @@ fn of_queue(stage: &Stage, server: u32, outcome: &str, queue: &Value) -> Expecte
 
 /// Who waited is reset when the server ends, which is told too.
 fn killed_in_the_end(stage: &mut Stage) -> Result<()> {
-    let Some((server, waiting)) = stage.waiting.take() else { return Ok(()) };
+    let Some((server, mut queue)) = stage.waiting.take() else { return Ok(()) };
     stage.kill(server, Signal::KILL)?;
-    stage.expect(reset_in_queue(stage, server, waiting));
+    queue["why"] = Value::Null;
+    stage.expect(reset_in_queue(stage, server, &queue));
     Ok(())
 }
 
-fn reset_in_queue(stage: &Stage, server: u32, waiting: u64) -> Expected {
+fn reset_in_queue(stage: &Stage, server: u32, queue: &Value) -> Expected {
     Expected::refusal(Code::RT2004).says("SIGKILL").with(json!({
-        "outcome": "reset", "side": "server", "errno": "ECONNRESET", "count": waiting,
+        "outcome": "reset", "side": "server", "errno": "ECONNRESET", "count": queue["length"],
         "flow": {"client": null, "netns": stage.netns(), "server": endpoint(loopback())},
         "server_process": {"pid": server},
+        "queue": queue,
     }))
 }
 
@@ -245,7 +243,7 @@ fn aborts(stage: &mut Stage) -> Result<()> {
     let queue = json!({"kind": "accept", "length": 6, "limit": 5, "limited_by": "backlog", "why": "not-accepting"});
     let expected = of_queue(stage, idle, "reset", &queue);
     stage.expect(expected.with(json!({"errno": "ECONNRESET", "cause": {"confidence": "certain"}})));
-    stage.waiting = Some((idle, 6));
+    stage.waiting = Some((idle, queue));
     stage.kill(client, Signal::KILL)
 }
 
@@ -257,7 +255,7 @@ fn ignores(stage: &mut Stage) -> Result<()> {
     stage.counts("ListenOverflows")?;
     let queue = json!({"kind": "accept", "length": 6, "limit": 5, "limited_by": "backlog", "why": "not-accepting"});
     stage.expect(of_queue(stage, idle, "timeout", &queue));
-    stage.waiting = Some((idle, 6));
+    stage.waiting = Some((idle, queue));
     Ok(())
 }
 
@@ -266,7 +264,8 @@ fn killed_with_five(stage: &mut Stage) -> Result<()> {
     stage.stop(redis)?;
     stage.actor("fill 127.0.0.1:6379 5", "filled")?;
     stage.kill(redis, Signal::KILL)?;
-    stage.expect(reset_in_queue(stage, redis, 5));
+    let queue = json!({"kind": "accept", "length": 5, "limit": 511, "limited_by": "tcp-backlog"});
+    stage.expect(reset_in_queue(stage, redis, &queue));
     Ok(())
 }
 
