@@ -53,7 +53,7 @@ impl Asked {
     pub const ALL: [Self; 3] = [Self::Unseen, Self::Lacked, Self::Denied];
 }
 
-/// Calls in which cgroup programs have a say: places in the running kernel's table of a cgroup's programs.
+/// Calls and packets in which cgroup programs have a say: places in the running kernel's table of a cgroup's programs.
 pub const ATTACH_POINTS: &[(&str, &str)] = &[
     ("CGROUP_INET4_BIND", "BPF_CGROUP_INET4_BIND"),
     ("CGROUP_INET6_BIND", "BPF_CGROUP_INET6_BIND"),
@@ -61,6 +61,8 @@ pub const ATTACH_POINTS: &[(&str, &str)] = &[
     ("CGROUP_INET6_CONNECT", "BPF_CGROUP_INET6_CONNECT"),
     ("CGROUP_INET_SOCK_CREATE", "BPF_CGROUP_INET_SOCK_CREATE"),
     ("", ""),
+    ("CGROUP_INET_INGRESS", "BPF_CGROUP_INET_INGRESS"),
+    ("CGROUP_INET_EGRESS", "BPF_CGROUP_INET_EGRESS"),
 ];
 
 /// Place in [`ATTACH_POINTS`] of bind(2) to IPv4; the next one is to IPv6.
@@ -71,7 +73,11 @@ pub const CONNECT: usize = 2;
 pub const CREATE: usize = 4;
 /// Place in [`ATTACH_POINTS`] of listen(2), in which no program has a say.
 pub const LISTEN: usize = 5;
+/// Place in [`ATTACH_POINTS`] of a packet that comes in for a socket.
+pub const INGRESS: usize = 6;
+/// Place in [`ATTACH_POINTS`] of a packet that leaves a socket.
+pub const EGRESS: usize = 7;
 
 /// What Landlock calls the calls in [`ATTACH_POINTS`]: `LANDLOCK_ACCESS_NET_BIND_TCP` and `LANDLOCK_ACCESS_NET_CONNECT_TCP`,
 /// include/uapi/linux/landlock.h; 0 for those in which it has no say.
-pub const LANDLOCK_RIGHTS: [u32; ATTACH_POINTS.len()] = [1, 1, 2, 2, 0, 0];
+pub const LANDLOCK_RIGHTS: [u32; ATTACH_POINTS.len()] = [1, 1, 2, 2, 0, 0, 0, 0];

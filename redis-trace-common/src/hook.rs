@@ -95,7 +95,7 @@ roles! {
         ],
     }
     /// SYNs that the kernel drops on their way.
-    Drops { essential: false, causes: [RT2006, RT3001, RT3002, RT3003, RT3004, RT3032], }
+    Drops { essential: false, causes: [RT2006, RT3001, RT3002, RT3003, RT3004, RT3020, RT3032], }
     /// bind(2) that failed.
     Binds { essential: false, causes: [RT1011, RT1012, RT1013, RT1014, RT3010, RT3014, RT3020, RT3021], }
     /// listen(2) that failed, and unix sockets that listen.
@@ -302,6 +302,8 @@ pub const DROP_REASONS: &[&str] = &[
     // sk_filter_trim_cap() in net/core/filter.c, sch_handle_ingress(), sch_handle_egress() and do_xdp_generic() in
     // net/core/dev.c.
     "SOCKET_FILTER",
+    // ip_finish_output() in net/ipv4/ip_output.c, ip6_finish_output() in net/ipv6/ip6_output.c.
+    "BPF_CGROUP_EGRESS",
     "TC_INGRESS",
     "TC_EGRESS",
     "XDP",

@@ -138,6 +138,10 @@ members! {
     SK_ERR: u32 = "sock.sk_err";
     /// Its `struct socket`, which has the file.
     SK_SOCKET: Pointer = "sock.sk_socket";
+    /// The filter that its user gave it.
+    SK_FILTER: Pointer = "sock.sk_filter";
+    /// The cgroup it was made in; until Linux 5.14 the lowest bits say whether it is one.
+    SK_CGROUP: Pointer = "sock.sk_cgrp_data.cgroup" | "sock.sk_cgrp_data.val";
     /// `IPPROTO_TCP` or another.
     SK_PROTOCOL: u16 = "sock.sk_protocol";
     /// `SOCK_STREAM` or another.

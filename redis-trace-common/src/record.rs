@@ -415,6 +415,16 @@ records! {
         flags: u32,
         /// Time to live, or hop limit.
         ttl: u32,
+        /// 0 when the socket that it came for has no filter, 1 when it has one; `u32::MAX` when that socket is not known.
+        filter: u32,
+        /// Programs of that socket's cgroup, or of the one's that it left, which have a say in such packets.
+        programs: u32,
+        /// Number of the first of them.
+        program: u32,
+        /// Its name.
+        program_name: [u8; 16],
+        /// Zero.
+        reserved: u32,
     }
     /// What may have said no to a call on a socket: sent right before the record of the call itself, by the same thread.
     Denial = 15 {

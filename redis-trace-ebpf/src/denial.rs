@@ -147,7 +147,9 @@ fn tell(task: u64, point: usize, is_entered: bool) {
         fill_hint(record);
         fill_profile(record, task);
         fill_domain(record, task, LANDLOCK_RIGHTS.get(point).copied().unwrap_or(0));
-        fill_programs(record, task, point);
+        let (programs, first) = programs(read(read(task, TASK_CGROUPS), CSS_SET_CGROUP), point);
+        (&raw mut (*record).programs).write(programs);
+        fill_program(&raw mut (*record).program, &raw mut (*record).program_name, first);
     }
     slot.submit();
 }
@@ -226,31 +228,36 @@ fn decides(domain: u64, right: u32) -> bool {
     handled & right != 0
 }
 
-/// The programs that have a say in such calls in the caller's cgroup: `struct cgroup_bpf`, include/linux/bpf-cgroup-defs.h.
+/// How many programs have a say in such calls or packets in a cgroup, and the first of them: `struct cgroup_bpf`,
+/// include/linux/bpf-cgroup-defs.h.
 #[inline(always)]
-unsafe fn fill_programs(record: *mut Denial, task: u64, point: usize) {
+pub(crate) fn programs(cgroup: u64, point: usize) -> (u32, u64) {
     let places = (&raw const ATTACH_PLACES).cast::<u32>();
     let at = unsafe { read_volatile(places.add(point)) };
     let stride = u64::from(unsafe { read_volatile(&raw const PROGRAM_STRIDE) });
-    let (mut count, mut first) = (0, 0);
-    if at != ABSENT && stride != 0 {
-        let cgroup = read(read(task, TASK_CGROUPS), CSS_SET_CGROUP);
-        let array = peek::<u64>(place(cgroup, CGROUP_EFFECTIVE) + 8 * u64::from(at));
-        let programs = place(array, BPF_PROGRAMS);
-        first = if array == 0 { 0 } else { peek(programs) };
-        let mut next = first;
-        for nth in 1..=MANY {
-            if next == 0 {
-                break;
-            }
-            count += 1;
-            next = peek(programs + nth * stride);
-        }
+    let array = if at == ABSENT || stride == 0 { 0 } else { peek(place(cgroup, CGROUP_EFFECTIVE) + 8 * u64::from(at)) };
+    if array == 0 {
+        return (0, 0);
     }
-    let aux = if first == 0 { 0 } else { read(first, PROGRAM_AUX) };
+    let programs = place(array, BPF_PROGRAMS);
+    let first: u64 = peek(programs);
+    let (mut count, mut next) = (0, first);
+    for nth in 1..=MANY {
+        if next == 0 {
+            break;
+        }
+        count += 1;
+        next = peek(programs + nth * stride);
+    }
+    (count, first)
+}
+
+/// Writes a program's number and name; zeroes where there is none.
+#[inline(always)]
+pub(crate) unsafe fn fill_program(id: *mut u32, name: *mut [u8; 16], program: u64) {
+    let aux = if program == 0 { 0 } else { read(program, PROGRAM_AUX) };
     unsafe {
-        (&raw mut (*record).programs).write(count);
-        read_into(&raw mut (*record).program, aux, PROGRAM_ID);
-        read_into(&raw mut (*record).program_name, aux, PROGRAM_NAME);
+        read_into(id, aux, PROGRAM_ID);
+        read_into(name, aux, PROGRAM_NAME);
     }
 }

@@ -4,15 +4,17 @@ use core::ptr::read_volatile;
 
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
+use redis_trace_common::denial::{EGRESS, INGRESS};
 use redis_trace_common::hook::{DROP_PLACES, KFREE_SKB};
 use redis_trace_common::member::{
-    DEV_IFINDEX, DEV_NET, DST_DEV, NET_INUM, NET_MIX, NET_NFT_GENERATION, SK_NET, SKB_DEV, SKB_DST, SKB_HEAD, SKB_IIF,
-    SKB_MARK, SKB_NETWORK_HEADER, SKB_NFCT, SKB_SK, TCP_SND_UNA,
+    DEV_IFINDEX, DEV_NET, DST_DEV, NET_INUM, NET_MIX, NET_NFT_GENERATION, SK_CGROUP, SK_FILTER, SK_NET, SKB_DEV,
+    SKB_DST, SKB_HEAD, SKB_IIF, SKB_MARK, SKB_NETWORK_HEADER, SKB_NFCT, SKB_SK, TCP_SND_UNA,
 };
 use redis_trace_common::record::Dropped;
 use redis_trace_common::tally::{End, Key};
 
 use super::who;
+use crate::denial;
 use crate::dials::{self, Dial};
 use crate::emit::reserve;
 use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, caller, fill_caller, fill_task, peek, read};
@@ -32,16 +34,20 @@ const NONE: u32 = u32::MAX;
 /// What is no part of the address in `_nfct` and `_skb_refdst`: NFCT_PTRMASK, SKB_DST_PTRMASK of include/linux/skbuff.h.
 const NFCT_INFO: u64 = 7;
 const DST_NOREF: u64 = 1;
+/// `is_data` and `no_refcnt` of `struct sock_cgroup_data`, include/linux/cgroup-defs.h until Linux 5.14.
+const NO_CGROUP: u64 = 1;
+const CGROUP_FLAG: u64 = 2;
 
 /// `kfree_skb(struct sk_buff *skb, void *location[, enum skb_drop_reason reason[, struct sock *rx_sk]])`,
-/// include/trace/events/skb.h; `reason` since Linux 5.17.
+/// include/trace/events/skb.h; `reason` since Linux 5.17, `rx_sk` since 6.11.
 #[raw_tracepoint(tracepoint = "kfree_skb")]
 pub(crate) fn dropped(ctx: RawTracePointContext) -> i32 {
     let (location, count) = (ctx.arg::<u64>(1), arguments(KFREE_SKB));
     let reason = if count == 3 || count == 4 { ctx.arg::<u32>(2) } else { NONE };
     let is_told = if reason == NONE { is_place_told(location) } else { is_reason_told(reason) };
     if is_told {
-        on_its_way(ctx.arg(0), location, reason);
+        let receiver = if count == 4 { ctx.arg(3) } else { 0 };
+        on_its_way(ctx.arg(0), receiver, location, reason);
     }
     0
 }
@@ -66,6 +72,8 @@ fn is_place_told(location: u64) -> bool {
 /// A packet where it was dropped.
 struct Packet {
     skb: u64,
+    /// The socket that it came for, 0 when that is not known.
+    receiver: u64,
     dev: u64,
     ip: IpHeader,
     tcp: TcpHeader,
@@ -73,7 +81,7 @@ struct Packet {
 
 /// Counts a SYN that is dropped for the first time, and tells of it if it is a sample.
 #[inline(always)]
-fn on_its_way(skb: u64, location: u64, reason: u32) {
+fn on_its_way(skb: u64, receiver: u64, location: u64, reason: u32) {
     let at = read(skb, SKB_HEAD) + u64::from(read(skb, SKB_NETWORK_HEADER));
     let ip: IpHeader = peek(at);
     let Some(tcp) = ip.tcp(at) else { return };
@@ -94,7 +102,7 @@ fn on_its_way(skb: u64, location: u64, reason: u32) {
     };
     ip.fill_addresses(&raw mut key.client, &raw mut key.server);
     let is_sample = tally::is_sample(End::Dropped, &key);
-    let packet = Packet { skb, dev, ip, tcp };
+    let packet = Packet { skb, receiver, dev, ip, tcp };
     let is_told = is_sample && tell(&key, &packet, location, reason);
     if is_sample && !is_told {
         tally::lost(End::Dropped);
@@ -105,7 +113,7 @@ fn on_its_way(skb: u64, location: u64, reason: u32) {
 /// Whether there was room to tell it.
 #[inline(always)]
 fn tell(key: &Key, packet: &Packet, location: u64, reason: u32) -> bool {
-    let Packet { skb, dev, ip, tcp } = packet;
+    let Packet { skb, receiver, dev, ip, tcp } = packet;
     let isn = u32::from_be(tcp.seq);
     let dial = dial(isn);
     if let Some(dial) = &dial {
@@ -142,6 +150,7 @@ fn tell(key: &Key, packet: &Packet, location: u64, reason: u32) -> bool {
         }
     }
     fill_way(record, *skb, *dev);
+    fill_filters(record, *skb, *receiver);
     slot.submit();
     true
 }
@@ -160,6 +169,23 @@ fn fill_way(record: *mut Dropped, skb: u64, dev: u64) {
         (&raw mut (*record).output).write(if dst == 0 { 0 } else { read(read(dst, DST_DEV), DEV_IFINDEX) });
         // One that came in has an interface it came in by: __netif_receive_skb_core().
         (&raw mut (*record).outgoing).write(u32::from(dev == 0 || input == 0));
+    }
+}
+
+/// Adds what else than rules has a say in it: the filter of the socket that it came for, and programs of a socket's cgroup.
+#[inline(always)]
+fn fill_filters(record: *mut Dropped, skb: u64, receiver: u64) {
+    let (sk, point) = if receiver == 0 { (read(skb, SKB_SK), EGRESS) } else { (receiver, INGRESS) };
+    let filter = if receiver == 0 { NONE } else { u32::from(read(receiver, SK_FILTER) != 0) };
+    // sock_cgroup_ptr(), include/linux/cgroup.h: until Linux 5.14 it may be something else, or have a flag.
+    let cgroup = if sk == 0 { 0 } else { read(sk, SK_CGROUP) };
+    let (programs, first) =
+        if cgroup & NO_CGROUP != 0 { (0, 0) } else { denial::programs(cgroup & !CGROUP_FLAG, point) };
+    unsafe {
+        (&raw mut (*record).filter).write(filter);
+        (&raw mut (*record).programs).write(programs);
+        denial::fill_program(&raw mut (*record).program, &raw mut (*record).program_name, first);
+        (&raw mut (*record).reserved).write(0);
     }
 }
 

@@ -23,7 +23,7 @@ pub use attach::{attach, types};
 pub use error::{Error, Fault};
 pub use modules::{lsm_programs, modules};
 use ring::Ring;
-pub use survey::{described, has_drop_reasons, survey};
+pub use survey::{described, has_drop_reasons, has_drop_receivers, survey};
 pub use symbols::{Symbols, keeps_last_words};
 pub use tallies::{News, Tallies};
 

@@ -29,8 +29,17 @@ pub fn described(types: Vec<u8>) -> usize {
 
 /// Whether the running kernel gives reasons for what it drops: since Linux 5.17.
 pub fn has_drop_reasons() -> bool {
+    drop_arguments() > 2
+}
+
+/// Whether it tells for which socket a packet came that it drops: since Linux 6.11.
+pub fn has_drop_receivers() -> bool {
+    drop_arguments() > 3
+}
+
+fn drop_arguments() -> u32 {
     let btf = std::fs::read("/sys/kernel/btf/vmlinux").ok().and_then(|bytes| Btf::parse(bytes).ok());
-    btf.and_then(|btf| btf.tracepoint_arguments("kfree_skb")).is_some_and(|arguments| arguments > 2)
+    btf.and_then(|btf| btf.tracepoint_arguments("kfree_skb")).unwrap_or_default()
 }
 
 /// Why this kernel has nothing to put the probe on.

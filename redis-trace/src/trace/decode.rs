@@ -7,8 +7,9 @@ use redis_trace_common::record::{self, Record};
 use redis_trace_common::tally::{End, Key};
 
 use super::fact::{
-    AcceptFailed, Alike, Asked, Bind, BpfProgram, ConnectFailed, Denial, Dropped, EarlyEnd, Ending, Fact, IcmpError,
-    Module, Overflow, Parting, Passing, Phase, Process, QueueKind, Reset, Said, Socket, Task, UnixPath, What,
+    AcceptFailed, Alike, Asked, Bind, BpfProgram, ConnectFailed, Denial, Dropped, EarlyEnd, Ending, Fact, Filters,
+    IcmpError, Module, Overflow, Parting, Passing, Phase, Process, QueueKind, Reset, Said, Socket, Task, UnixPath,
+    What,
 };
 use super::flow::{Endpoint, Flow, Netns};
 use super::text::Text;
@@ -158,6 +159,11 @@ fn dropped(r: &record::Dropped, names: &Names) -> Dropped {
             flags: u8::try_from(r.flags & 0xff).unwrap_or_default(),
             generation: (r.generation != 0).then_some(r.generation),
         },
+        filters: Filters {
+            socket: known(r.filter).map(|filter| filter != 0),
+            programs: r.programs,
+            program: program(r.programs, r.program, &r.program_name),
+        },
     }
 }
 
@@ -175,10 +181,15 @@ fn denial(r: &record::Denial) -> Denial {
         landlock: r.landlock == 1,
         domain: (r.domain != 0).then_some(r.domain),
         programs: r.programs,
-        program: (r.programs > 0).then(|| BpfProgram { id: r.program, name: Text::until_nul(&r.program_name) }),
+        program: program(r.programs, r.program, &r.program_name),
         subject: context(&r.subject, r.subject_length),
         object: context(&r.object, r.object_length),
     }
+}
+
+/// The first of so many programs.
+fn program(programs: u32, id: u32, name: &[u8]) -> Option<BpfProgram> {
+    (programs > 0).then(|| BpfProgram { id, name: Text::until_nul(name) })
 }
 
 /// Who said no, by its number.

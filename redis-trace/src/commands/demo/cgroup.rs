@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
-use aya::programs::{CgroupAttachMode, CgroupSockAddr, Lsm};
+use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, Lsm};
 
 use super::bytecode::{NO, NO_ACCESS, PROGRAM, no_to_cgroup, object};
 use crate::kernel;
@@ -139,6 +139,11 @@ impl DenyingCgroup {
         Self::with(unit, |directory| attach("cgroup/bind4", "sd_bind4", NO, directory))
     }
 
+    /// Makes one as systemd makes a unit's with IPAddressDeny=any, for one way of its packets: src/core/bpf-firewall.c.
+    pub(crate) fn of_unit_s_packets(unit: &str, way: CgroupSkbAttachType) -> Result<Self> {
+        Self::with(unit, |directory| filter_packets(way, directory))
+    }
+
     /// Makes one whose members a program on the hook of security modules denies bind.
     pub(crate) fn by_lsm(name: &str) -> Result<Self> {
         Self::with(name, |directory| {
@@ -188,6 +193,20 @@ fn attach(section: &str, name: &str, instructions: &[u8], directory: &Path) -> R
     let mut ebpf = Ebpf::load(&object(section, name, instructions)).context("cannot read the cgroup program")?;
     let cgroup = File::open(directory)?;
     program(&mut ebpf, name)?.attach(cgroup, CgroupAttachMode::Single).context("cannot attach the cgroup program")?;
+    Ok(ebpf)
+}
+
+/// Lets no packet pass, in or out.
+fn filter_packets(way: CgroupSkbAttachType, directory: &Path) -> Result<Ebpf> {
+    let (section, name) = match way {
+        CgroupSkbAttachType::Ingress => ("cgroup_skb/ingress", "sd_fw_ingress"),
+        CgroupSkbAttachType::Egress => ("cgroup_skb/egress", "sd_fw_egress"),
+    };
+    let mut ebpf = Ebpf::load(&object(section, name, NO)).context("cannot read the cgroup program")?;
+    let program: &mut CgroupSkb = ebpf.program_mut(name).context("the program is missing")?.try_into()?;
+    program.load().context("cannot load the cgroup program: CAP_BPF and CAP_NET_ADMIN are needed")?;
+    let attached = program.attach(File::open(directory)?, way, CgroupAttachMode::Single);
+    attached.context("cannot attach the cgroup program")?;
     Ok(ebpf)
 }
 

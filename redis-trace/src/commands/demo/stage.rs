@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use aya::programs::CgroupSkbAttachType;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use serde_json::{Value, json};
 
@@ -233,6 +234,13 @@ impl Stage {
     pub(crate) fn deny_by_unit(&mut self) -> Result<(String, String)> {
         let unit = format!("redis-trace-demo-{}.service", std::process::id());
         let cgroup = DenyingCgroup::of_unit(&unit)?;
+        Ok((unit, format!("cgroup {}", self.denying.insert(cgroup).door())))
+    }
+
+    /// A unit's cgroup in which systemd's program lets no packet pass in this way: the unit, and the part that enters it.
+    pub(crate) fn deny_packets(&mut self, way: CgroupSkbAttachType) -> Result<(String, String)> {
+        let unit = format!("redis-trace-demo-{}.service", std::process::id());
+        let cgroup = DenyingCgroup::of_unit_s_packets(&unit, way)?;
         Ok((unit, format!("cgroup {}", self.denying.insert(cgroup).door())))
     }
 

@@ -34,7 +34,9 @@ pub(super) fn attribute(time: u64, connect: &Connect, dropped: &Dropped, known: 
 /// Something else than netfilter did it, and the kernel says what.
 fn filtered(dropped: &Dropped) -> Verdict {
     let cause = || Cause::PacketFiltered { dropped: Box::new(dropped.clone()) };
-    if dropped.reason.is_some() {
+    if dropped.is_by_one_of_several() {
+        Verdict::likely(cause())
+    } else if dropped.reason.is_some() {
         Verdict::certain(cause())
     } else if dropped.is_by_source() {
         Verdict::likely(cause())
@@ -104,7 +106,7 @@ mod tests {
     use super::*;
     use crate::firewall::{Backend, Family, Hook, Site};
     use crate::trace::cause::Code;
-    use crate::trace::fact::Passing;
+    use crate::trace::fact::{BpfProgram, Filters, Passing};
     use crate::trace::flow::{Endpoint, Flow, Netns};
     use crate::trace::text::Text;
 
@@ -142,6 +144,7 @@ mod tests {
                 flags: 2,
                 generation: None,
             },
+            filters: Filters::default(),
         }
     }
 
@@ -194,5 +197,22 @@ mod tests {
         assert_eq!(told(Some("XFRM_POLICY"), "tcp_v4_rcv"), (Code::RT3031, Confidence::Certain));
         assert_eq!(told(None, "ip_rcv_finish_core"), (Code::RT3032, Confidence::Likely));
         assert_eq!(told(None, "tcp_v4_rcv"), (Code::RT0000, Confidence::Possible));
+        assert_eq!(told(Some("BPF_CGROUP_EGRESS"), "ip_finish_output"), (Code::RT3020, Confidence::Certain));
+    }
+
+    #[test]
+    fn a_filter_and_a_program_have_one_reason_and_are_told_apart_by_which_of_them_there_is() {
+        let told = |socket, programs| {
+            let mut dropped = dropped(Some("SOCKET_FILTER"), "tcp_v4_rcv");
+            let program = (programs > 0).then(|| BpfProgram { id: 7, name: Text::from("sd_fw_ingress") });
+            dropped.filters = Filters { socket, programs, program };
+            let Verdict { cause, confidence } = filtered(&dropped);
+            (cause.code(), confidence)
+        };
+        assert_eq!(told(Some(true), 0), (Code::RT3032, Confidence::Certain));
+        assert_eq!(told(Some(false), 1), (Code::RT3020, Confidence::Certain));
+        for unclear in [(Some(true), 1), (Some(false), 0), (None, 0)] {
+            assert_eq!(told(unclear.0, unclear.1), (Code::RT3032, Confidence::Likely));
+        }
     }
 }

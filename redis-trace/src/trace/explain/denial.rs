@@ -69,7 +69,7 @@ fn could_not(failed: &Failed) -> String {
 }
 
 /// `AppArmor profile redis-server`, `the cgroup BPF program sd_bind4 (id 7)`.
-fn who(by: &By) -> String {
+pub(super) fn who(by: &By) -> String {
     match by {
         By::Module { module: Module::Landlock, subject: None, .. } => "the caller's Landlock domain".to_owned(),
         By::Module { module: Module::Landlock, subject: Some(domain), .. } => format!("Landlock {domain}"),
@@ -133,19 +133,27 @@ pub(super) fn evidence(denied: &Denied, process: Option<&Process>) -> Vec<Eviden
             texts.map(|text| seen(module.listed(), text)).collect()
         }
         By::Program { program, programs } => {
-            let first =
-                program.as_ref().map_or_else(String::new, |program| format!(", the first is {}", named(program)));
-            let call = denied.call.name();
-            let (plural, decide) = if *programs == 1 { ("", "decides") } else { ("s", "decide") };
-            let cgroup = process.and_then(|process| process.cgroup.as_ref());
-            let cgroup = cgroup.map_or_else(String::new, |cgroup| format!(" {cgroup}"));
-            let text = format!("{programs} BPF program{plural} of its cgroup{cgroup} {decide} on {call}{first}");
-            vec![seen("cgroup.bpf.effective", text)]
+            vec![of_programs(*programs, program.as_ref(), process, denied.call.name())]
         }
         By::Filter => {
             vec![seen("seccomp", "the call was never entered, by a thread with a filter".to_owned())]
         }
     }
+}
+
+/// What was seen of the programs of a process's cgroup that decide on something.
+pub(super) fn of_programs(
+    programs: u32,
+    program: Option<&BpfProgram>,
+    process: Option<&Process>,
+    what: &str,
+) -> Evidence {
+    let first = program.map_or_else(String::new, |program| format!(", the first is {}", named(program)));
+    let (plural, decide) = if programs == 1 { ("", "decides") } else { ("s", "decide") };
+    let cgroup = process.and_then(|process| process.cgroup.as_ref());
+    let cgroup = cgroup.map_or_else(String::new, |cgroup| format!(" {cgroup}"));
+    let text = format!("{programs} BPF program{plural} of its cgroup{cgroup} {decide} on {what}{first}");
+    Evidence { source: "cgroup.bpf.effective".to_owned(), text }
 }
 
 /// What would let it pass.
@@ -156,7 +164,10 @@ pub(super) fn fix(denied: &Denied, process: Option<&Process>) -> Vec<Fix> {
         By::Module { module, subject, object, capability } => {
             by_module(*module, denied.call, subject.as_ref(), object.as_ref(), *capability, port)
         }
-        By::Program { program, .. } => by_program(program.as_ref(), unit.as_ref(), port),
+        By::Program { program, .. } => {
+            let port = port.map_or_else(|| "tcp".to_owned(), |port| format!("tcp:{port}"));
+            by_program(program.as_ref(), unit.as_ref(), &format!("SocketBindAllow={port}"))
+        }
         By::Filter => vec![match unit {
             Some(unit) => Fix {
                 command: plain(&unit).map(|unit| format!("systemctl edit {unit}")),
@@ -236,28 +247,25 @@ fn by_module(
     }
 }
 
-fn by_program(program: Option<&BpfProgram>, unit: Option<&Text>, port: Option<u16>) -> Vec<Fix> {
+/// `directive` is what allows it where the program is systemd's.
+pub(super) fn by_program(program: Option<&BpfProgram>, unit: Option<&Text>, directive: &str) -> Vec<Fix> {
     let edit = unit.and_then(plain).map(|unit| format!("systemctl edit {unit}"));
-    let name = program.map_or("", |program| program.name.as_str());
     // What systemd calls its own: src/core/bpf/socket-bind, src/core/bpf-firewall.c.
-    let directive = if name.starts_with("sd_bind") {
-        let port = port.map_or_else(|| "tcp".to_owned(), |port| format!("tcp:{port}"));
-        Some(format!("SocketBindAllow={port}"))
-    } else if name.starts_with("sd_fw") {
-        Some("IPAddressAllow=".to_owned())
-    } else {
-        None
-    };
-    match directive {
-        Some(directive) => vec![
-            Fix { command: Some(directive), ..advice("systemd set the program for the unit: allow it there with") },
-            Fix { command: edit, ..advice("and edit the unit") },
-        ],
-        None => vec![Fix {
+    let is_systemd_s =
+        |program: &BpfProgram| ["sd_bind", "sd_fw"].iter().any(|own| program.name.as_str().starts_with(own));
+    if !program.is_some_and(is_systemd_s) {
+        return vec![Fix {
             command: Some("bpftool cgroup tree".to_owned()),
             ..advice("find the program and who attached it to the cgroup")
-        }],
+        }];
     }
+    vec![
+        Fix {
+            command: Some(directive.to_owned()),
+            ..advice("systemd set the program for the unit: allow it there with")
+        },
+        Fix { command: edit, ..advice("and edit the unit") },
+    ]
 }
 
 #[cfg(test)]

@@ -165,11 +165,10 @@ fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence
             let text = format!("it listened on {place} with {length} in its queue, limit {limit}");
             vec![seen("inet_sock_set_state", text)]
         }
-        Cause::PacketFiltered { .. }
-        | Cause::Rejected(_)
-        | Cause::SomeQueueFull { .. }
-        | Cause::Unknown { .. }
-        | Cause::UnixSocketStale { .. } => Vec::new(),
+        Cause::PacketFiltered { dropped } => filtered::evidence(dropped, known).into_iter().collect(),
+        Cause::Rejected(_) | Cause::SomeQueueFull { .. } | Cause::Unknown { .. } | Cause::UnixSocketStale { .. } => {
+            Vec::new()
+        }
     }
 }
 

@@ -1,10 +1,13 @@
 //! What is told of a packet that was dropped by no rule: conntrack's table is full, or the kernel gave a reason of its own.
 
-use crate::trace::fact::Dropped;
-use crate::trace::known::Known;
+use crate::trace::container;
+use crate::trace::denied::By;
+use crate::trace::fact::{Dropped, Filters, Process};
+use crate::trace::known::{Known, accepts};
 use crate::trace::report::{Evidence, Fix};
 use crate::trace::text::Text;
 
+use super::denial;
 use super::evidence::seen;
 use super::firewall::within;
 use super::fix::advice;
@@ -52,10 +55,13 @@ pub(super) fn summary(target: &str, dropped: &Dropped) -> String {
         Some("IP_LOCALNET") => "a loopback address came from outside".to_owned(),
         Some("IP_INVALID_DEST") => "its destination address cannot be".to_owned(),
         Some("XFRM_POLICY") => "a policy of IPsec (XFRM) blocks what comes in so".to_owned(),
-        Some("SOCKET_FILTER") => {
-            "a filter on the listener's socket, or a BPF program of its cgroup (IPAddressDeny=), wants it not"
+        _ if dropped.is_by_cgroup() => by_cgroup(dropped),
+        Some("SOCKET_FILTER") if dropped.is_by_one_of_several() => {
+            "a filter on the listener's socket, a BPF program of its cgroup (IPAddressDeny=) or a security module \
+             wants it not"
                 .to_owned()
         }
+        Some("SOCKET_FILTER") => "a filter on the listener's socket wants it not".to_owned(),
         Some("TC_INGRESS" | "TC_EGRESS") => "a filter of traffic control (tc) dropped it".to_owned(),
         Some("XDP") => "an XDP program dropped it".to_owned(),
         Some("TCP_MD5NOTFOUND") => "the listener wants TCP-MD5 signatures from there, and it has none".to_owned(),
@@ -74,9 +80,48 @@ pub(super) fn summary(target: &str, dropped: &Dropped) -> String {
     format!("the kernel dropped the SYN to {target}{said}: {why}")
 }
 
+/// `the cgroup BPF program sd_fw_ingress (id 7) keeps it from the listener`.
+fn by_cgroup(dropped: &Dropped) -> String {
+    let Filters { programs, program, .. } = &dropped.filters;
+    let by = By::Program { programs: *programs, program: program.clone() };
+    let keeps = if is_leaving(dropped) { "does not let it leave the client" } else { "keeps it from the listener" };
+    format!("{} {keeps}", denial::who(&by))
+}
+
+/// Whether it was dropped when it left its socket, not when it came for one.
+fn is_leaving(dropped: &Dropped) -> bool {
+    dropped.reason.as_ref().map(Text::as_str) == Some("BPF_CGROUP_EGRESS")
+}
+
+/// Whose cgroup has the programs: the client's for what leaves, the listener's for what comes in.
+fn member<'a>(dropped: &Dropped, known: &'a Known) -> Option<&'a Process> {
+    if is_leaving(dropped) {
+        return known.process(dropped.caller.as_ref()?.0.key());
+    }
+    let listeners = known.listeners.on(dropped.flow.netns, dropped.flow.server.port);
+    listeners.iter().find(|listener| accepts(&listener.socket, &dropped.flow))?.owner.as_deref()
+}
+
+/// What was seen of the programs that may have done it.
+pub(super) fn evidence(dropped: &Dropped, known: &Known) -> Option<Evidence> {
+    let Filters { programs, program, .. } = &dropped.filters;
+    let what = if is_leaving(dropped) { "packets that leave" } else { "packets that come in" };
+    (*programs > 0).then(|| denial::of_programs(*programs, program.as_ref(), member(dropped, known), what))
+}
+
 /// What would let the packet in.
-pub(super) fn fix(dropped: &Dropped, known: &Known) -> Fix {
-    let (from, port) = (dropped.flow.client.ip, dropped.flow.server.port);
+pub(super) fn fix(dropped: &Dropped, known: &Known) -> Vec<Fix> {
+    if !dropped.is_by_cgroup() {
+        return vec![by_reason(dropped, known)];
+    }
+    let unit = member(dropped, known).and_then(|process| container::of(process.cgroup.as_ref()?).1);
+    let peer = if is_leaving(dropped) { dropped.flow.server.ip } else { dropped.flow.client.ip };
+    denial::by_program(dropped.filters.program.as_ref(), unit.as_ref(), &format!("IPAddressAllow={peer}"))
+}
+
+/// The same where the reason says enough.
+fn by_reason(dropped: &Dropped, known: &Known) -> Fix {
+    let from = dropped.flow.client.ip;
     let (text, command, risk) = match dropped.reason.as_ref().map(Text::as_str) {
         None | Some("IP_RPFILTER") => (
             "give the namespace a route back by that interface, or loosen rp_filter on it (2)",
@@ -92,8 +137,8 @@ pub(super) fn fix(dropped: &Dropped, known: &Known) -> Fix {
             ("change or delete the policy, where your IPsec daemon keeps it", "ip xfrm policy".to_owned(), None)
         }
         Some("SOCKET_FILTER") => (
-            "see who filters: `bpf` behind the listener, or its unit's IPAddressDeny=",
-            format!("ss -lntb sport = :{port}"),
+            "find a socket_filter program that the listener's process holds; one of classic BPF is not listed anywhere",
+            "bpftool prog show".to_owned(),
             None,
         ),
         Some("TC_INGRESS") => ("find the filter and who put it there", "tc -s filter show ingress".to_owned(), None),

@@ -181,7 +181,9 @@ fn undo(site: &Site, port: u16) -> Option<String> {
 
 /// A command as it is to be given here for the namespace it is meant for; none when there is no way there.
 pub(super) fn within(netns: Netns, known: &Known, command: &str) -> Option<String> {
-    if netns == known.sight.netns || command.starts_with("kubectl") || command.starts_with("docker") {
+    // These ask somebody who is the same in every namespace.
+    let is_everywhere = ["kubectl", "docker", "bpftool prog"].iter().any(|asked| command.starts_with(asked));
+    if netns == known.sight.netns || is_everywhere {
         return Some(command.to_owned());
     }
     let namespace = known.namespace(netns)?;

@@ -109,7 +109,7 @@ pub(super) fn fix(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Fix> {
         Cause::Firewall { filtered } => firewall::fix(filtered, refusal, known),
         Cause::NatToNowhere { arrived, .. } => vec![firewall::serve(*arrived)],
         Cause::ConntrackFull { most, .. } => filtered::track_more(*most),
-        Cause::PacketFiltered { dropped } => vec![filtered::fix(dropped, known)],
+        Cause::PacketFiltered { dropped } => filtered::fix(dropped, known),
         Cause::Dialling(cause) => elsewhere::fix(refusal, cause),
         Cause::Rejected(it) => rejected::fix(&refusal.attempt, it),
     }

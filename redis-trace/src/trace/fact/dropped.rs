@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Task;
+use super::{BpfProgram, Task};
 use crate::firewall::{Candidate, Wanted};
 use crate::trace::flow::{Flow, Netns};
 use crate::trace::text::Text;
@@ -24,6 +24,20 @@ pub struct Dropped {
     pub ttl: u32,
     /// What rules could see of it besides.
     pub sight: Passing,
+    /// What else than rules had a say in it.
+    #[serde(default)]
+    pub filters: Filters,
+}
+
+/// What else than the firewall's rules has a say in a packet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Filters {
+    /// Whether the socket that it came for has a filter; absent when that socket is not known.
+    pub socket: Option<bool>,
+    /// How many programs have a say of the cgroup of that socket, or of the one that it left.
+    pub programs: u32,
+    /// The first of them.
+    pub program: Option<BpfProgram>,
 }
 
 impl Dropped {
@@ -38,6 +52,22 @@ impl Dropped {
     /// A policy of IPsec let it not in.
     pub fn is_by_ipsec(&self) -> bool {
         self.reason.as_ref().map(Text::as_str) == Some("XFRM_POLICY")
+    }
+
+    /// A program of a cgroup let it not in or out, and nothing else can have given that reason.
+    pub fn is_by_cgroup(&self) -> bool {
+        match self.reason.as_ref().map(Text::as_str) {
+            Some("BPF_CGROUP_EGRESS") => true,
+            Some("SOCKET_FILTER") => self.filters.socket == Some(false) && self.filters.programs > 0,
+            _ => false,
+        }
+    }
+
+    /// What came in was filtered at the socket, and it cannot be told by what: for the filter and the programs, and on old
+    /// kernels for security modules, the kernel has one reason.
+    pub fn is_by_one_of_several(&self) -> bool {
+        let is_one = self.filters.socket == Some(true) && self.filters.programs == 0;
+        self.reason.as_ref().map(Text::as_str) == Some("SOCKET_FILTER") && !is_one && !self.is_by_cgroup()
     }
 
     /// Its source was refused when the kernel looked for the way back; where it has no reasons, that is all it tells.

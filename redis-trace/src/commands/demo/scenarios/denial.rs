@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Result, ensure};
+use aya::programs::CgroupSkbAttachType;
 use serde_json::{Value, json};
 
 use super::{Needs, Scenario};
@@ -21,6 +22,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new("a cgroup's program denies bind to redis-server", Code::RT3020, &[cgroup_bind, dial_after_denial]),
     Scenario::new("systemd's program denies bind to a unit", Code::RT3020, &[unit_bind, dial_after_denial]),
     Scenario::new("a cgroup's program denies connect to a client", Code::RT3020, &[cgroup_connect]),
+    Scenario::new("systemd's program lets no packet in to a unit", Code::RT3020, &[unit_hears_nobody])
+        .needing(Needs::DropReceivers),
+    Scenario::new("systemd's program lets no packet of a unit out", Code::RT3020, &[unit_reaches_nobody])
+        .needing(Needs::DropReasons),
     Scenario::new(
         "a cgroup's program denies bind with EACCES in a Landlock domain without network rules",
         Code::RT3020,
@@ -182,6 +187,33 @@ fn cgroup_connect(stage: &mut Stage) -> Result<()> {
     let dialled = stage.confined_dial(&cgroup, loopback(REDIS), EPERM)?;
     let expected = denied_connect(stage, Code::RT3020, &dialled, "EPERM").with(json!({"lsm": null}));
     stage.expect(expected.says("the cgroup BPF program refuse_all (id "));
+    Ok(())
+}
+
+/// A client of redis whose SYN a program of systemd's keeps back; what must be told of it.
+fn kept_back(stage: &mut Stage, dial: &str, unit: &str) -> Result<Expected> {
+    let dialled = stage.client(&format!("{dial} {}", loopback(REDIS)))?.remove(0);
+    let is = json!({
+        "outcome": "timeout", "lsm": null, "cause": {"class": "policy", "confidence": "certain"},
+        "client_process": {"pid": dialled.pid}, "flow": {"netns": stage.netns(), "server": endpoint(loopback(REDIS))},
+    });
+    let (allow, edit) = ("IPAddressAllow=127.0.0.1", format!("systemctl edit {unit}"));
+    Ok(Expected::refusal(Code::RT3020).with(is).says(&format!("of its cgroup /{unit} decide")).says(allow).says(&edit))
+}
+
+fn unit_hears_nobody(stage: &mut Stage) -> Result<()> {
+    let (unit, part) = stage.deny_packets(CgroupSkbAttachType::Ingress)?;
+    stage.unharmed_redis(&part, "--bind 127.0.0.1")?;
+    let expected = kept_back(stage, "dial-briefly", &unit)?;
+    stage.expect(expected.says("sd_fw_ingress (id ").says("SOCKET_FILTER"));
+    Ok(())
+}
+
+fn unit_reaches_nobody(stage: &mut Stage) -> Result<()> {
+    stage.redis("--bind 127.0.0.1")?;
+    let (unit, part) = stage.deny_packets(CgroupSkbAttachType::Egress)?;
+    let expected = kept_back(stage, &format!("{part} part dial-briefly"), &unit)?;
+    stage.expect(expected.says("sd_fw_egress (id ").says("BPF_CGROUP_EGRESS"));
     Ok(())
 }
 

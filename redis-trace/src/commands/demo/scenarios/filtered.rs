@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{Needs, Scenario};
 use crate::commands::demo::expect::{Expected, SENTINEL_PORT};
 use crate::commands::demo::stage::{REDIS, Stage, endpoint};
+use crate::kernel::has_drop_receivers;
 use crate::trace::cause::Code;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -84,8 +85,10 @@ fn socket_filter(stage: &mut Stage) -> Result<()> {
     let server = SocketAddr::from((Ipv4Addr::LOCALHOST, REDIS));
     stage.actor(&format!("listen-deaf {server}"), "listening")?;
     let expected = in_vain(stage, Code::RT3032, server)?;
-    let certain = json!({"cause": {"class": "policy", "confidence": "certain"}});
-    stage.expect(expected.with(certain).says("SOCKET_FILTER").says("ss -lntb sport = :6379"));
+    // Older kernels do not tell for which socket it came: a program of its cgroup may have done it.
+    let confidence = if has_drop_receivers() { "certain" } else { "likely" };
+    let is = json!({"cause": {"class": "policy", "confidence": confidence}});
+    stage.expect(expected.with(is).says("a filter on the listener's socket").says("SOCKET_FILTER"));
     Ok(())
 }
 

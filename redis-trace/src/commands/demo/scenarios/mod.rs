@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::cgroup::{has_bpf_lsm, has_chosen_errno};
 use super::confine::{has_apparmor, has_landlock, has_selinux};
 use super::stage::Stage;
-use crate::kernel::{self, has_drop_reasons};
+use crate::kernel::{self, has_drop_reasons, has_drop_receivers};
 use crate::trace::cause::Code;
 
 mod address;
@@ -61,6 +61,8 @@ pub(crate) enum Needs {
     BpfLsm,
     /// A kernel that gives reasons for what it drops.
     DropReasons,
+    /// One that tells for which socket a packet came that it drops.
+    DropReceivers,
     /// A table of conntrack, which is the whole host's, that a scenario can fill in a moment.
     SmallConntrack,
     /// A limit of open files, which is the whole host's, that a scenario can reach in a moment.
@@ -80,6 +82,7 @@ impl Needs {
             Self::LandlockAndChosenErrno => has_landlock() && has_chosen_errno(),
             Self::BpfLsm => has_bpf_lsm(),
             Self::DropReasons => has_drop_reasons(),
+            Self::DropReceivers => has_drop_receivers(),
             Self::FewFiles => queue::has_few_files(),
             Self::SmallConntrack => filtered::has_small_conntrack(),
             Self::Selinux => has_selinux(),
