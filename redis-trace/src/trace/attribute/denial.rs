@@ -107,9 +107,7 @@ fn suspects(call: Call, errno: u32, denial: &Denial, known: &Known) -> Vec<By> {
     if known.sight.module_hooks {
         return Vec::new();
     }
-    let is_at_work = |module: Module| {
-        known.sight.modules.as_ref().is_some_and(|modules| modules.iter().any(|listed| listed == module.listed()))
-    };
+    let is_at_work = |module: Module| known.sight.has_module(module.listed());
     let mut suspects = Vec::new();
     // Its rules are about TCP ports to bind and to connect to: security/landlock/net.c.
     if errno == EACCES && matches!(call, Call::Bind | Call::Connect) && denial.landlock {

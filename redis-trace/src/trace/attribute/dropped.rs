@@ -21,7 +21,7 @@ pub(super) fn attribute(time: u64, connect: &Connect, dropped: &Dropped, known: 
         return Judged::Ask(questions);
     }
     if !dropped.is_by_netfilter() {
-        return filtered(dropped).into();
+        return filtered(dropped, known).into();
     }
     let verdict = match known.suspected(netns, dropped.isn, Wanted::Refusal) {
         Some(Suspected { unreadable: Some(why), .. }) => not_known(dropped, why.as_str()),
@@ -32,9 +32,11 @@ pub(super) fn attribute(time: u64, connect: &Connect, dropped: &Dropped, known: 
 }
 
 /// Something else than netfilter did it, and the kernel says what.
-fn filtered(dropped: &Dropped) -> Verdict {
+fn filtered(dropped: &Dropped, known: &Known) -> Verdict {
     let cause = || Cause::PacketFiltered { dropped: Box::new(dropped.clone()) };
-    if dropped.is_by_one_of_several() {
+    // For the filter, programs, and on old kernels security modules that judge packets, the kernel has one reason.
+    let is_judged = || ["selinux", "smack"].iter().any(|module| known.sight.has_module(module));
+    if dropped.is_by_one_of_several() || (dropped.is_at_socket() && is_judged()) {
         Verdict::likely(cause())
     } else if dropped.reason.is_some() {
         Verdict::certain(cause())
@@ -108,6 +110,7 @@ mod tests {
     use crate::trace::cause::Code;
     use crate::trace::fact::{BpfProgram, Filters, Passing};
     use crate::trace::flow::{Endpoint, Flow, Netns};
+    use crate::trace::remembered::Bounds;
     use crate::trace::text::Text;
 
     fn rule(handle: u64, effect: Effect, must: bool) -> Candidate {
@@ -190,7 +193,7 @@ mod tests {
     #[test]
     fn the_kernel_s_own_reason_is_certain_and_a_place_alone_is_likely() {
         let told = |reason, function| {
-            let Verdict { cause, confidence } = filtered(&dropped(reason, function));
+            let Verdict { cause, confidence } = filtered(&dropped(reason, function), &Known::new(Bounds::default()));
             (cause.code(), confidence)
         };
         assert_eq!(told(Some("IP_RPFILTER"), "ip_rcv_finish_core"), (Code::RT3032, Confidence::Certain));
@@ -202,17 +205,20 @@ mod tests {
 
     #[test]
     fn a_filter_and_a_program_have_one_reason_and_are_told_apart_by_which_of_them_there_is() {
-        let told = |socket, programs| {
+        let told = |socket, programs, modules: &[&str]| {
+            let mut known = Known::new(Bounds::default());
+            known.sight.modules = Some(modules.iter().copied().map(Text::from).collect());
             let mut dropped = dropped(Some("SOCKET_FILTER"), "tcp_v4_rcv");
             let program = (programs > 0).then(|| BpfProgram { id: 7, name: Text::from("sd_fw_ingress") });
             dropped.filters = Filters { socket, programs, program };
-            let Verdict { cause, confidence } = filtered(&dropped);
+            let Verdict { cause, confidence } = filtered(&dropped, &known);
             (cause.code(), confidence)
         };
-        assert_eq!(told(Some(true), 0), (Code::RT3032, Confidence::Certain));
-        assert_eq!(told(Some(false), 1), (Code::RT3020, Confidence::Certain));
-        for unclear in [(Some(true), 1), (Some(false), 0), (None, 0)] {
-            assert_eq!(told(unclear.0, unclear.1), (Code::RT3032, Confidence::Likely));
+        assert_eq!(told(Some(true), 0, &["apparmor"]), (Code::RT3032, Confidence::Certain));
+        assert_eq!(told(Some(false), 1, &["apparmor"]), (Code::RT3020, Confidence::Certain));
+        assert_eq!(told(Some(false), 1, &["selinux"]), (Code::RT3020, Confidence::Likely));
+        for (socket, programs) in [(Some(true), 1), (Some(false), 0), (None, 0)] {
+            assert_eq!(told(socket, programs, &[]), (Code::RT3032, Confidence::Likely));
         }
     }
 }

@@ -63,11 +63,16 @@ impl Dropped {
         }
     }
 
+    /// What came in was filtered at the socket.
+    pub fn is_at_socket(&self) -> bool {
+        self.reason.as_ref().map(Text::as_str) == Some("SOCKET_FILTER")
+    }
+
     /// What came in was filtered at the socket, and it cannot be told by what: for the filter and the programs, and on old
     /// kernels for security modules, the kernel has one reason.
     pub fn is_by_one_of_several(&self) -> bool {
         let is_one = self.filters.socket == Some(true) && self.filters.programs == 0;
-        self.reason.as_ref().map(Text::as_str) == Some("SOCKET_FILTER") && !is_one && !self.is_by_cgroup()
+        self.is_at_socket() && !is_one && !self.is_by_cgroup()
     }
 
     /// Its source was refused when the kernel looked for the way back; where it has no reasons, that is all it tells.

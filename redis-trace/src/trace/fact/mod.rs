@@ -328,6 +328,13 @@ pub struct Sight {
     pub netns: Netns,
 }
 
+impl Sight {
+    /// Whether a security module is at work, by its name in the kernel's list.
+    pub fn has_module(&self, name: &str) -> bool {
+        self.modules.as_ref().is_some_and(|modules| modules.iter().any(|module| module.as_str() == name))
+    }
+}
+
 /// A reset that answered a SYN because no socket matched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reset {
