@@ -222,6 +222,36 @@ fn a_server_that_does_not_let_in_is_named_and_the_file_is_judged_all_the_same() 
 }
 
 #[test]
+fn instances_are_held_against_the_first_and_what_each_must_have_for_itself_is_not_told() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: &str| {
+        let file = directory.path().join(name);
+        fs::write(&file, text).expect("a file");
+        file.to_str().expect("text").to_owned()
+    };
+    let first = write("a.conf", "port 6379\nbind 127.0.0.1\nmaxmemory 100mb\nmaxclients 800\nrequirepass hunter2a\n");
+    let like =
+        write("b.conf", "bind 127.0.0.2\nport 6380\nmaxclients 800\nrequirepass hunter2a\nmaxmemory 104857600\n");
+    let other = write("c.conf", "port 6381\nbind 127.0.0.1\nmaxclients 500\nrequirepass hunter2c\ntimeout 5\n");
+    let output = audit(&["-o", "json", &first, &like, &other]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(!text.contains("hunter2"), "{text}");
+    let audits: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("an audit")).collect();
+    assert_eq!(audits[0]["unlike"], Value::Null);
+    assert_eq!(audits[1]["unlike"], serde_json::json!({"first": first, "differs": []}));
+    let differs = serde_json::json!([
+        {"directive": "maxclients", "first": "800", "here": "500", "line": 3},
+        {"directive": "maxmemory", "first": "100mb", "here": null, "line": null},
+        {"directive": "requirepass", "first": "[redacted]", "here": "[redacted]", "line": 4},
+        {"directive": "timeout", "first": null, "here": "5", "line": 5},
+    ]);
+    assert_eq!(audits[2]["unlike"]["differs"], differs);
+    let text = String::from_utf8(audit(&[&first, &other]).stdout).expect("text");
+    assert!(text.contains("c.conf against "), "{text}");
+    assert!(text.contains("\n  maxclients               there 800, here 500 (line 3)\n"), "{text}");
+}
+
+#[test]
 fn what_this_host_lacks_is_told_when_the_file_is_its_own() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("redis.conf");

@@ -1,15 +1,16 @@
 //! The command line: definitions only, and the help that goes with them.
 
 mod audit;
+mod doctor;
 mod values;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use audit::{AuditArgs, Findings, LoginArgs};
+pub use audit::{AuditArgs, Findings};
+pub use doctor::{DoctorArgs, Document, LoginArgs, TlsArgs};
 use values::{duration, ring};
 
 use crate::trace::cause::Code;
@@ -187,43 +188,6 @@ pub struct DemoArgs {
     /// Text for people, JSON for programs
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: Format,
-}
-
-/// `redis-trace doctor`.
-#[derive(Clone, Debug, Args)]
-pub struct DoctorArgs {
-    /// HOST[:PORT], redis://HOST, rediss://HOST or unix:PATH; a password is taken from REDISCLI_AUTH
-    pub target: String,
-    /// Who to log in as.
-    #[command(flatten)]
-    pub login: LoginArgs,
-    /// Speak TLS, as rediss:// does
-    #[arg(long)]
-    pub tls: bool,
-    /// Name to ask for by TLS, when it is another than the host's
-    #[arg(long, value_name = "HOST")]
-    pub sni: Option<String>,
-    /// Trust the authorities of this file (PEM) instead of the host's
-    #[arg(long, value_name = "FILE")]
-    pub cacert: Option<PathBuf>,
-    /// Certificate of this client (PEM)
-    #[arg(long, value_name = "FILE", requires = "key")]
-    pub cert: Option<PathBuf>,
-    /// Its key (PEM)
-    #[arg(long, value_name = "FILE", requires = "cert")]
-    pub key: Option<PathBuf>,
-    /// On the server: wait up to 10 s for a SYN of this client's, and say whether any arrives
-    #[arg(long, value_name = "ADDRESS")]
-    pub from: Option<IpAddr>,
-    /// Talk to a server whose certificate is not trusted, too
-    #[arg(long)]
-    pub insecure: bool,
-    /// Text for people, JSON for programs, Markdown for tickets
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    pub output: Document,
-    /// When to colour
-    #[arg(long, value_name = "WHEN", default_value = "auto")]
-    pub color: When,
 }
 
 /// `redis-trace check`.
@@ -413,17 +377,6 @@ pub enum Format {
     Text,
     /// For programs
     Json,
-}
-
-/// The format of a report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Document {
-    /// For people
-    Text,
-    /// For programs
-    Json,
-    /// For tickets
-    Markdown,
 }
 
 /// When output is coloured.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
@@ -214,4 +215,24 @@ fn files_that_cannot_be_used_are_told_before_anything_is_dialled() {
     assert!(usage(&["--cacert".into(), nowhere]).contains("cannot use --cacert /nonexistent/ca.pem"));
     let mixed = usage(&["--cert".into(), one.path("client.pem"), "--key".into(), other.path("client.key")]);
     assert!(mixed.contains("it is not the key of that certificate"), "{mixed}");
+}
+
+#[test]
+fn audit_asks_a_running_server_by_tls_and_one_that_is_not_trusted_nothing() {
+    let authority = Authority::new();
+    let server = for_any_address(&authority, LONG, &["--maxclients", "500"]);
+    let file = authority.path("redis.conf");
+    fs::write(&file, format!("maxclients 800\nport 0\ntls-port {PORT}\n")).expect("a file");
+    let live = |flags: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_redis-trace"));
+        command.args(["audit", "-o", "json", &file, "--live", &format!("rediss://{}", server.target())]).args(flags);
+        ran(command).found["live"].take()
+    };
+    let asked = live(&["--cacert", &authority.path("ca.pem")]);
+    let differs = serde_json::json!([{"directive": "maxclients", "file": "800", "line": 1, "running": "500"}]);
+    assert_eq!((&asked["differs"], &asked["not_asked"]), (&differs, &serde_json::json!([])));
+    let stranger = live(&[]);
+    let why = stranger["not_asked"][0].as_str().expect("a reason");
+    assert!(why.starts_with("everything: its certificate is not trusted: "), "{why}");
+    assert_eq!(stranger["compared"], 0);
 }

@@ -5,25 +5,15 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::When;
+use super::doctor::{LoginArgs, TlsArgs};
 use crate::redis::audit::server::Server;
-
-/// Who to log in as, where a server is asked.
-#[derive(Clone, Debug, Args)]
-pub struct LoginArgs {
-    /// Log in as this user
-    #[arg(long, value_name = "NAME")]
-    pub user: Option<String>,
-    /// Ask for the password; else it is taken from REDISCLI_AUTH
-    #[arg(long)]
-    pub askpass: bool,
-}
 
 /// `redis-trace audit`.
 #[derive(Clone, Debug, Args)]
 pub struct AuditArgs {
     /// redis.conf, valkey.conf, sentinel.conf or an ACL file; `-` is standard input; without one, this host's own
     pub files: Vec<PathBuf>,
-    /// Compare with this running server: HOST[:PORT], redis://HOST or unix:PATH
+    /// Compare with this running server: HOST[:PORT], redis://HOST, rediss://HOST or unix:PATH
     #[arg(long, value_name = "TARGET")]
     pub live: Option<String>,
     /// Judge for this server: redis-7.4, valkey-8.1, keydb-6.3
@@ -44,6 +34,9 @@ pub struct AuditArgs {
     /// Who to log in as.
     #[command(flatten)]
     pub login: LoginArgs,
+    /// Which servers are trusted.
+    #[command(flatten)]
+    pub tls: TlsArgs,
     /// Options that the server is started with, after --: they come after the file
     #[arg(last = true, value_name = "OPTION")]
     pub options: Vec<String>,

@@ -8,9 +8,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::AuditArgs;
-use crate::commands::doctor::dial::{self, Dial};
+use crate::commands::doctor::dial::{self, Connection, Dial};
 use crate::commands::doctor::server::{No, Server as Session};
 use crate::commands::doctor::talk::Credentials;
+use crate::commands::doctor::tls::{self, Trust};
 use crate::failure::{Exit, Failure};
 use crate::redis::audit::effective::{Effective, today};
 use crate::redis::audit::server::{Product, Server};
@@ -97,15 +98,16 @@ pub(super) fn ask(target: &str, args: &AuditArgs) -> anyhow::Result<Running> {
     runtime.shutdown_background();
     let reached = places.and_then(|places| {
         let mut dials = places.into_iter().take(2).map(dial::dial);
-        let connected = dials.find_map(|Dial { result, .. }| result.ok());
+        let connected = dials.find_map(|Dial { place, result, .. }| Some((place, result.ok()?)));
         connected.ok_or_else(|| format!("{target} was not reached: redis-trace doctor {target} says why"))
     });
-    match reached {
-        _ if matches!(target, Target::Tcp { tls: true, .. }) => {
-            running
-                .not_asked
-                .push("everything: it is to be asked by TLS, and audit does not speak that yet".to_owned());
+    let reached = match (reached, &target) {
+        (Ok((place, Connection::Tcp(stream))), Target::Tcp { host, tls: true, .. }) => {
+            tls::connect(stream, &place, host, &Trust::new(&args.tls)?)?
         }
+        (reached, _) => reached.map(|(_, connection)| connection),
+    };
+    match reached {
         Ok(connection) => running.interview(&mut Session(connection), &credentials)?,
         Err(why) => running.not_asked.push(format!("everything: {why}")),
     }
@@ -186,7 +188,7 @@ impl Running {
 }
 
 /// What the file has for a name; `save` lines add up.
-fn written(effective: &Effective<'_>, name: &str) -> Option<String> {
+pub(super) fn written(effective: &Effective<'_>, name: &str) -> Option<String> {
     let last = effective.directives.get(effective.at(name)?)?;
     let saves = effective.directives.iter().filter(|directive| name == "save" && directive.name() == b"save");
     let values: Vec<String> = match name {
@@ -200,7 +202,7 @@ fn written(effective: &Effective<'_>, name: &str) -> Option<String> {
 }
 
 /// A value so that what means the same is the same: letters' case, amounts of memory, blanks.
-fn normal(value: &str) -> String {
+pub(super) fn normal(value: &str) -> String {
     let lower = value.trim().to_ascii_lowercase();
     let digits = lower.chars().take_while(char::is_ascii_digit).count();
     let factor: u128 = match &lower[digits..] {
@@ -217,7 +219,7 @@ fn normal(value: &str) -> String {
 }
 
 /// A value that may be shown.
-fn shown(name: &str, value: &str) -> String {
+pub(super) fn shown(name: &str, value: &str) -> String {
     match value {
         "" => "\"\"".to_owned(),
         _ if SECRET.contains(&name) => REDACTED.to_owned(),

@@ -1,5 +1,6 @@
 //! `redis-trace audit`: judges a server's configuration. Reads files and, when told, asks a running server; changes nothing.
 
+mod instances;
 mod live;
 mod report;
 mod sarif;
@@ -13,8 +14,10 @@ use std::path::PathBuf;
 use crate::cli::{AuditArgs, Findings};
 use crate::failure::{Exit, Failure};
 use crate::host::scene::Scene;
-use crate::redis::audit::{access, effective::Effective, server::Server};
+use crate::redis::audit::effective::{Effective, Kind};
+use crate::redis::audit::{access, server::Server};
 use crate::redis::audit::{diff, findings};
+use instances::Instance;
 use live::Running;
 pub use report::Audit;
 use subject::Subject;
@@ -36,9 +39,15 @@ pub fn run(args: &AuditArgs) -> anyhow::Result<Exit> {
     let files = if is_own { vec![own()?] } else { args.files.clone() };
     let running = args.live.as_deref().map(|target| live::ask(target, args)).transpose()?;
     let mut judged = Vec::new();
+    // Those of each kind are held against the first of it.
+    let mut firsts: Vec<(Kind, Instance)> = Vec::new();
     for file in &files {
         let subject = Subject::read(&scene, file, &args.options)?;
-        let audit = judge(&scene, &subject, args, running.as_ref(), is_own);
+        let (mut audit, instance) = judge(&scene, &subject, args, running.as_ref(), is_own);
+        match firsts.iter().find(|(kind, _)| *kind == subject.kind) {
+            Some((_, first)) => audit.unlike = Some(first.unlike(&instance)),
+            None => firsts.push((subject.kind, instance)),
+        }
         judged.push((subject, audit));
     }
     tell(args, &judged)?;
@@ -56,7 +65,13 @@ fn own() -> Result<PathBuf, Failure> {
 }
 
 /// Everything that is to be said of one configuration.
-fn judge(scene: &Scene, subject: &Subject, args: &AuditArgs, running: Option<&Running>, is_own: bool) -> Audit {
+fn judge(
+    scene: &Scene,
+    subject: &Subject,
+    args: &AuditArgs,
+    running: Option<&Running>,
+    is_own: bool,
+) -> (Audit, Instance) {
     let server = args.server.or_else(|| running.and_then(|running| running.server));
     let effective = Effective::new(
         &subject.configuration.directives,
@@ -72,7 +87,8 @@ fn judge(scene: &Scene, subject: &Subject, args: &AuditArgs, running: Option<&Ru
         all.extend(surroundings::findings(scene, subject, &effective));
     }
     let drift = running.map(|running| running.compare(&effective));
-    Audit::new(subject, &effective, server.is_none(), rows, all, drift)
+    let instance = Instance::new(&subject.name, &effective);
+    (Audit::new(subject, &effective, server.is_none(), rows, all, drift), instance)
 }
 
 /// In the form that was asked for.

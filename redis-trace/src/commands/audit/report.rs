@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::instances::Unlike;
 use super::live::Drift;
 use super::subject::Subject;
 use crate::redis::audit::access::Row;
@@ -41,6 +42,8 @@ pub struct Audit {
     pub refusal_risk: Score,
     /// How the running server differs; absent when none was asked.
     pub live: Option<Drift>,
+    /// How it differs from the first file of its kind that was audited with it; absent for that one.
+    pub unlike: Option<Unlike>,
 }
 
 impl Audit {
@@ -75,6 +78,7 @@ impl Audit {
             exposure,
             refusal_risk,
             live,
+            unlike: None,
         }
     }
 

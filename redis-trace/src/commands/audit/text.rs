@@ -21,6 +21,7 @@ pub(super) fn told(audit: &Audit, color: bool) -> String {
     }
     access(&mut text, audit);
     drift(&mut text, audit);
+    unlike(&mut text, audit);
     if !audit.complete {
         text.push_str("not everything was read: what follows is of the part that was\n");
     }
@@ -110,6 +111,19 @@ fn drift(text: &mut String, audit: &Audit) {
     }
     for why in &live.not_asked {
         let _ = writeln!(text, "  not asked: {why}");
+    }
+    text.push('\n');
+}
+
+/// How it differs from the first file.
+fn unlike(text: &mut String, audit: &Audit) {
+    let Some(unlike) = &audit.unlike else { return };
+    let count = unlike.differs.len();
+    let _ = writeln!(text, "{} against {}: {count} directives differ", audit.file, unlike.first);
+    for one in &unlike.differs {
+        let place = one.line.map_or_else(String::new, |line| format!(" (line {line})"));
+        let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
+        let _ = writeln!(text, "  {:<24} there {}, here {}{place}", one.directive, value(&one.first), value(&one.here));
     }
     text.push('\n');
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, getsockname, socket_with, sockopt};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, getsockname, socket_with, sockopt};
 use tokio::time::timeout;
 
 use super::tls;
@@ -101,9 +101,19 @@ pub(crate) fn dial(place: Place) -> Dial {
     let mut sent_again = 0;
     let result = match &place {
         Place::Tcp(address) => dial_tcp(address, &mut sent_again).map(Connection::Tcp),
-        Place::Unix(path) => UnixStream::connect(path).map(Connection::Unix),
+        Place::Unix(path) => dial_unix(path).map(Connection::Unix),
     };
     Dial { place, started, took: began.elapsed(), sent_again, result }
+}
+
+/// Dials a unix socket. A queue that is full says so at once, where a dial that may block would wait for as long as it takes.
+fn dial_unix(path: &str) -> io::Result<UnixStream> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 /// Dials an address; of a dial that nobody answers, how often its SYN was sent again is asked while it still stands.

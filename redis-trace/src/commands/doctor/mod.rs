@@ -14,7 +14,7 @@ mod report;
 pub(super) mod server;
 mod service;
 pub(super) mod talk;
-mod tls;
+pub(super) mod tls;
 mod traced;
 mod way;
 
@@ -79,7 +79,7 @@ struct Client {
 
 fn trust(args: &DoctorArgs, target: &Target) -> anyhow::Result<Trust> {
     match target {
-        Target::Tcp { tls: true, .. } => Trust::new(args),
+        Target::Tcp { tls: true, .. } => Trust::new(&args.trust),
         _ => Ok(Trust::default()),
     }
 }

@@ -26,6 +26,8 @@ use crate::trace::text::Text;
 
 /// How long a verdict may take after the dial is over: on a host that is busy, to read the firewall's rules takes seconds.
 const VERDICT: Duration = Duration::from_secs(4);
+/// How much longer where the host was asked and has not answered, or this end had to add what it saw.
+const MORE: Duration = Duration::from_secs(2);
 /// Time passes in such steps while one is waited for.
 const STEP: Duration = Duration::from_millis(10);
 
@@ -164,9 +166,16 @@ impl Traced {
 
     /// What is told of a dial that failed.
     pub(super) async fn explain(&mut self, dial: &Failed<'_>) -> anyhow::Result<Vec<Report>> {
+        let errno = errno_of(dial.error);
         if let Source::Probes(_) = self.source {
-            self.listen(errno_of(dial.error).unwrap_or_default()).await?;
-        } else if let Some(errno) = errno_of(dial.error) {
+            self.listen(errno.unwrap_or_default(), VERDICT).await?;
+            if let Some(errno) = errno.filter(|_| self.kept.0.borrow().reports.is_empty()) {
+                if !self.telling.is_waiting() {
+                    self.add(dial, errno)?;
+                }
+                self.listen(errno, MORE).await?;
+            }
+        } else if let Some(errno) = errno {
             let phase = self.phase(dial.place, errno);
             let failed = self.failed(dial, errno, phase);
             self.feed(VecDeque::from([failed]))?;
@@ -174,10 +183,23 @@ impl Traced {
         Ok(self.kept.0.take().reports)
     }
 
+    /// Adds what this end saw and the probes did not: to the kernel an ICMP error that comes while connect(2) still runs is no
+    /// end of the dial, but who asks for the socket's error gets it.
+    fn add(&mut self, dial: &Failed<'_>, errno: u32) -> anyhow::Result<()> {
+        let fact = Fact { time: host::boottime(), what: self.failed(dial, errno, Phase::Over) };
+        let questions = self.telling.take(&fact)?;
+        if let Source::Probes(live) = &mut self.source {
+            for question in questions {
+                live.ask(question);
+            }
+        }
+        Ok(())
+    }
+
     /// Takes in what the probes tell until something is told of the dial.
-    async fn listen(&mut self, errno: u32) -> anyhow::Result<()> {
+    async fn listen(&mut self, errno: u32, patience: Duration) -> anyhow::Result<()> {
         let Source::Probes(live) = &mut self.source else { return Ok(()) };
-        let until = Instant::now() + VERDICT;
+        let until = Instant::now() + patience;
         while Instant::now() < until && !self.kept.0.borrow().is_final(errno) {
             let fact = live.next(Some(STEP)).await?;
             for question in self.telling.take(&fact)? {

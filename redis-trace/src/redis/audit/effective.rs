@@ -93,6 +93,11 @@ impl<'a> Effective<'a> {
         }
     }
 
+    /// The names of all that is set, as they are today, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.last.keys().map(String::as_str)
+    }
+
     /// The directive that decides.
     pub fn at(&self, name: &str) -> Option<usize> {
         self.last.get(name).copied()

@@ -5,6 +5,7 @@ mod trust;
 
 use std::io::{self, Write as _};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
@@ -20,7 +21,7 @@ use crate::trace::text::Text;
 use certificate::{Certificate, handshake_failed};
 use trust::{Seen, Witness};
 
-pub(super) use trust::Trust;
+pub(crate) use trust::Trust;
 
 /// How long each answer of a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(2);
@@ -47,6 +48,18 @@ enum Broken {
     Closed,
 }
 
+impl Broken {
+    /// Why, in words.
+    fn told(&self) -> String {
+        match self {
+            Self::Said(Error::InvalidMessage(_)) => "what it answers is not TLS".to_owned(),
+            Self::Said(error) => format!("no handshake: {}", shown(error)),
+            Self::Silent => format!("it took the connection and says nothing for {} s", HANDSHAKE.as_secs()),
+            Self::Closed => "it closed during the handshake, without a word".to_owned(),
+        }
+    }
+}
+
 /// Shakes hands and tells what was seen; the connection, when there is one and its server may be trusted.
 pub(super) fn speak(
     doctor: &mut Doctor,
@@ -56,12 +69,8 @@ pub(super) fn speak(
     trust: &Trust,
 ) -> anyhow::Result<Option<Connection>> {
     let name = trust.sni.as_deref().unwrap_or(name);
-    let (config, witness) = trust.config()?;
     let began = Instant::now();
-    let shaken = server_name(name, place)
-        .and_then(|name| ClientConnection::new(config, name))
-        .map_err(Broken::Said)
-        .and_then(|connection| shake(connection, stream));
+    let (shaken, witness) = greet(stream, place, name, trust)?;
     let seen = witness.seen();
     let stream = match shaken {
         Ok(stream) => stream,
@@ -99,6 +108,36 @@ pub(super) fn speak(
             Ok(Some(connection))
         }
     }
+}
+
+/// A handshake, and who witnessed it.
+fn greet(
+    stream: TcpStream,
+    place: &Place,
+    name: &str,
+    trust: &Trust,
+) -> anyhow::Result<(Result<Stream, Broken>, Arc<Witness>)> {
+    let (config, witness) = trust.config()?;
+    let shaken = server_name(name, place)
+        .and_then(|name| ClientConnection::new(config, name))
+        .map_err(Broken::Said)
+        .and_then(|connection| shake(connection, stream));
+    Ok((shaken, witness))
+}
+
+/// Shakes hands with a server that may be trusted; the error is a sentence.
+pub(crate) fn connect(
+    stream: TcpStream,
+    place: &Place,
+    name: &str,
+    trust: &Trust,
+) -> anyhow::Result<Result<Connection, String>> {
+    let (shaken, witness) = greet(stream, place, trust.sni.as_deref().unwrap_or(name), trust)?;
+    Ok(match (shaken, witness.seen().distrust) {
+        (Err(broken), _) => Err(broken.told()),
+        (Ok(_), Some(error)) if !trust.insecure => Err(format!("its certificate is not trusted: {}", shown(&error))),
+        (Ok(stream), _) => Ok(Connection::Tls(Box::new(stream), Identity::Settled)),
+    })
 }
 
 /// The name to ask for; a name that no certificate can have is asked for by its address.
@@ -174,13 +213,7 @@ fn not_shaken(
     seen: &Seen,
     witness: &Witness,
 ) -> anyhow::Result<()> {
-    let text = match broken {
-        Broken::Said(Error::InvalidMessage(_)) => "what it answers is not TLS".to_owned(),
-        Broken::Said(error) => format!("no handshake: {}", shown(error)),
-        Broken::Silent => format!("it took the connection and says nothing for {} s", HANDSHAKE.as_secs()),
-        Broken::Closed => "it closed during the handshake, without a word".to_owned(),
-    };
-    doctor.step("tls", State::Bad, text)?;
+    doctor.step("tls", State::Bad, broken.told())?;
     if let Broken::Said(error) = broken
         && !matches!(error, Error::InvalidMessage(_))
     {

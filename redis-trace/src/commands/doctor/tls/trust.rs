@@ -12,12 +12,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use crate::cli::DoctorArgs;
+use crate::cli::TlsArgs;
 use crate::failure::{Exit, Failure};
 
 /// Whom this client trusts, and who it is.
 #[derive(Clone, Debug, Default)]
-pub(in super::super) struct Trust {
+pub(crate) struct Trust {
     /// Authorities.
     roots: Vec<CertificateDer<'static>>,
     /// Where they are from.
@@ -32,7 +32,7 @@ pub(in super::super) struct Trust {
 
 impl Trust {
     /// As the flags say; without them, the authorities that this host trusts.
-    pub(in super::super) fn new(args: &DoctorArgs) -> anyhow::Result<Self> {
+    pub(crate) fn new(args: &TlsArgs) -> anyhow::Result<Self> {
         let roots = match &args.cacert {
             Some(file) => certificates("--cacert", file)?,
             None => rustls_native_certs::load_native_certs().certs,
