@@ -110,9 +110,18 @@ impl Live {
             if !reborn.is_empty() {
                 answers.forget(reborn);
             }
+            // In this order: nothing has happened for so long only where no record waits to be read.
             tokio::select! {
+                biased;
                 () = until(*counts_at) => self.read_counts()?,
                 () = until(polling.due()) => answers.poll(polling.turn(), false),
+                mut fact = answers.next() => {
+                    if matches!(fact.what, What::Overflows(_)) {
+                        let seen = watched(probes.tallies(), namespaces)?;
+                        polling.settle(&mut fact.what, |netns| seen.get(&netns).map_or(0, |seen| seen.overflows));
+                    }
+                    ready.push_back(fact);
+                }
                 read = probes.read(|bytes| {
                     // Ours alone write the ring: a record that is none was counted where it was made.
                     if let Ok(record) = Record::decode(bytes) {
@@ -129,13 +138,6 @@ impl Live {
                         ready.push_back(fact);
                     }
                 }) => read?,
-                mut fact = answers.next() => {
-                    if matches!(fact.what, What::Overflows(_)) {
-                        let seen = watched(probes.tallies(), namespaces)?;
-                        polling.settle(&mut fact.what, |netns| seen.get(&netns).map_or(0, |seen| seen.overflows));
-                    }
-                    ready.push_back(fact);
-                }
                 () = sleep_until(deadline) => {
                     let step = self.clock_step();
                     self.ready.extend(step);
