@@ -133,7 +133,10 @@ fn a_flood_over_more_ports_than_are_kept_apart_is_counted_too() {
         dial(from, *port);
     }
     let (_, summary, _) = end(agent);
-    assert_eq!(summary["seen"], closed.len(), "{summary}");
+    let number = |name: &str| summary[name].as_u64().unwrap_or_default();
+    // Of those that found no place among the counts nobody can say who dialled.
+    assert_eq!(number("seen") + number("unfiltered"), closed.len() as u64, "{summary}");
+    assert!(number("seen") >= 1_000, "{summary}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::trace::cause::Code;
 use crate::trace::coverage::Coverage;
 use crate::trace::fact::{Fact, What};
 use crate::trace::filter::Filter;
-use crate::trace::folding::More;
+use crate::trace::folding::{More, Unattributed};
 use crate::trace::known::Known;
 use crate::trace::question::Question;
 use crate::trace::remembered::Bounds;
@@ -152,7 +152,8 @@ impl Telling {
         summary.seconds = std::time::Duration::from_nanos(nanoseconds).as_secs_f64();
         summary.lost = Lost { output: summary.lost.output, ..lost };
         summary.missed = missed;
-        summary.unattributed = self.tracer.unattributed();
+        let Unattributed { wanted, unfiltered } = self.tracer.unattributed(&self.filter);
+        (summary.unattributed, summary.unfiltered) = (wanted, unfiltered);
         summary.seen += lost.ring + lost.queue + summary.unattributed;
         summary.delivered = self.aggregate.delivered - summary.lost.output;
         summary.aggregated = self.aggregate.aggregated + summary.unattributed;

@@ -45,6 +45,13 @@ pub fn sum(summary: &Summary) -> String {
         let _ =
             writeln!(text, "of them {count} in floods over so many addresses that none of their kind was looked into");
     }
+    if summary.unfiltered > 0 {
+        let count = grouped(summary.unfiltered);
+        let _ = writeln!(
+            text,
+            "besides {count} in such floods that nobody can say of whether the filters let them through"
+        );
+    }
     if summary.missed.total() > 0 {
         let Missed { records, probes } = summary.missed;
         let (records, probes) = (grouped(records), grouped(probes));

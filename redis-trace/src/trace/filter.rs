@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::cause::Code;
+use super::fact::Alike;
 use super::flow::Netns;
 use super::report::{Outcome, ProcessReport, Report, Side};
 use super::text::Text;
@@ -229,6 +230,22 @@ impl Filter {
             && passes(&self.side, |side| report.side == *side || report.side == Side::Both)
             && passes(&self.outcome, |outcome| report.outcome == *outcome)
             && passes(&self.cause, |code| report.cause.code == *code)
+    }
+
+    /// Whether the user wants to hear of refusals of which only this is known; nothing where the flags ask for more than that.
+    pub fn wants_alike(&self, alike: Option<&Alike>) -> Option<bool> {
+        let Self { port, ip, from, to, pid, comm, container, netns, side, outcome, cause } = self;
+        let asks_for_more = !(pid.is_empty() && comm.is_empty() && container.is_empty() && netns.is_empty())
+            || !(side.is_empty() && outcome.is_empty() && cause.is_empty());
+        let Some((client, server)) = alike.and_then(Alike::ends) else {
+            let asks_for_ends = !(port.is_empty() && ip.is_empty() && from.is_empty() && to.is_empty());
+            return (!asks_for_more && !asks_for_ends).then_some(true);
+        };
+        let fits = passes(port, |range| range.has(server.port))
+            && passes(ip, |net| net.has(client) || net.has(server.ip))
+            && passes(from, |net| net.has(client))
+            && passes(to, |net| net.has(server.ip));
+        if fits && asks_for_more { None } else { Some(fits) }
     }
 }
 

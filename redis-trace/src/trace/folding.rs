@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::fact::{Alike, Folded};
+use super::filter::Filter;
 use super::flow::Flow;
 use super::refusal::{Attempt, Refusal};
 use super::remembered::{Bounds, Remembered};
@@ -20,6 +21,15 @@ pub struct More {
     pub number: u64,
     /// When they had been counted, boottime nanoseconds.
     pub time: u64,
+}
+
+/// Refusals that no verdict stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unattributed {
+    /// Those that the filter lets through.
+    pub wanted: u64,
+    /// Those of which too little is known to say.
+    pub unfiltered: u64,
 }
 
 /// The last verdict of each kind, and counts that wait for the first.
@@ -82,9 +92,18 @@ impl Folding {
         }
     }
 
-    /// Refusals that were counted and that no verdict stands for, so far.
-    pub fn unattributed(&self) -> u64 {
-        self.unattributed + self.waiting.values().sum::<u64>()
+    /// Refusals that were counted and that no verdict stands for, so far, as far as this filter lets them through.
+    pub fn unattributed(&self, filter: &Filter) -> Unattributed {
+        let kinds = self.waiting.iter().map(|(alike, number)| (Some(alike), *number));
+        let mut sum = Unattributed::default();
+        for (alike, number) in kinds.chain([(None, self.unattributed)]) {
+            match filter.wants_alike(alike) {
+                Some(true) => sum.wanted += number,
+                Some(false) => {}
+                None => sum.unfiltered += number,
+            }
+        }
+        sum
     }
 
     fn verdict(&self, alike: &Alike) -> Option<&Report> {
@@ -145,9 +164,11 @@ fn kind(refusal: &Refusal) -> Option<Alike> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
     use crate::trace::fact::{Task, UnixPath};
-    use crate::trace::flow::Netns;
+    use crate::trace::flow::{Endpoint, Netns};
     use crate::trace::text::Text;
 
     /// A unix socket that process 9 dialled in vain.
@@ -170,6 +191,10 @@ mod tests {
         serde_json::from_value(json).expect("a report")
     }
 
+    fn unattributed(wanted: u64, unfiltered: u64) -> Unattributed {
+        Unattributed { wanted, unfiltered }
+    }
+
     fn counted(tail: &str) -> Folded {
         Folded { number: 5, alike: Some(Alike::Unix { pid: 9, errno: 2, tail: Text::from(tail) }) }
     }
@@ -181,7 +206,7 @@ mod tests {
         assert_eq!(folding.judged(2, &dialled("/run/two.sock"), &report(2)), None);
         let more = folding.counted(3, &counted("un/one.sock")).expect("a sample is known");
         assert_eq!((more.like.seq, more.number), (1, 5));
-        assert_eq!(folding.unattributed(), 0);
+        assert_eq!(folding.unattributed(&Filter::default()), unattributed(0, 0));
     }
 
     #[test]
@@ -189,9 +214,28 @@ mod tests {
         let mut folding = Folding::default();
         assert_eq!(folding.counted(1, &counted("un/one.sock")), None);
         assert_eq!(folding.counted(1, &Folded { number: 3, alike: None }), None);
-        assert_eq!(folding.unattributed(), 8);
+        assert_eq!(folding.unattributed(&Filter::default()), unattributed(8, 0));
         let more = folding.judged(2, &dialled("/run/one.sock"), &report(1)).expect("five waited");
         assert_eq!(more.number, 5);
-        assert_eq!(folding.unattributed(), 3);
+        assert_eq!(folding.unattributed(&Filter::default()), unattributed(3, 0));
+    }
+
+    #[test]
+    fn of_what_has_no_verdict_only_that_is_wanted_which_is_known_to_pass_the_filter() {
+        let mut folding = Folding::default();
+        let dialled = |port| Alike::Server {
+            netns: Netns(7),
+            client: IpAddr::from([10, 0, 0, 1]),
+            server: Endpoint { ip: IpAddr::from([10, 0, 0, 2]), port },
+        };
+        for (number, alike) in [(3, Some(dialled(6379))), (4, Some(dialled(80))), (5, None)] {
+            assert_eq!(folding.counted(1, &Folded { number, alike }), None);
+        }
+        let filter = |flag: &str| Filter { port: vec![flag.parse().expect("a port")], ..Filter::default() };
+        assert_eq!(folding.unattributed(&Filter::default()), unattributed(12, 0));
+        assert_eq!(folding.unattributed(&filter("6379")), unattributed(3, 5));
+        assert_eq!(folding.unattributed(&filter("!6379")), unattributed(4, 5));
+        let by_name = Filter { comm: vec!["php*".parse().expect("a pattern")], ..filter("6379") };
+        assert_eq!(folding.unattributed(&by_name), unattributed(0, 8));
     }
 }

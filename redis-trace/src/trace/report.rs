@@ -281,6 +281,9 @@ pub struct Summary {
     pub unknown: u64,
     /// Refusals of a flood so wide that not one of their kind was looked into: part of `aggregated`, of no cause.
     pub unattributed: u64,
+    /// Others of such a flood of which too little is known to say whether the filters let them through: no part of `seen`.
+    #[serde(default)]
+    pub unfiltered: u64,
     /// Refusals that hurt nobody.
     pub benign: u64,
     /// Refusals that were seen and could not be told.

@@ -13,8 +13,9 @@ use super::cause::{Code, Confidence};
 use super::early::Early;
 use super::explain;
 use super::fact::{ConnectFailed, Fact, Socket, Task, UnixPath, What};
+use super::filter::Filter;
 use super::flow::Flow;
-use super::folding::{Folding, More};
+use super::folding::{Folding, More, Unattributed};
 use super::known::{Known, accepts};
 use super::question::Question;
 use super::queues;
@@ -207,8 +208,8 @@ impl Tracer {
     }
 
     /// Refusals that were counted, and of which none was looked into.
-    pub fn unattributed(&self) -> u64 {
-        self.folding.unattributed()
+    pub fn unattributed(&self, filter: &Filter) -> Unattributed {
+        self.folding.unattributed(filter)
     }
 
     /// The wall clock at a time since boot.

@@ -86,3 +86,17 @@ pub enum Alike {
         port: u16,
     },
 }
+
+impl Alike {
+    /// Who dialled, and what; of TCP alone both are known.
+    pub fn ends(&self) -> Option<(IpAddr, Endpoint)> {
+        match self {
+            Self::Server { client, server, .. }
+            | Self::Queue { client, server, .. }
+            | Self::Client { client, server, .. }
+            | Self::Dropped { client, server, .. }
+            | Self::Early { client, server, .. } => Some((*client, *server)),
+            Self::Unix { .. } | Self::Listen { .. } => None,
+        }
+    }
+}
