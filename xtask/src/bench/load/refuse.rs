@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::bench::process;
+
 /// How many connects are made between two looks at the clock.
 const BATCH: u64 = 10;
 
@@ -34,6 +36,7 @@ impl Refuse {
     pub(crate) fn play(&self) -> Result<Value> {
         let end = AtomicBool::new(false);
         let start = Instant::now();
+        let cpu = process::cpu(std::process::id())?;
         let refused = std::thread::scope(|scope| {
             let clients: Vec<_> = (0..self.clients).map(|_| scope.spawn(|| self.dial(start, &end))).collect();
             match self.seconds {
@@ -45,7 +48,8 @@ impl Refuse {
                 clients.into_iter().map(|client| client.join().unwrap_or_else(|_| bail!("a client panicked")));
             refused.sum::<Result<u64>>()
         })?;
-        Ok(json!({ "refused": refused, "seconds": start.elapsed().as_secs_f64() }))
+        let cpu = process::cpu(std::process::id())? - cpu;
+        Ok(json!({ "refused": refused, "seconds": start.elapsed().as_secs_f64(), "cpu_ns": cpu }))
     }
 
     /// One client: how often it was refused.
