@@ -63,7 +63,12 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
         source: Source::Unwatched(Some(map::<RingBuf<MapData>>(&mut object, "EVENTS")?)),
         lost: map::<PerCpuArray<MapData, u64>>(&mut object, "LOST")?,
         watched: map(&mut object, "WATCHED")?,
-        tallies: Tallies::new(map(&mut object, "COUNTS")?, map(&mut object, "TOTAL")?, map(&mut object, "SEEN")?),
+        tallies: Tallies::new(
+            map(&mut object, "COUNTS")?,
+            map(&mut object, "TOTAL")?,
+            map(&mut object, "SEEN")?,
+            map(&mut object, "AT_HAND")?,
+        ),
         _object: object,
     })
 }
