@@ -2,6 +2,7 @@
 
 mod audit;
 mod doctor;
+mod metrics;
 mod values;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use audit::{AuditArgs, Findings};
 pub use doctor::{DoctorArgs, Document, LoginArgs, TlsArgs};
+pub use metrics::MetricsArgs;
 use values::{duration, ring};
 
 use crate::trace::cause::Code;
@@ -113,6 +115,9 @@ pub struct WatchArgs {
     /// How much to remember.
     #[command(flatten)]
     pub history: HistoryArgs,
+    /// Who may scrape.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
 }
 
 /// `redis-trace top`.

@@ -10,6 +10,7 @@ pub mod completions;
 pub mod demo;
 pub mod doctor;
 pub mod explain;
+pub mod exporter;
 pub mod live;
 pub mod man;
 pub mod output;

@@ -15,7 +15,7 @@ pub struct Recorder {
     file: BufWriter<File>,
     fault: Option<io::Error>,
     /// The recordings before this one are.
-    is_whole: bool,
+    were_whole: bool,
 }
 
 /// A new file, readable by its owner alone.
@@ -30,7 +30,7 @@ impl Recorder {
             Failure::new(Exit::Usage, format!("cannot create the recording {}: {why}", path.display()))
                 .attempt("another file name; an existing recording is never overwritten")
         })?;
-        let mut recorder = Self { path: path.to_owned(), file: BufWriter::new(file), fault: None, is_whole: true };
+        let mut recorder = Self { path: path.to_owned(), file: BufWriter::new(file), fault: None, were_whole: true };
         recorder.begin();
         Ok(recorder)
     }
@@ -47,7 +47,7 @@ impl Recorder {
                     self.fail(why);
                 }
                 self.file = BufWriter::new(file);
-                self.is_whole &= self.fault.take().is_none();
+                self.were_whole &= self.fault.take().is_none();
                 self.begin();
                 for fact in facts {
                     self.keep(fact);
@@ -81,7 +81,12 @@ impl Recorder {
         if let Err(why) = self.file.flush() {
             self.fail(why);
         }
-        self.is_whole && self.fault.is_none()
+        self.is_whole()
+    }
+
+    /// Everything so far was kept.
+    pub fn is_whole(&self) -> bool {
+        self.were_whole && self.fault.is_none()
     }
 
     fn write(&mut self, line: io::Result<Vec<u8>>) {

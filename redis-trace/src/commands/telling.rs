@@ -170,11 +170,7 @@ impl Telling {
         if self.told.len() > CORRECTABLE {
             self.told.pop_front();
         }
-        let number = report.count;
-        self.counts.seen += number;
-        *self.counts.by_cause.entry(report.cause.code).or_default() += number;
-        self.counts.unknown += if report.cause.code == Code::RT0000 { number } else { 0 };
-        self.counts.benign += if report.benign { number } else { 0 };
+        self.count(&report, report.count);
         match self.aggregate.take(report) {
             Some(now) => self.out(&now),
             None => Ok(()),
@@ -187,14 +183,20 @@ impl Telling {
         if !self.is_wanted(like) {
             return Ok(());
         }
-        self.counts.seen += number;
-        *self.counts.by_cause.entry(like.cause.code).or_default() += number;
-        self.counts.unknown += if like.cause.code == Code::RT0000 { *number } else { 0 };
-        self.counts.benign += if like.benign { *number } else { 0 };
+        self.count(like, *number);
         match self.aggregate.add(like, *number, *time, self.tracer.wall(*time)) {
             Some(now) => self.out(&now),
             None => Ok(()),
         }
+    }
+
+    /// So many like this were seen.
+    fn count(&mut self, report: &Report, number: u64) {
+        self.counts.seen += number;
+        *self.counts.by_cause.entry(report.cause.code).or_default() += number;
+        self.counts.unknown += if report.cause.code == Code::RT0000 { number } else { 0 };
+        self.counts.benign += if report.benign { number } else { 0 };
+        self.sink.count(report, number);
     }
 
     fn is_wanted(&self, report: &Report) -> bool {

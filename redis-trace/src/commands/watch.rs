@@ -6,6 +6,7 @@ use std::time::Duration;
 use redis_trace_common::tally;
 use tokio::time::timeout;
 
+use super::exporter::Exporter;
 use super::live::{Live, Part, banner, enter_sandbox, hooks_report};
 use super::output;
 use super::pipe::Drain;
@@ -43,6 +44,7 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
         samples: samples(&args.filters, args.output.no_aggregate || args.cmd.is_some()),
         ..options(&args.observation)
     };
+    let mut exporter = Exporter::start(&args.metrics).await?;
     let mut live = Live::start(&options, args.sandbox).await?;
     // Who waits for the banner may signal at once.
     let mut stop = live.adopting(|| Stop::new(&args.limits, args.cmd.as_deref()))??;
@@ -54,7 +56,7 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
     let mut requests = Requests::new(recorder.is_some())?;
     writeln!(io::stderr(), "{}", banner(live.hooks(), live.listeners_found, live.namespaces_found))?;
     let (sink, drained) = output::patient_sink(&args.output);
-    let mut telling = telling(args, stop.family(), sink);
+    let mut telling = telling(args, stop.family(), exporter.metered(sink));
     while !stop.is_enough(telling.seen()) {
         let patience = patience(&telling, output::is_live(&args.output));
         let fact = tokio::select! {
@@ -68,8 +70,13 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
                 serve(request, &mut live, &telling, &mut recorder)?;
                 continue;
             }
+            due = exporter.due() => {
+                exporter.serve(due, &mut live, &telling, recorder.as_ref()).await?;
+                continue;
+            }
         };
         take(&fact, &mut live, &mut telling, &mut recorder)?;
+        exporter.take(&fact, &telling);
     }
     live.poll();
     live.reconcile(COUNTERS).await?;

@@ -69,7 +69,7 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
             map(&mut object, "SEEN")?,
             map(&mut object, "AT_HAND")?,
         ),
-        _object: object,
+        object,
     })
 }
 

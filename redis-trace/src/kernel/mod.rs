@@ -12,6 +12,7 @@ mod tallies;
 mod tracefs;
 
 use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
@@ -114,7 +115,28 @@ pub struct Probes {
     watched: HashMap<MapData, u32, u8>,
     tallies: Tallies,
     /// Owns the programs and through them their links.
-    _object: Ebpf,
+    object: Ebpf,
+}
+
+/// What a probe has cost, as the kernel counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Times that it was run; counted while the sysctl kernel.bpf_stats_enabled is 1.
+    pub runs: u64,
+    /// Nanoseconds that took; counted as the runs are.
+    pub nanoseconds: u64,
+    /// Times that it was not run because another was running on the same processor; counted since Linux 5.12.
+    pub misses: Option<u64>,
+}
+
+impl Cost {
+    /// From what the kernel says of the program's file: bpf_prog_show_fdinfo(), kernel/bpf/syscall.c.
+    fn of(text: &str) -> Self {
+        let field =
+            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok());
+        let counted = |name| field(name).unwrap_or_default();
+        Self { runs: counted("run_cnt"), nanoseconds: counted("run_time_ns"), misses: field("recursion_misses") }
+    }
 }
 
 /// The ring before and after the runtime watches it.
@@ -170,15 +192,17 @@ impl Probes {
         Ok(lost)
     }
 
-    /// Times that a probe was not run because another was running on the same processor; since Linux 5.12 the kernel counts
-    /// them.
+    /// What each probe that is loaded has cost, by its name.
+    pub fn costs(&self) -> impl Iterator<Item = (&str, Cost)> {
+        self.object.programs().filter_map(|(name, program)| {
+            let file = program.fd().ok()?.as_fd().as_raw_fd();
+            Some((name, Cost::of(&std::fs::read_to_string(format!("/proc/self/fdinfo/{file}")).ok()?)))
+        })
+    }
+
+    /// Times that a probe was not run because another was running on the same processor.
     pub fn missed(&self) -> u64 {
-        let Ok(files) = std::fs::read_dir("/proc/self/fdinfo") else { return 0 };
-        let texts = files.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok());
-        let misses = |text: String| -> Option<u64> {
-            text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
-        };
-        texts.filter_map(misses).sum()
+        self.costs().filter_map(|(_, cost)| cost.misses).sum()
     }
 
     /// Has a process's end and the signals sent to it told: one that already listened when the probes came.

@@ -10,15 +10,20 @@ use crate::trace::report::{Report, Summary, Update};
 mod block;
 pub mod json;
 mod line;
+pub mod metrics;
+mod queues;
 mod storm;
 mod sum;
 pub mod text;
 pub mod tui;
 
+pub use queues::Queues;
 pub use sum::sum;
 
 /// Something that tells refusals.
 pub trait Sink {
+    /// So many like this were seen, whether or not they are told one by one.
+    fn count(&mut self, _like: &Report, _number: u64) {}
     /// Tells a refusal, or that an earlier one has become `count`.
     fn report(&mut self, report: &Report) -> io::Result<()>;
     /// Tells a correction.

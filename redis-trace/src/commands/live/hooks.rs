@@ -30,17 +30,27 @@ pub fn sight(hooks: &[HookState], since: u64) -> Sight {
     }
 }
 
+/// The hooks of a role that are wanted here: of the tier that tells what it is for.
+fn wanted(hooks: &[HookState], role: Role) -> impl Iterator<Item = &HookState> {
+    let of_role = hooks.iter().filter(move |state| state.hook.role == role);
+    let up = of_role.clone().find(|state| state.state == State::Up);
+    // What only trampolines can tell has no hooks of the other tier.
+    let tier = up.or(of_role.clone().next_back()).map_or(Tier::T2, HookState::tier);
+    of_role.filter(move |state| state.tier() == tier && state.state != State::Spare)
+}
+
+/// All hooks that are wanted here, up or not.
+pub fn all_wanted(hooks: &[HookState]) -> impl Iterator<Item = &HookState> {
+    Role::ALL.iter().flat_map(|role| wanted(hooks, *role))
+}
+
 /// How many hooks are up of those wanted, and which causes the others hide.
 pub fn report(hooks: &[HookState]) -> HooksReport {
     let mut report = HooksReport::default();
     let mut hidden = BTreeSet::new();
     for role in Role::ALL {
-        let of_role: Vec<_> = hooks.iter().filter(|state| state.hook.role == *role).collect();
-        let up = of_role.iter().find(|state| state.state == State::Up);
-        // What only trampolines can tell has no hooks of the other tier.
-        let tier = up.or(of_role.last()).map_or(Tier::T2, |state| state.tier());
-        let wanted = of_role.iter().filter(|state| state.tier() == tier && state.state != State::Spare);
-        let (up, all) = wanted.fold((0, 0), |(up, all), state| (up + u32::from(state.state == State::Up), all + 1));
+        let (up, all) =
+            wanted(hooks, *role).fold((0, 0), |(up, all), state| (up + u32::from(state.state == State::Up), all + 1));
         report.up += up;
         report.expected += all;
         if up < all {

@@ -13,7 +13,7 @@ use redis_trace_common::record::Record;
 use tokio::time::{Instant, sleep_until};
 
 use answers::Answers;
-pub use hooks::{banner, report as hooks_report, sight};
+pub use hooks::{all_wanted, banner, report as hooks_report, sight};
 use namespaces::Namespaces;
 use polling::Polling;
 pub use sandbox::{Part, enter as enter_sandbox};
@@ -21,7 +21,7 @@ pub use sandbox::{Part, enter as enter_sandbox};
 use crate::cli::Sandbox;
 use crate::failure::Failure;
 use crate::host;
-use crate::kernel::{self, HookState, News, Options, Probes, Symbols, Tallies};
+use crate::kernel::{self, Cost, HookState, News, Options, Probes, Symbols, Tallies};
 use crate::trace::decode::{Names, alike, decode};
 use crate::trace::fact::{Fact, Folded, Sight, Watched, What};
 use crate::trace::flow::Netns;
@@ -198,6 +198,11 @@ impl Live {
     /// Every hook and what became of it.
     pub fn hooks(&self) -> &[HookState] {
         self.probes.hooks()
+    }
+
+    /// What each probe has cost, by its name.
+    pub fn costs(&self) -> HashMap<&str, Cost> {
+        self.probes.costs().collect()
     }
 
     /// Refusals whose records found no room, and other records that found none.

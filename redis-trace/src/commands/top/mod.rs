@@ -21,7 +21,7 @@ use crate::failure::{Exit, Failure};
 use crate::host;
 use crate::kernel::Options;
 use crate::sink::tui::{Board, Mode, Tui};
-use crate::trace::fact::{BoundSocket, Fact, What};
+use crate::trace::fact::Fact;
 use screen::Screen;
 
 /// How often it is drawn when nobody presses a key, and how long a count may wait to be shown.
@@ -103,17 +103,7 @@ fn take(fact: &Fact, live: &mut Live, telling: &mut Telling, board: &RefCell<Boa
     for question in telling.take(fact)? {
         live.ask(question);
     }
-    match &fact.what {
-        What::Sockets { netns, port: None, sockets, .. } => {
-            let known = telling.known();
-            let name = known.namespace(*netns).and_then(|namespace| namespace.name.as_ref());
-            let name = name.map_or_else(|| netns.0.to_string(), ToString::to_string);
-            let owner = |bound: &BoundSocket| known.listeners.owner(&bound.socket);
-            board.borrow_mut().listeners(*netns, &name, sockets, owner);
-        }
-        What::NetnsReborn { netns } | What::Unreadable { netns, .. } => board.borrow_mut().forget(*netns),
-        _ => {}
-    }
+    board.borrow_mut().queues.take(fact, telling.known());
     Ok(())
 }
 

@@ -8,8 +8,8 @@ use jiff::tz::TimeZone;
 
 use super::super::block::target;
 use super::super::line::safe;
+use super::super::queues::{Queue, Queues};
 use crate::trace::cause::Code;
-use crate::trace::fact::{BoundSocket, Process};
 use crate::trace::flow::Netns;
 use crate::trace::report::{HooksReport, Outcome, ProcessReport, Report, Update};
 
@@ -71,37 +71,6 @@ impl Fault {
     }
 }
 
-/// A listener and its accept queue.
-#[derive(Clone, Debug)]
-pub(super) struct Queue {
-    /// Where it listens.
-    pub(super) place: String,
-    /// Whose it is.
-    pub(super) owner: String,
-    /// How many wait.
-    pub(super) queued: u32,
-    /// How many may; one more fits.
-    pub(super) limit: u32,
-    /// Its network namespace.
-    pub(super) netns: String,
-}
-
-impl Queue {
-    /// No more fits.
-    pub(super) fn is_full(&self) -> bool {
-        self.queued > self.limit
-    }
-
-    /// How full it is: 1 and more is full.
-    fn fullness(&self) -> f64 {
-        f64::from(self.queued) / (f64::from(self.limit) + 1.0)
-    }
-
-    fn text(&self) -> String {
-        format!("{} {} {}", self.place, self.owner, self.netns)
-    }
-}
-
 /// What is wrong with the view itself.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
@@ -142,7 +111,8 @@ pub struct Board {
     faults: HashMap<Key, Fault>,
     /// Which row a refusal is in, by its number.
     places: HashMap<u64, Key>,
-    queues: HashMap<Netns, Vec<Queue>>,
+    /// Listeners, and what waits in their queues.
+    pub queues: Queues,
     /// When time passed last, since boot.
     clock: Duration,
     pub(super) now: Option<Timestamp>,
@@ -161,7 +131,7 @@ impl Board {
             selected: 0,
             faults: HashMap::new(),
             places: HashMap::new(),
-            queues: HashMap::new(),
+            queues: Queues::default(),
             clock: Duration::ZERO,
             now: None,
         }
@@ -201,32 +171,6 @@ impl Board {
         fault.report.summary.clone_from(&update.summary);
     }
 
-    /// The listeners of a namespace, with their queues; who owns them is asked of `owner`.
-    pub fn listeners<'a>(
-        &mut self,
-        netns: Netns,
-        name: &str,
-        sockets: &[BoundSocket],
-        owner: impl Fn(&BoundSocket) -> Option<&'a Process>,
-    ) {
-        let queue = |bound: &BoundSocket| {
-            let owner = owner(bound).map(|process| format!("{}({})", process.comm, process.pid));
-            Some(Queue {
-                place: bound.socket.local.to_string(),
-                owner: safe(&owner.unwrap_or_default()).into_owned(),
-                queued: bound.queued?,
-                limit: bound.backlog?,
-                netns: safe(name).into_owned(),
-            })
-        };
-        self.queues.insert(netns, sockets.iter().filter(|bound| bound.listening).filter_map(queue).collect());
-    }
-
-    /// A namespace that is gone has no listeners.
-    pub fn forget(&mut self, netns: Netns) {
-        self.queues.remove(&netns);
-    }
-
     /// Time passed: since boot, and by the wall clock.
     pub fn pass(&mut self, now: Duration, wall: Timestamp) {
         (self.clock, self.now) = (now, Some(wall));
@@ -253,12 +197,8 @@ impl Board {
 
     /// The listeners that pass the filter, the fullest first.
     pub(super) fn queues(&self) -> Vec<&Queue> {
-        let all = self.queues.values().flatten();
-        let mut rows: Vec<&Queue> = all.filter(|queue| self.passes(&queue.text())).collect();
-        rows.sort_by(|one, other| {
-            let fuller = other.fullness().total_cmp(&one.fullness());
-            fuller.then(other.queued.cmp(&one.queued)).then_with(|| one.text().cmp(&other.text()))
-        });
+        let mut rows = self.queues.fullest_first();
+        rows.retain(|queue| self.passes(&queue.text()));
         rows
     }
 

@@ -8,7 +8,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Paragraph, Row, Table, TableState, Wrap};
 
 use super::super::grouped;
-use super::board::{Board, Fault, Mode, Queue};
+use super::super::queues::Queue;
+use super::board::{Board, Fault, Mode};
 use crate::trace::cause::Confidence;
 
 /// Lines that the selected cause takes.
@@ -141,7 +142,7 @@ fn queue_table(board: &Board, queues: &[&Queue], width: u16) -> Table<'static> {
         };
         let numbers = format!("{:>13}", format!("{}/{}", queue.queued, queue.limit));
         let gauge = if queue.is_full() { "FULL".to_owned() } else { gauge(queue) };
-        let mut cells = vec![queue.place.clone(), numbers, gauge, queue.owner.clone()];
+        let mut cells = vec![queue.place.clone(), numbers, gauge, queue.owner()];
         if is_wide {
             cells.push(queue.netns.clone());
         }

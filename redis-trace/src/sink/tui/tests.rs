@@ -38,7 +38,7 @@ fn board() -> Board {
     board.tell(&report(Code::RT1007, 2, "10.0.3.8", 1, 2));
     board.tell(&report(Code::RT1001, 1, "10.0.3.7", 2_005, 4));
     board.pass(Duration::from_secs(102), "2026-11-23T12:00:05Z".parse().expect("a moment"));
-    board.listeners(Netns(1), "shop", &[listener(6380, 0, 511), listener(6379, 6, 5)], |_| None);
+    board.queues.listeners(Netns(1), "shop", &[listener(6380, 0, 511), listener(6379, 6, 5)], |_| None);
     board
 }
 
@@ -97,7 +97,7 @@ fn the_same_fault_under_a_new_number_goes_on_counting() {
 fn any_size_can_be_drawn_and_foreign_text_moves_no_cursor() {
     let mut board = board();
     let evil = Process { comm: Text::from("evil\u{1b}[2J\u{202e}"), ..Process::default() };
-    board.listeners(Netns(2), "\u{202e}gpj", &[listener(1, 9, 9)], |_| Some(&evil));
+    board.queues.listeners(Netns(2), "\u{202e}gpj", &[listener(1, 9, 9)], |_| Some(&evil));
     for mode in [Mode::Rows, Mode::Filter, Mode::Help] {
         board.mode = mode;
         for (width, height) in [(1, 1), (20, 5), (79, 24), (80, 10), (300, 100)] {

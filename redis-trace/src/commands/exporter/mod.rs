@@ -1,0 +1,164 @@
+//! `--metrics`: answers GET and HEAD of /metrics, and nothing else. The socket is made before privileges are given up.
+
+mod http;
+
+use std::cell::RefCell;
+use std::future::pending;
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::live::{Live, all_wanted, hooks_report};
+use super::recorder::Recorder;
+use super::telling::Telling;
+use crate::cli::MetricsArgs;
+use crate::failure::{Exit, Failure};
+use crate::kernel::{HookState, State};
+use crate::sink::Sink;
+use crate::sink::metrics::{Metered, Metrics, Probe, Process, Standing};
+use crate::trace::fact::Fact;
+use http::{AT_ONCE, Scrape, serve};
+
+/// How often queues and the kernel's counters are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How long watching may wait for the kernel's counters.
+const COUNTERS: Duration = Duration::from_millis(20);
+
+/// What is to be done for whoever scrapes.
+pub enum Due {
+    /// To look at what changes unseen.
+    Look,
+    /// To tell how it stands.
+    Scrape(Scrape),
+}
+
+/// Metrics, and who asks for them; without `--metrics` nobody ever does.
+pub struct Exporter(Option<Serving>);
+
+struct Serving {
+    metrics: Rc<RefCell<Metrics>>,
+    scrapes: mpsc::Receiver<Scrape>,
+    look_at: Instant,
+    started: SystemTime,
+}
+
+impl Exporter {
+    /// Listens where that is wanted, and says where. To be called in a tokio runtime.
+    pub async fn start(args: &MetricsArgs) -> Result<Self, Failure> {
+        let Some(address) = args.metrics else { return Ok(Self(None)) };
+        if !address.ip().is_loopback() {
+            if !args.metrics_public {
+                let what =
+                    format!("{address} can be dialled by other hosts: metrics say what is refused here, and to whom");
+                return Err(Failure::new(Exit::Usage, what)
+                    .attempt(format!("--metrics 127.0.0.1:{}", address.port()))
+                    .attempt("--metrics-public, if other hosts are to read them"));
+            }
+            eprintln!("warning: whoever can dial {address} can read the metrics");
+        }
+        let cannot = |why: io::Error| {
+            Failure::new(Exit::Usage, format!("cannot serve metrics at {address}: {why}"))
+                .attempt("another port, or whoever has this one: ss -ltnp")
+        };
+        let listener = TcpListener::bind(address).await.map_err(cannot)?;
+        eprintln!("metrics at http://{}/metrics", listener.local_addr().unwrap_or(address));
+        let (asks, scrapes) = mpsc::channel(AT_ONCE);
+        tokio::spawn(serve(listener, asks));
+        Ok(Self(Some(Serving { metrics: Rc::default(), scrapes, look_at: Instant::now(), started: SystemTime::now() })))
+    }
+
+    /// A sink that counts what this one tells.
+    pub fn metered(&self, sink: Box<dyn Sink>) -> Box<dyn Sink> {
+        match &self.0 {
+            Some(serving) => Box::new(Metered::new(Rc::clone(&serving.metrics), sink)),
+            None => sink,
+        }
+    }
+
+    /// What a fact says of queues, once it is known.
+    pub fn take(&self, fact: &Fact, telling: &Telling) {
+        if let Some(serving) = &self.0 {
+            serving.metrics.borrow_mut().take(fact, telling.known(), telling.wall(fact.time));
+        }
+    }
+
+    /// Waits until something is to be done. May be dropped while it waits without losing any.
+    pub async fn due(&mut self) -> Due {
+        let Some(serving) = &mut self.0 else { return pending().await };
+        tokio::select! {
+            scrape = serving.scrapes.recv() => scrape.map_or(Due::Look, Due::Scrape),
+            () = sleep_until(serving.look_at) => Due::Look,
+        }
+    }
+
+    /// Does it.
+    pub async fn serve(
+        &mut self,
+        due: Due,
+        live: &mut Live,
+        telling: &Telling,
+        recorder: Option<&Recorder>,
+    ) -> anyhow::Result<()> {
+        let Some(serving) = &mut self.0 else { return Ok(()) };
+        match due {
+            Due::Look => {
+                live.look_at_queues(telling.known().listeners.namespaces());
+                live.reconcile(COUNTERS).await?;
+                serving.look_at = Instant::now() + LOOK_EVERY;
+            }
+            Due::Scrape(scrape) => {
+                let standing = standing(serving.started, live, telling, recorder)?;
+                let page = serving.metrics.borrow().page(&standing)?;
+                // Whoever asked may have gone.
+                let _ = scrape.send(page);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How the view stands now.
+fn standing(
+    started: SystemTime,
+    live: &mut Live,
+    telling: &Telling,
+    recorder: Option<&Recorder>,
+) -> anyhow::Result<Standing> {
+    let (lost, missed) = live.lost()?;
+    let costs = live.costs();
+    // Nobody but the administrator has the kernel measure: where it does not, nothing was measured.
+    let is_measured = costs.values().any(|cost| cost.runs > 0);
+    let probe = |state: &HookState| {
+        let cost = costs.get(state.hook.probe).filter(|_| state.state == State::Up);
+        Probe {
+            name: state.hook.probe,
+            hook: state.hook.target,
+            is_up: state.state == State::Up,
+            misses: cost.and_then(|cost| cost.misses),
+            ran: cost
+                .filter(|_| is_measured)
+                .map(|cost| (cost.runs, Duration::from_nanos(cost.nanoseconds).as_secs_f64())),
+        }
+    };
+    Ok(Standing {
+        probes: all_wanted(live.hooks()).map(probe).collect(),
+        summary: telling.so_far(lost, missed, hooks_report(live.hooks())),
+        recording: recorder.map(Recorder::is_whole),
+        process: own_cost(started),
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+    })
+}
+
+/// What this process costs; absent where the kernel does not say.
+fn own_cost(started: SystemTime) -> Option<Process> {
+    let started = started.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs_f64();
+    let statm = procfs::process::Process::myself().ok()?.statm().ok()?;
+    let cpu = clock_gettime(ClockId::ProcessCPUTime);
+    let cpu = Duration::new(u64::try_from(cpu.tv_sec).ok()?, u32::try_from(cpu.tv_nsec).ok()?);
+    Some(Process { cpu_seconds: cpu.as_secs_f64(), resident_bytes: statm.resident * procfs::page_size(), started })
+}

@@ -1,0 +1,162 @@
+//! What is counted for whoever scrapes it: refusals by cause and by what was dialled, listeners with their queues, and how the
+//! view itself stands. However many there are, a scrape has at most [`SERIES`].
+
+mod page;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+
+use jiff::Timestamp;
+
+use super::block::target;
+use super::line::safe;
+use super::{Queues, Sink};
+use crate::trace::cause::Code;
+use crate::trace::fact::{Fact, What};
+use crate::trace::known::Known;
+use crate::trace::report::{Outcome, Report, Summary, Update};
+
+/// Most series of one scrape.
+pub const SERIES: usize = 2_000;
+/// Most series of refusals that say what was dialled.
+const REFUSALS: usize = 600;
+/// Most listeners that are told one by one, with two series each.
+const LISTENERS: usize = 150;
+/// What stands for all that are not told one by one.
+const OTHER: &str = "_other";
+
+/// What tells one series of refusals from another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Kind {
+    code: Code,
+    outcome: Outcome,
+    benign: bool,
+    server: String,
+}
+
+impl Kind {
+    fn of(report: &Report) -> Self {
+        let server = target(report).unwrap_or_default();
+        let Report { outcome, benign, .. } = report;
+        Self { code: report.cause.code, outcome: *outcome, benign: *benign, server: safe(&server).into_owned() }
+    }
+}
+
+/// What was counted and seen.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    refusals: HashMap<Kind, u64>,
+    /// Of a cause, whatever was dialled.
+    others: HashMap<Kind, u64>,
+    queues: Queues,
+    queues_read: Option<Timestamp>,
+}
+
+impl Metrics {
+    /// So many like this.
+    fn count(&mut self, report: &Report, number: u64) {
+        *self.refusals.entry(Kind::of(report)).or_default() += number;
+        if self.refusals.len() > REFUSALS {
+            self.give_up_half();
+        }
+    }
+
+    /// Those that were counted least are told together from now on: whoever goes through all ports takes no room for ever.
+    fn give_up_half(&mut self) {
+        let mut all: Vec<(Kind, u64)> = self.refusals.drain().collect();
+        all.sort_by_key(|(_, number)| std::cmp::Reverse(*number));
+        for (kind, number) in all.split_off(REFUSALS / 2) {
+            *self.others.entry(Kind { server: OTHER.to_owned(), ..kind }).or_default() += number;
+        }
+        self.refusals.extend(all);
+    }
+
+    /// What a fact says of queues, once it is known.
+    pub fn take(&mut self, fact: &Fact, known: &Known, wall: Timestamp) {
+        if matches!(fact.what, What::Sockets { port: None, .. }) {
+            self.queues_read = Some(wall);
+        }
+        self.queues.take(fact, known);
+    }
+}
+
+/// How the view itself stands at the moment of a scrape.
+#[derive(Debug)]
+pub struct Standing {
+    /// What was seen, told and lost so far.
+    pub summary: Summary,
+    /// The probes that are wanted on this kernel.
+    pub probes: Vec<Probe>,
+    /// Whether the recording, where one is made, is whole so far.
+    pub recording: Option<bool>,
+    /// What this process costs; absent where the kernel does not say.
+    pub process: Option<Process>,
+    /// The kernel's release.
+    pub kernel: String,
+}
+
+/// A probe, and what it costs.
+#[derive(Debug)]
+pub struct Probe {
+    /// Its name.
+    pub name: &'static str,
+    /// The kernel point that it is on.
+    pub hook: &'static str,
+    /// It is attached.
+    pub is_up: bool,
+    /// Times that it was not run because another was running on the same processor.
+    pub misses: Option<u64>,
+    /// Times that it was run and the seconds that took: only where the administrator has the kernel measure that.
+    pub ran: Option<(u64, f64)>,
+}
+
+/// What this process costs.
+#[derive(Debug)]
+pub struct Process {
+    /// Seconds of a processor.
+    pub cpu_seconds: f64,
+    /// Bytes of memory in use.
+    pub resident_bytes: u64,
+    /// When it started, seconds since 1970.
+    pub started: f64,
+}
+
+/// Counts what it is told, and has somebody else tell it.
+pub struct Metered {
+    metrics: Rc<RefCell<Metrics>>,
+    sink: Box<dyn Sink>,
+}
+
+impl Metered {
+    /// Counts here what this sink tells.
+    pub fn new(metrics: Rc<RefCell<Metrics>>, sink: Box<dyn Sink>) -> Self {
+        Self { metrics, sink }
+    }
+}
+
+impl Sink for Metered {
+    fn count(&mut self, like: &Report, number: u64) {
+        self.metrics.borrow_mut().count(like, number);
+    }
+
+    fn report(&mut self, report: &Report) -> io::Result<()> {
+        self.sink.report(report)
+    }
+
+    fn update(&mut self, update: &Update) -> io::Result<()> {
+        self.sink.update(update)
+    }
+
+    fn tick(&mut self) -> io::Result<()> {
+        self.sink.tick()
+    }
+
+    fn summary(&mut self, summary: &Summary) -> io::Result<()> {
+        self.sink.summary(summary)
+    }
+}
+
+#[cfg(test)]
+mod tests;

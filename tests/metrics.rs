@@ -1,0 +1,200 @@
+//! What a running agent serves to whoever scrapes it, and to whom it does not. Each listens at a loopback address of its own.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketType, bind, connect, getsockname, listen, socket};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+
+use crate::support::{Agent, refused};
+
+mod support;
+
+/// Port of all the agents: each has its own address.
+const PORT: u16 = 9464;
+
+/// An agent that serves at this address, and the address.
+fn agent(host: u8, arguments: &[&str]) -> (Agent, SocketAddr) {
+    let address = SocketAddr::from((Ipv4Addr::new(127, 94, 64, host), PORT));
+    (Agent::start(&[&["--metrics", &address.to_string()], arguments].concat()), address)
+}
+
+/// What is answered to these bytes.
+fn answer(address: SocketAddr, request: &str) -> String {
+    let mut client = TcpStream::connect(address).expect("it listens");
+    client.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+/// The series of a scrape, and their numbers.
+fn scrape(address: SocketAddr) -> BTreeMap<String, String> {
+    let answer = answer(address, "GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n");
+    let (head, page) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(page.ends_with("# EOF\n"), "the page is whole");
+    let series = page.lines().filter(|line| !line.starts_with('#')).map(|line| {
+        let (name, value) = line.rsplit_once(' ').expect("a number");
+        (name.to_owned(), value.to_owned())
+    });
+    series.collect()
+}
+
+/// The sum of the series whose names begin so and have these words, which are whole numbers.
+fn sum(series: &BTreeMap<String, String>, name: &str, words: &str) -> u64 {
+    let ours = series.iter().filter(|(key, _)| key.starts_with(name) && key.contains(words));
+    ours.map(|(key, value)| value.parse::<u64>().unwrap_or_else(|_| panic!("{key} is {value}"))).sum()
+}
+
+#[test]
+fn two_scrapes_agree_with_the_refusals_and_with_the_summary() {
+    let full = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    bind(&full, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
+    listen(&full, 5).expect("it listens");
+    let place: SocketAddr = getsockname(&full).expect("a name").try_into().expect("an address");
+    let waiting: Vec<TcpStream> = (0..6).map(|_| TcpStream::connect(place).expect("there is room")).collect();
+    let (mut agent, address) = agent(1, &["--no-aggregate", "--port", "11"]);
+    (0..3).for_each(|_| drop(agent.refusal_of(refused(11))));
+    let first = scrape(address);
+    let ours = "server=\"127.0.0.1:11\"";
+    assert_eq!(
+        sum(&first, "redistrace_refusals_total{cause=\"RT1001\",name=\"no-listener\",outcome=\"refused\"", ours),
+        3
+    );
+    (0..2).for_each(|_| drop(agent.refusal_of(refused(11))));
+    let second = scrape(address);
+    assert_eq!(sum(&second, "redistrace_refusals_total", ours), 5);
+    for (name, expected) in [("length", 6), ("limit", 5)] {
+        let name = format!("redistrace_listen_queue_{name}{{listener=\"{place}\"");
+        assert_eq!(sum(&second, &name, "process=\"metrics-"), expected, "{name}");
+    }
+    assert!(sum(&second, "redistrace_probe_up", "") > 5);
+    assert_eq!(sum(&second, "redistrace_refusals_lost_total", ""), 0);
+    assert!(sum(&second, "process_resident_memory_bytes", "") > 1_000_000);
+    agent.signal(Signal::TERM);
+    let (lines, status) = agent.end();
+    assert!(status.success());
+    let summary = lines.last().expect("a summary");
+    for (cause, number) in summary["by_cause"].as_object().expect("causes") {
+        let name = format!("redistrace_refusals_total{{cause=\"{cause}\"");
+        assert_eq!(Some(sum(&second, &name, "")), number.as_u64(), "{cause}");
+    }
+    assert_eq!(Some(sum(&second, "redistrace_refusals_total", "")), summary["seen"].as_u64());
+    drop(waiting);
+}
+
+#[test]
+fn nothing_but_get_and_head_of_metrics_is_answered() {
+    let (agent, address) = agent(2, &["--port", "12"]);
+    let status = |request: &str| answer(address, request).lines().next().unwrap_or_default().to_owned();
+    let head = answer(address, "HEAD /metrics HTTP/1.1\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+    assert!(head.contains("application/openmetrics-text") && !head.contains("Content-Length: 0\r"), "{head}");
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT"] {
+        let said = status(&format!("{method} /metrics HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello"));
+        assert_eq!(said, "HTTP/1.1 405 Method Not Allowed");
+    }
+    for path in ["/", "/metrics/", "/metrics?x", "/../etc/passwd", "/debug/pprof", "//metrics"] {
+        assert_eq!(status(&format!("GET {path} HTTP/1.1\r\n\r\n")), "HTTP/1.1 404 Not Found", "{path}");
+    }
+    let endless = format!("GET /metrics{} HTTP/1.1", "a".repeat(10_000));
+    for request in ["\r\n\r\n", "GET\r\n\r\n", "GET /metrics HTTP/2\r\n\r\n", "\0\0\0\0\r\n\r\n", &endless] {
+        assert_eq!(status(request), "HTTP/1.1 400 Bad Request", "{request:?}");
+    }
+    agent.signal(Signal::TERM);
+    assert!(agent.end().1.success());
+}
+
+#[test]
+fn who_is_slow_is_cut_off_and_keeps_nobody_out_for_long() {
+    let (agent, address) = agent(3, &["--port", "13"]);
+    let slow = |request: &str| {
+        let mut client = TcpStream::connect(address).expect("it listens");
+        client.write_all(request.as_bytes()).expect("sent");
+        client
+    };
+    let began = Instant::now();
+    // As many as are served at once, and one more; the last has its answer and does not go.
+    let clients =
+        ["", "GET", "GET /metrics HTTP/1.1\r\n", "GET /metrics HTTP/1.1\r\nHost: a", "HEAD /metrics HTTP/1.1\r\n\r\n"]
+            .map(slow);
+    assert!(!scrape(address).is_empty());
+    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+    for (mut client, has_answer) in clients.into_iter().zip([false, false, false, false, true]) {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("it is closed");
+        assert_eq!(answer.starts_with("HTTP/1.1 200 OK"), has_answer, "{answer}");
+    }
+    agent.signal(Signal::TERM);
+    assert!(agent.end().1.success());
+}
+
+#[test]
+fn a_thousand_listeners_and_ten_thousand_clients_are_scraped_in_ten_milliseconds() {
+    let files = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum }).expect("up to the maximum");
+    let listeners: Vec<TcpListener> =
+        (0..1_000).map(|_| TcpListener::bind((Ipv4Addr::new(127, 94, 64, 100), 0)).expect("a listener")).collect();
+    let (agent, address) = agent(4, &["--port", "14", "--port", "20000-20699"]);
+    for number in 0..10_000_u16 {
+        let [high, low] = (number / 4).to_be_bytes();
+        let client = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        bind(&client, &SocketAddr::from((Ipv4Addr::new(127, 95 + (number % 4) as u8, high, low), 0)))
+            .expect("an address");
+        let server = SocketAddr::from((Ipv4Addr::new(127, 94, 64, 101), 20_000 + number % 700));
+        connect(&client, &server).expect_err("nobody listens there");
+    }
+    let mut series = BTreeMap::new();
+    // Of a flood as wide as this not every kind is looked into.
+    let seen = |series: &BTreeMap<String, String>| {
+        sum(series, "redistrace_refusals_total", "") + sum(series, "redistrace_refusals_unattributed_total", "")
+    };
+    while seen(&series) < 10_000 {
+        series = scrape(address);
+    }
+    let times = (0..100).map(|_| {
+        let began = Instant::now();
+        series = scrape(address);
+        began.elapsed()
+    });
+    // The fastest: what else this machine does is not measured.
+    let fastest = times.min().expect("some");
+    assert!(fastest <= Duration::from_millis(10), "it took {fastest:?}");
+    assert!((500..=2_000).contains(&series.len()), "{} series", series.len());
+    assert!(sum(&series, "redistrace_listeners", "") >= 1_000);
+    drop(listeners);
+    agent.signal(Signal::TERM);
+    assert!(agent.end().1.success());
+}
+
+#[test]
+fn other_hosts_are_served_only_where_that_was_asked_for() {
+    let said = |arguments: &[&str]| {
+        let program = Command::new(env!("CARGO_BIN_EXE_redis-trace"))
+            .args(["watch", "--duration", "1ms"])
+            .args(arguments)
+            .output();
+        let output = program.expect("it starts");
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    for address in ["0.0.0.0:9465", "[::]:9465", "192.0.2.1:9465"] {
+        let (code, words) = said(&["--metrics", address]);
+        assert_eq!(code, Some(2), "{words}");
+        assert!(words.contains("--metrics-public") && words.contains("127.0.0.1:9465"), "{words}");
+    }
+    let (code, words) = said(&["--metrics", "0.0.0.0:0", "--metrics-public"]);
+    assert_eq!(code, Some(0), "{words}");
+    assert!(words.contains("warning: whoever can dial 0.0.0.0:0 can read the metrics"), "{words}");
+    let (code, words) = said(&["--metrics", "0"]);
+    assert_eq!(code, Some(0), "{words}");
+    assert!(words.contains("metrics at http://127.0.0.1:"), "{words}");
+    assert_eq!(said(&["--metrics", "here"]).0, Some(2));
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let (code, words) = said(&["--metrics", &taken.local_addr().expect("a name").to_string()]);
+    assert_eq!(code, Some(2), "{words}");
+    assert!(words.contains("Address already in use"), "{words}");
+}
