@@ -341,6 +341,15 @@ fn example(name: &str) -> Vec<u8> {
         "iptables_save" => b"*filter\n:INPUT ACCEPT [0:0]\n[0:0] -A INPUT -p tcp -m tcp --dport 6379 -m comment --comment \"a \\\"b\" -j REJECT --reject-with tcp-reset\nCOMMIT\n".to_vec(),
         "cgroup" => b"/kubepods.slice/kubepods-burstable.slice/cri-containerd-0123456789abcdef0123.scope".to_vec(),
         "command_line" => b"redis-server\0/etc/redis.conf\0--requirepass\0secret\0--user\0al\0>pw\0".to_vec(),
+        "tls" => {
+            // A hello of TLS 1.2, and an alert after it.
+            let mut hello = vec![0x16, 3, 3, 0, 45, 2, 0, 0, 41, 3, 3];
+            hello.extend([7; 32]);
+            hello.extend([0, 0xc0, 0x2f, 0, 0, 1, 0, 0x15, 3, 3, 0, 2, 2, 40]);
+            hello
+        }
+        "host_log" => b"4,9,12345,-;type=AVC avc:  denied  { name_bind } for  pid=7 comm=\"redis-server\" src=6380\nMemory cgroup out of memory: Killed process 41 (redis-server)\n".to_vec(),
+        "systemd" => b"Id=redis-server.service\nLoadState=loaded\nMainPID=0\nExecMainPID=812\nExecMainCode=1\nExecMainStartTimestampMonotonic=5000000\nExecStart={ path=/usr/bin/redis-server ; argv[]=/usr/bin/redis-server /etc/redis.conf ; pid=0 }\n".to_vec(),
         "filter" => b"!10.0.0.0/8".to_vec(),
         other => panic!("{other} has no example"),
     }

@@ -4,7 +4,9 @@
 
 use redis_trace_common::record::Record;
 
+use crate::commands::doctor::tls::heard;
 use crate::firewall::{Backend, Hook, Packet, Ruleset, Wanted, is_of_nft, parse_nft, parse_save};
+use crate::host::{oom, server, units};
 use crate::kernel;
 use crate::redis::audit::effective::{Effective, Kind};
 use crate::redis::audit::server::Server;
@@ -37,6 +39,9 @@ pub const WAYS: &[(&str, Way)] = &[
     ("cgroup", cgroup),
     ("command_line", command_line),
     ("filter", filter),
+    ("tls", tls),
+    ("host_log", host_log),
+    ("systemd", systemd),
 ];
 
 /// What a probe sent.
@@ -136,6 +141,22 @@ pub fn command_line(bytes: &[u8]) {
     let shown = secret::redact_arguments(&arguments);
     assert_eq!(shown.len(), arguments.len(), "no argument comes or goes");
     let _ = CommandLine::new(&arguments.iter().map(Text::to_bytes).collect::<Vec<_>>());
+}
+
+/// What an end says that should speak TLS, and what should be its certificate.
+pub fn tls(bytes: &[u8]) {
+    let _ = heard(bytes);
+}
+
+/// Lines of the audit daemon's log and records of the kernel's.
+pub fn host_log(bytes: &[u8]) {
+    let log = String::from_utf8_lossy(bytes);
+    let _ = (server::about(&log, "redis-server", Some("redis")), oom::verdict(bytes, 41));
+}
+
+/// What `systemctl show` printed.
+pub fn systemd(bytes: &[u8]) {
+    let _ = units::parse(&String::from_utf8_lossy(bytes));
 }
 
 /// The value of a flag.

@@ -16,7 +16,7 @@ pub mod names;
 mod netlink;
 mod netns;
 mod nf_tables;
-mod oom;
+pub(crate) mod oom;
 mod owners;
 mod patience;
 mod ports;

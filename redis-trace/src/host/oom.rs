@@ -34,7 +34,7 @@ fn flags() -> i32 {
 }
 
 /// `6,1234,5678,-;Memory cgroup out of memory: Killed process 4123 (redis-server) …` (mm/oom_kill.c).
-fn verdict(record: &[u8], pid: u32) -> Option<bool> {
+pub(crate) fn verdict(record: &[u8], pid: u32) -> Option<bool> {
     let text = String::from_utf8_lossy(record);
     let (_, message) = text.split_once(';')?;
     let (why, victim) = message.split_once("Killed process ")?;

@@ -65,7 +65,7 @@ pub fn denials(comm: &str, profile: Option<&str>) -> Result<Vec<Text>, String> {
 }
 
 /// The denials of a log that name this process or this profile.
-fn about(log: &str, comm: &str, profile: Option<&str>) -> Vec<Text> {
+pub(crate) fn about(log: &str, comm: &str, profile: Option<&str>) -> Vec<Text> {
     let names = |field: &str, value: &str| format!("{field}=\"{value}\"");
     let is_denial = |line: &&str| line.contains("apparmor=\"DENIED\"") || line.contains("avc:  denied");
     let is_it = |line: &&str| {

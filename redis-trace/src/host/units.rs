@@ -78,7 +78,7 @@ pub fn units(names: &[String]) -> Result<Vec<Unit>, String> {
 }
 
 /// Blocks of `NAME=VALUE`, a blank line between them.
-fn parse(text: &str) -> Vec<Unit> {
+pub(crate) fn parse(text: &str) -> Vec<Unit> {
     let mut units: Vec<Unit> = Vec::new();
     for unit in text.split("\n\n").filter_map(unit) {
         // An alias is the unit that it stands for.

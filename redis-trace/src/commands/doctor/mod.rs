@@ -14,7 +14,7 @@ mod report;
 pub(super) mod server;
 mod service;
 pub(super) mod talk;
-pub(super) mod tls;
+pub(crate) mod tls;
 mod traced;
 mod way;
 

@@ -8,8 +8,8 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, ClientConnection, Error, PeerIncompatible, StreamOwned};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{AlertDescription, CertificateError, ClientConnection, Error, PeerIncompatible, StreamOwned};
 
 use super::dial::{self, Connection, Place};
 use super::report::{Doctor, Finding, State, fix};
@@ -147,6 +147,29 @@ fn server_name(name: &str, place: &Place) -> Result<ServerName<'static>, Error> 
         (Err(_), Place::Tcp(address)) => Ok(ServerName::from(address.ip())),
         (Err(why), Place::Unix(_)) => Err(Error::General(why.to_string())),
     }
+}
+
+/// Hears an end out that says these bytes, and reads them as a certificate: what is told of either.
+pub(crate) fn heard(bytes: &[u8]) -> Result<(), Error> {
+    let trust = Trust::default();
+    let (config, witness) = trust.config()?;
+    let mut connection = ClientConnection::new(config, ServerName::from(std::net::Ipv4Addr::LOCALHOST))?;
+    let mut rest = bytes;
+    while connection.read_tls(&mut rest).is_ok_and(|length| length > 0) {
+        if let Err(error) = connection.process_new_packets() {
+            let _ = refused(&error, !witness.has_identity());
+            break;
+        }
+    }
+    let seen = witness.seen();
+    let own = CertificateDer::from(bytes);
+    for certificate in seen.chain.iter().chain([&own]).filter_map(Certificate::new) {
+        let _ = (certificate.told(seen.chain.len()), certificate.ends_soon(0));
+        for why in [CertificateError::Expired, CertificateError::NotValidForName, CertificateError::UnknownIssuer] {
+            let _ = certificate.distrusted(&Error::InvalidCertificate(why), "db", trust.roots_are_given);
+        }
+    }
+    Ok(())
 }
 
 /// The handshake itself.
