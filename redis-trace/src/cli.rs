@@ -142,6 +142,9 @@ pub struct TopArgs {
 pub struct RecordArgs {
     /// The file to create; one that exists is never overwritten
     pub file: PathBuf,
+    /// Keep the headers of what is refused in this file too, each with its verdict, for Wireshark
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub pcapng: Option<PathBuf>,
     /// Everything that `watch` takes.
     #[command(flatten)]
     pub watch: WatchArgs,
@@ -152,6 +155,9 @@ pub struct RecordArgs {
 pub struct ReplayArgs {
     /// The recording; `-` is standard input
     pub file: PathBuf,
+    /// Write the headers of what was refused to this file, each with its verdict, for Wireshark
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub pcapng: Option<PathBuf>,
     /// Exit with code 1 when a refusal had this cause (repeatable)
     #[arg(long, value_name = "CODE", help_heading = LIMITS)]
     pub fail_on_cause: Vec<Code>,

@@ -10,5 +10,5 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<Exit> {
     if args.watch.print_filter {
         return watch::run(&args.watch);
     }
-    watch::run_and_record(&args.watch, Some(Recorder::create(&args.file)?))
+    watch::run_and_record(&args.watch, Some(Recorder::create(&args.file, args.pcapng.as_deref())?))
 }

@@ -6,6 +6,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::failure::{Exit, Failure};
+use crate::sink::Sink;
+use crate::sink::pcapng::Pcapng;
 use crate::trace::fact::Fact;
 use crate::trace::recording::{Header, line};
 
@@ -16,6 +18,7 @@ pub struct Recorder {
     fault: Option<io::Error>,
     /// The recordings before this one are.
     were_whole: bool,
+    packets: Option<Pcapng>,
 }
 
 /// A new file, readable by its owner alone.
@@ -23,14 +26,26 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
+/// A new file, or why there is none.
+fn create(path: &Path) -> Result<File, Failure> {
+    open(path).map_err(|why| {
+        Failure::new(Exit::Usage, format!("cannot create the file {}: {why}", path.display()))
+            .attempt("another file name; an existing file is never overwritten")
+    })
+}
+
+/// A new file for the packets of what is refused.
+pub fn packets(path: &Path) -> Result<Pcapng, Failure> {
+    Ok(Pcapng::new(BufWriter::new(create(path)?)))
+}
+
 impl Recorder {
-    /// Creates the file, readable by its owner alone; one that exists is never overwritten.
-    pub fn create(path: &Path) -> Result<Self, Failure> {
-        let file = open(path).map_err(|why| {
-            Failure::new(Exit::Usage, format!("cannot create the recording {}: {why}", path.display()))
-                .attempt("another file name; an existing recording is never overwritten")
-        })?;
-        let mut recorder = Self { path: path.to_owned(), file: BufWriter::new(file), fault: None, were_whole: true };
+    /// Creates the file, and one for packets where that is wanted.
+    pub fn create(path: &Path, packets: Option<&Path>) -> Result<Self, Failure> {
+        let file = create(path)?;
+        let packets = packets.map(self::packets).transpose()?;
+        let mut recorder =
+            Self { path: path.to_owned(), file: BufWriter::new(file), fault: None, were_whole: true, packets };
         recorder.begin();
         Ok(recorder)
     }
@@ -81,12 +96,18 @@ impl Recorder {
         if let Err(why) = self.file.flush() {
             self.fail(why);
         }
-        self.is_whole()
+        let are_whole = self.packets.as_ref().is_none_or(Pcapng::finish);
+        self.is_whole() && are_whole
+    }
+
+    /// What keeps the packets of what is refused, where that is wanted.
+    pub fn packets(&self) -> Option<Box<dyn Sink>> {
+        self.packets.clone().map(|packets| Box::new(packets) as Box<dyn Sink>)
     }
 
     /// Everything so far was kept.
     pub fn is_whole(&self) -> bool {
-        self.were_whole && self.fault.is_none()
+        self.were_whole && self.fault.is_none() && self.packets.as_ref().is_none_or(Pcapng::is_whole)
     }
 
     fn write(&mut self, line: io::Result<Vec<u8>>) {

@@ -5,10 +5,12 @@ use std::io::{self, BufRead, BufReader, Write as _};
 use std::path::Path;
 
 use super::output;
+use super::recorder::packets;
 use super::telling::Telling;
 use super::watch::bounds;
 use crate::cli::ReplayArgs;
 use crate::failure::{Exit, Failure};
+use crate::sink::Sink;
 use crate::trace::fact::{Fact, What};
 use crate::trace::recording::{Damage, Header, Reader};
 use crate::trace::report::{HooksReport, Lost, Missed, Summary};
@@ -19,16 +21,21 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Exit> {
     let (header, reader) = open(&args.file)?;
     let (version, kernel) = (Text::from(header.version.as_str()), Text::from(header.kernel.as_str()));
     writeln!(io::stderr(), "replaying what redis-trace {version} recorded on kernel {kernel}")?;
-    let sink = output::sink(&args.output);
+    let packets = args.pcapng.as_deref().map(packets).transpose()?;
+    let mut sinks = vec![output::sink(&args.output)];
+    sinks.extend(packets.clone().map(|packets| Box::new(packets) as Box<dyn Sink>));
     let fold = !args.output.no_aggregate;
     let mut telling =
-        Telling::new(bounds(args.history), output::filter(&args.filters), Box::new(|_, _| true), fold, sink);
+        Telling::new(bounds(args.history), output::filter(&args.filters), Box::new(|_, _| true), fold, Box::new(sinks));
     let damage = feed(reader, &mut telling)?;
     if let Some(damage) = &damage {
         writeln!(io::stderr(), "the recording {damage}")?;
     }
     telling.tell_waiting()?;
     let summary = telling.finish(Lost::default(), Missed::default(), HooksReport::default())?;
+    if !packets.is_none_or(|packets| packets.finish()) {
+        return Ok(Exit::Incomplete);
+    }
     Ok(exit(args, &summary, damage.as_ref()))
 }
 

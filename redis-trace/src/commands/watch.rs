@@ -56,7 +56,9 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
     let mut requests = Requests::new(recorder.is_some())?;
     writeln!(io::stderr(), "{}", banner(live.hooks(), live.listeners_found, live.namespaces_found))?;
     let (sink, drained) = output::patient_sink(&args.output);
-    let mut telling = telling(args, stop.family(), exporter.metered(sink));
+    let packets = recorder.as_ref().and_then(Recorder::packets);
+    let sinks = [Some(sink), exporter.counter(), packets].into_iter().flatten().collect();
+    let mut telling = telling(args, stop.family(), sinks);
     while !stop.is_enough(telling.seen()) {
         let patience = patience(&telling, output::is_live(&args.output));
         let fact = tokio::select! {
@@ -169,8 +171,14 @@ fn serve(request: Request, live: &mut Live, telling: &Telling, recorder: &mut Op
     Ok(())
 }
 
-fn telling(args: &WatchArgs, wanted: Wanted, sink: Box<dyn Sink>) -> Telling {
-    Telling::new(bounds(args.history), output::filter(&args.filters), wanted, !args.output.no_aggregate, sink)
+fn telling(args: &WatchArgs, wanted: Wanted, sinks: Vec<Box<dyn Sink>>) -> Telling {
+    Telling::new(
+        bounds(args.history),
+        output::filter(&args.filters),
+        wanted,
+        !args.output.no_aggregate,
+        Box::new(sinks),
+    )
 }
 
 /// How many of a flood are told by themselves: all, where each is wanted, or where only by itself it can be told whether it is.

@@ -11,6 +11,7 @@ mod block;
 pub mod json;
 mod line;
 pub mod metrics;
+pub mod pcapng;
 mod queues;
 mod storm;
 mod sum;
@@ -32,6 +33,36 @@ pub trait Sink {
     fn tick(&mut self) -> io::Result<()>;
     /// Tells the end.
     fn summary(&mut self, summary: &Summary) -> io::Result<()>;
+}
+
+/// Each of them is told everything.
+impl Sink for Vec<Box<dyn Sink>> {
+    fn count(&mut self, like: &Report, number: u64) {
+        for sink in self {
+            sink.count(like, number);
+        }
+    }
+
+    fn report(&mut self, report: &Report) -> io::Result<()> {
+        first_fault(self.iter_mut().map(|sink| sink.report(report)))
+    }
+
+    fn update(&mut self, update: &Update) -> io::Result<()> {
+        first_fault(self.iter_mut().map(|sink| sink.update(update)))
+    }
+
+    fn tick(&mut self) -> io::Result<()> {
+        first_fault(self.iter_mut().map(|sink| sink.tick()))
+    }
+
+    fn summary(&mut self, summary: &Summary) -> io::Result<()> {
+        first_fault(self.iter_mut().map(|sink| sink.summary(summary)))
+    }
+}
+
+/// What one of them has against it, once all were told.
+fn first_fault(told: impl Iterator<Item = io::Result<()>>) -> io::Result<()> {
+    told.fold(Ok(()), io::Result::and)
 }
 
 /// How text looks; decided once, from flags, environment and terminal.

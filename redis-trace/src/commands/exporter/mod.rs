@@ -20,7 +20,7 @@ use crate::cli::MetricsArgs;
 use crate::failure::{Exit, Failure};
 use crate::kernel::{HookState, State};
 use crate::sink::Sink;
-use crate::sink::metrics::{Metered, Metrics, Probe, Process, Standing};
+use crate::sink::metrics::{Counter, Metrics, Probe, Process, Standing};
 use crate::trace::fact::Fact;
 use http::{AT_ONCE, Scrape, serve};
 
@@ -72,12 +72,9 @@ impl Exporter {
         Ok(Self(Some(Serving { metrics: Rc::default(), scrapes, look_at: Instant::now(), started: SystemTime::now() })))
     }
 
-    /// A sink that counts what this one tells.
-    pub fn metered(&self, sink: Box<dyn Sink>) -> Box<dyn Sink> {
-        match &self.0 {
-            Some(serving) => Box::new(Metered::new(Rc::clone(&serving.metrics), sink)),
-            None => sink,
-        }
+    /// What counts for whoever scrapes.
+    pub fn counter(&self) -> Option<Box<dyn Sink>> {
+        self.0.as_ref().map(|serving| Box::new(Counter(Rc::clone(&serving.metrics))) as Box<dyn Sink>)
     }
 
     /// What a fact says of queues, once it is known.
