@@ -21,6 +21,8 @@ const BRINGS: &[&str] = &[
     "/usr/share/zsh/vendor-completions/_redis-trace",
     "/usr/share/fish/vendor_completions.d/redis-trace.fish",
     "/usr/share/doc/redis-trace/deploy.md",
+    "/usr/share/doc/redis-trace/causes/RT1001.md",
+    "/usr/share/doc/redis-trace/deploy/alerts.yaml",
     "/etc/default/redis-trace",
 ];
 

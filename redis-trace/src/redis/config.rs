@@ -40,12 +40,7 @@ impl Directive {
     /// A line of a file; its secrets are hidden in what can be shown of it.
     pub fn of_line(file: &Text, line: Line) -> Self {
         let text = secret::redact_line(&Text::new(&line.text));
-        let shown_up_to = |at: usize| Text::new(line.text.get(..at).unwrap_or_default());
-        let shown = |span: &Range<usize>| {
-            let (start, end) = (shown_up_to(span.start), shown_up_to(span.end));
-            if text.as_str().starts_with(end.as_str()) { start.as_str().len()..end.as_str().len() } else { 0..0 }
-        };
-        let spans = line.spans.iter().map(shown).collect();
+        let spans = shown_spans(&line, text.as_str());
         let place = ConfigLine { file: file.clone(), line: line.number, text };
         Self { place: Some(place), words: line.words, spans, indent: line.indent }
     }
@@ -64,6 +59,23 @@ impl Directive {
     pub fn values(&self) -> &[Vec<u8>] {
         self.words.as_ref().and_then(|words| words.get(1..)).unwrap_or_default()
     }
+}
+
+/// Where the words of a line stand in what is shown of it; at 0..0, where a secret before its end is not shown.
+fn shown_spans(line: &Line, text: &str) -> Spans {
+    let (mut read, mut at, mut is_shown) = (0, 0, true);
+    // From one place to the next: a line may hold a megabyte of words.
+    let mut up_to = |place: usize| {
+        let piece = Text::new(line.text.get(read..place).unwrap_or_default());
+        is_shown &= text.get(at..).is_some_and(|rest| rest.starts_with(piece.as_str()));
+        (read, at) = (place, at + piece.as_str().len());
+        (at, is_shown)
+    };
+    let shown = |span: &Range<usize>| {
+        let ((start, _), (end, is_shown)) = (up_to(span.start), up_to(span.end));
+        if is_shown { start..end } else { 0..0 }
+    };
+    line.spans.iter().map(shown).collect()
 }
 
 /// The lines of a file that are neither empty nor comments. There are no comments at a line's end.
@@ -334,6 +346,29 @@ mod tests {
         assert_eq!(shown, [(4, Some(5)), (5, None)]);
         assert_eq!(read[0].words.as_ref().map(|words| words[0].as_slice()), Some(b"port".as_slice()));
         assert_eq!(read[0].text, b"PORT 1 # no comment");
+    }
+
+    #[test]
+    fn words_are_found_in_what_is_shown_up_to_the_first_secret() {
+        let file = Text::from("users.acl");
+        let words = |text: &str| {
+            let directive = Directive::of_line(&file, lines(text.as_bytes()).remove(0));
+            let shown = directive.place.expect("a place").text;
+            directive.spans.iter().map(|span| shown.as_str()[span.clone()].to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(words("user \u{1b}al\\ on >pw ~* +@all"), ["user", "\\u{1b}al\\\\", "on", "", "", ""]);
+        assert_eq!(words("bind 127.0.0.1  -::1"), ["bind", "127.0.0.1", "-::1"]);
+        assert_eq!(words("requirepass hunter2"), ["requirepass", ""]);
+    }
+
+    #[test]
+    fn a_line_of_a_million_bytes_takes_no_longer_than_its_length_says() {
+        let text = format!("user u on {}", "+get ".repeat(200_000));
+        let began = std::time::Instant::now();
+        let directive = Directive::of_line(&Text::from("users.acl"), lines(text.as_bytes()).remove(0));
+        assert_eq!(directive.spans.len(), 200_003);
+        // It took minutes while each word was looked for from the beginning.
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "it took {:?}", began.elapsed());
     }
 
     #[test]
