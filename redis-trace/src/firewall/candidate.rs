@@ -23,7 +23,7 @@ pub struct Candidate {
 }
 
 /// A place in a ruleset.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Site {
     /// Who keeps the rule.
     pub backend: Backend,

@@ -24,7 +24,7 @@ pub enum Owner {
 }
 
 /// A Kubernetes service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Service {
     /// Its namespace.
     pub namespace: Text,

@@ -9,6 +9,7 @@ use super::cause::Code;
 use super::flow::{Endpoint, Netns};
 use super::report::{Outcome, Report};
 use super::text::Text;
+use crate::firewall::Site;
 
 /// A repeat that was not told yet is told after this long, nanoseconds.
 const UNTOLD: u64 = 5_000_000_000;
@@ -29,6 +30,8 @@ struct Fault {
     client: Option<IpAddr>,
     server: Option<Endpoint>,
     unix: Option<Text>,
+    /// The rule or policy that did it: another one is another fault, and takes another fix.
+    firewall: Option<Site>,
     /// For a server that could not listen: which program.
     program: Option<Text>,
 }
@@ -177,6 +180,7 @@ impl Fault {
             client: flow.and_then(|flow| flow.client).map(|client| client.ip),
             server: flow.and_then(|flow| flow.server),
             unix: report.unix.as_ref().map(|unix| unix.path.clone()),
+            firewall: report.firewall.clone(),
             program,
         }
     }
@@ -242,6 +246,29 @@ mod tests {
         assert_eq!(aggregate.finish().len(), 0);
         assert_eq!(aggregate.add(&first, 7, 4 + QUIET, first.last), None);
         assert_eq!(aggregate.finish().iter().map(|report| report.count).collect::<Vec<_>>(), [7]);
+    }
+
+    #[test]
+    fn another_rule_of_the_firewall_is_another_fault() {
+        let by = |handle: u64, time| {
+            let mut report = refusal(Code::RT3001, "10.0.0.1", time);
+            report.firewall = serde_json::from_value(serde_json::json!({
+                "backend": "nftables", "owner": null, "family": "inet", "table": "f", "chain": "in", "handle": handle,
+                "number": handle, "hook": "input", "rule": "tcp dport 6379 reject", "service": null,
+            }))
+            .expect("a rule");
+            report
+        };
+        let mut aggregate = Aggregate::new(false);
+        assert!(aggregate.take(by(4, 0)).is_some());
+        assert!(aggregate.take(by(5, 1)).is_some());
+        assert!(aggregate.take(by(4, 2)).is_none());
+        let told: Vec<_> = aggregate
+            .finish()
+            .iter()
+            .map(|report| (report.firewall.clone().map(|site| site.handle), report.count))
+            .collect();
+        assert_eq!(told, [(Some(Some(4)), 2)]);
     }
 
     #[test]

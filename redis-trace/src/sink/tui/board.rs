@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use super::super::block::target;
 use super::super::line::safe;
 use super::super::queues::{Queue, Queues};
+use crate::firewall::Site;
 use crate::trace::cause::Code;
 use crate::trace::flow::Netns;
 use crate::trace::report::{HooksReport, Outcome, ProcessReport, Report, Update};
@@ -18,13 +19,14 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// Most causes that are kept; of more the one that has been quiet for longest goes.
 const MOST: usize = 1_000;
 
-/// What tells one row of causes from another: what happened, to whom, where.
+/// What tells one row of causes from another: what happened, to whom, where, by which rule.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     code: Code,
     place: String,
     who: String,
     netns: Option<Netns>,
+    firewall: Option<Site>,
 }
 
 /// A cause, at one place, of one client.
@@ -141,7 +143,8 @@ impl Board {
     pub(super) fn tell(&mut self, report: &Report) {
         let (place, who) = (target(report).unwrap_or_default(), parties(report));
         let netns = report.flow.as_ref().map(|flow| flow.netns);
-        let key = Key { code: report.cause.code, place: place.clone(), who: who.clone(), netns };
+        let firewall = report.firewall.clone();
+        let key = Key { code: report.cause.code, place: place.clone(), who: who.clone(), netns, firewall };
         let clock = self.clock;
         let fault = self.faults.entry(key.clone()).or_insert_with(|| Fault {
             report: Report { count: 0, ..report.clone() },
