@@ -1,18 +1,16 @@
 //! A host with many listeners and many network namespaces, some of which end meanwhile: the verdicts are right and in time.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd as _;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
+use crate::stranger::Stranger;
 use crate::support::{Agent, refused, refused_at};
 
+#[path = "support/stranger.rs"]
+mod stranger;
 mod support;
 
 /// How many sockets listen in the namespace of the test.
@@ -26,40 +24,6 @@ const TO_ATTACHED: Duration = Duration::from_secs(10);
 
 /// ... and so long from a dial to its line. What the host does not say in 2 s is not in a verdict.
 const TO_LINE: Duration = Duration::from_secs(4);
-
-/// A namespace and a process that keeps it; both end together.
-struct Stranger {
-    child: Child,
-}
-
-impl Stranger {
-    /// Makes the namespace and waits until its loopback is up.
-    fn new() -> Self {
-        let mut command = Command::new("unshare");
-        command.args(["-n", "sh", "-c", "ip link set lo up; echo there; exec cat"]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("unshare runs as root");
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut line).expect("it says so");
-        Self { child }
-    }
-
-    /// Does something in it.
-    fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let door = File::open(format!("/proc/{}/ns/net", self.child.id())).expect("it lives");
-        let visit = || {
-            move_into_link_name_space(door.as_fd(), Some(LinkNameSpaceType::Network)).expect("root may");
-            work()
-        };
-        std::thread::scope(|scope| scope.spawn(visit).join().expect("the visit ends"))
-    }
-}
-
-impl Drop for Stranger {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Dials and waits for the line about it.
 fn line_of(agent: &mut Agent, dial: impl FnOnce() -> SocketAddr) -> Value {

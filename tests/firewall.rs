@@ -1,0 +1,149 @@
+//! Large, hostile and irrelevant rules: verdicts stay right and in time, and no rule is blamed for what it did not do.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::stranger::Stranger;
+use crate::support::{Agent, refused};
+
+#[path = "support/stranger.rs"]
+mod stranger;
+mod support;
+
+/// A chain that every packet to this namespace enters.
+const INPUT: &str = "type filter hook input priority 0;";
+
+/// Reading 20,000 rules takes nft a second, and many on a machine with other work: a verdict waits for five.
+const FIRST_DIALS: usize = 6;
+/// What half of the verdicts take at most once the rules are read, by a program without optimization.
+const TO_LATER: Duration = Duration::from_millis(500);
+
+/// Each test's own port.
+const SLOW: u16 = 6501;
+const HOSTILE: u16 = 6502;
+const PLAIN: u16 = 6503;
+
+/// A namespace with rules of nftables.
+fn with_rules(rules: &str) -> Stranger {
+    let netns = Stranger::new();
+    netns.inside(|| {
+        let mut child = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().expect("nft is installed");
+        child.stdin.take().expect("a pipe").write_all(rules.as_bytes()).expect("it reads");
+        assert!(child.wait().expect("it ends").success(), "nft takes the rules");
+    });
+    netns
+}
+
+/// The tests take turns: each agent is to have a processor to itself.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// An agent that tells each refusal on a port, of a namespace or of any.
+fn agent(port: u16, more: &[&str]) -> Agent {
+    Agent::start(&[&["--port", &port.to_string()], more].concat())
+}
+
+/// Dials a port of the namespace, is refused, and waits for the line: that, and how long it took.
+fn timed(agent: &mut Agent, netns: &Stranger, port: u16) -> (Value, Duration) {
+    let start = Instant::now();
+    let client = netns.inside(|| refused(port));
+    let line = agent.refusal_of(client);
+    (line, start.elapsed())
+}
+
+/// Many rules that do not concern a port.
+fn irrelevant(number: usize) -> String {
+    (0..number).fold(String::new(), |mut rules, nth| {
+        let _ = writeln!(
+            rules,
+            "ip saddr 10.{}.{}.0/24 tcp dport {} counter reject",
+            nth >> 8,
+            nth & 255,
+            10_000 + nth % 5_000
+        );
+        rules
+    })
+}
+
+#[test]
+fn twenty_thousand_rules_delay_the_first_verdict_only() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let rules = irrelevant(20_000);
+    let netns = with_rules(&format!(
+        "table inet f {{\nchain in {{\n{INPUT}\n{rules}tcp dport {SLOW} reject with tcp reset comment \"hit\"\n}}\n}}\n"
+    ));
+    let mut agent = agent(SLOW, &["--no-aggregate"]);
+    let mut dial = || {
+        let (line, took) = timed(&mut agent, &netns, SLOW);
+        let is_named = line["firewall"]["handle"] == 20_002;
+        // Whoever is refused while nft lists them is told so, and not told a wrong rule.
+        assert!(is_named || line["cause"]["code"] == "RT0000", "{line}");
+        (is_named, took)
+    };
+    let first = (0..FIRST_DIALS).map(|_| dial()).find_map(|(is_named, took)| is_named.then_some(took));
+    let first = first.expect("the rules are read, sooner or later");
+    let mut later: Vec<Duration> = (0..21)
+        .map(|_| {
+            let (is_named, took) = dial();
+            assert!(is_named, "rules that have not changed are known");
+            took
+        })
+        .collect();
+    later.sort();
+    eprintln!("first after {first:?}, later after {later:?}");
+    assert!(later[10] < TO_LATER, "later verdicts took {later:?}");
+}
+
+#[test]
+fn hostile_rules_neither_hang_nor_spoil_the_lines() {
+    const DEEP: usize = 12;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut chains = String::new();
+    // Every chain leads to the next one twice, on a condition that cannot be judged afterwards.
+    for nth in (0..DEEP).rev() {
+        let next = nth + 1;
+        let jumps = if next == DEEP {
+            format!("tcp dport {HOSTILE} reject with tcp reset comment \"\x1b[2J\u{202e}$(reboot)\"")
+        } else {
+            format!("limit rate 1/hour jump c{next}\njump c{next}")
+        };
+        let _ = write!(chains, "chain c{nth} {{\n{jumps}\n}}\n");
+    }
+    let elements: Vec<String> =
+        (0..50_000).map(|nth| format!("11.{}.{}.{}", nth >> 16, nth >> 8 & 255, nth & 255)).collect();
+    let netns = with_rules(&format!(
+        "table inet f {{\nset huge {{\ntype ipv4_addr\nelements = {{ {} }}\n}}\n{chains}chain in {{\n{INPUT}\n\
+         ip saddr @huge drop\njump c0\n}}\n}}\n",
+        elements.join(", ")
+    ));
+    let mut agent = agent(HOSTILE, &[]);
+    let (line, took) = timed(&mut agent, &netns, HOSTILE);
+    eprintln!("after {took:?}: {line}");
+    assert_eq!(line["cause"]["code"], "RT3001", "{line}");
+    let text = line.to_string();
+    assert!(!text.contains(['\x1b', '\u{202e}']) && text.contains("$(reboot)"), "{text}");
+    agent.signal(Signal::INT);
+    assert!(agent.end().1.success());
+}
+
+#[test]
+fn a_hundred_thousand_plain_refusals_are_no_firewall_s() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let rules = irrelevant(200);
+    let netns = with_rules(&format!(
+        "table inet f {{\nchain in {{\n{INPUT}\ntcp dport 7000 drop\n{rules}tcp dport 7001 reject\n}}\n}}\n"
+    ));
+    let agent = agent(PLAIN, &[]);
+    netns.inside(|| (0..100_000).for_each(|_| _ = refused(PLAIN)));
+    agent.signal(Signal::INT);
+    let (mut lines, status) = agent.end();
+    let summary = lines.pop().expect("a summary");
+    assert!(status.success(), "{summary}");
+    assert_eq!(summary["by_cause"], serde_json::json!({"RT1001": 100_000}), "{summary}");
+    assert!(lines.iter().all(|line| line["firewall"].is_null()), "{lines:#?}");
+}
