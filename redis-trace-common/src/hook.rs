@@ -10,6 +10,8 @@ pub enum Kind {
     Fentry,
     /// On a function's return, by its BTF.
     Fexit,
+    /// On the entry of a function that may be in a module, by its name.
+    Kprobe,
     /// On a tracepoint, with its arguments as the kernel has them.
     RawTracepoint {
         /// How many arguments it must have for the probe to be of use.
@@ -38,7 +40,7 @@ impl Kind {
     /// The tier it belongs to.
     pub const fn tier(self) -> Tier {
         match self {
-            Self::Fentry | Self::Fexit => Tier::T1,
+            Self::Fentry | Self::Fexit | Self::Kprobe => Tier::T1,
             Self::RawTracepoint { .. } | Self::TypedTracepoint { .. } | Self::Syscall => Tier::T2,
         }
     }
@@ -96,6 +98,8 @@ roles! {
     }
     /// SYNs that the kernel drops on their way.
     Drops { essential: false, causes: [RT2006, RT3001, RT3002, RT3003, RT3004, RT3020, RT3032], }
+    /// The very rule that rejects, as the kernel evaluates it; without it the same is deduced from the rules.
+    Rules { essential: false, causes: [], }
     /// bind(2) that failed.
     Binds { essential: false, causes: [RT1011, RT1012, RT1013, RT1014, RT3010, RT3014, RT3020, RT3021], }
     /// listen(2) that failed, and unix sockets that listen.
@@ -155,6 +159,13 @@ hooks! {
     States: TypedTracepoint { arguments: 3 } "inet_sock_set_state" by "state";
     // include/trace/events/skb.h: with the reason since Linux 5.17, where it is called from always.
     Drops: RawTracepoint { arguments: 2 } "kfree_skb" by "dropped";
+    // net/netfilter/nft_reject_inet.c and its kin; net/ipv4/netfilter/ipt_REJECT.c, net/ipv6/netfilter/ip6t_REJECT.c, which
+    // nft_compat calls too.
+    Rules: Kprobe "nft_reject_inet_eval" by "rejected_inet";
+    Rules: Kprobe "nft_reject_ipv4_eval" by "rejected_ipv4";
+    Rules: Kprobe "nft_reject_ipv6_eval" by "rejected_ipv6";
+    Rules: Kprobe "reject_tg" by "rejected_xt_v4";
+    Rules: Kprobe "reject_tg6" by "rejected_xt_v6";
     // net/ipv4/af_inet.c, net/ipv6/af_inet6.c
     Binds: Fexit "inet_bind" by "bound_v4";
     Binds: Fexit "inet6_bind" by "bound_v6";

@@ -27,6 +27,18 @@ impl<const N: usize> Field for [u8; N] {
     }
 }
 
+impl<const N: usize> Field for [u64; N] {
+    const SIZE: usize = N * u64::SIZE;
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let mut words = bytes.get(..Self::SIZE)?.chunks_exact(u64::SIZE).map(u64::read);
+        let mut all = [0; N];
+        for word in &mut all {
+            *word = words.next()??;
+        }
+        Some(all)
+    }
+}
+
 /// Declares a `#[repr(C)]` structure, asserts that it has no padding, and makes it a [`Field`].
 macro_rules! layout {
     ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $ty:ty,)* }) => {

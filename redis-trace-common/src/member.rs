@@ -238,8 +238,18 @@ members! {
     NET_INUM: u32 = "net.ns.inum";
     /// Random number that a network namespace is born with; inodes are given out again at once.
     NET_MIX: u32 = "net.hash_mix";
-    /// Generation of its nftables rules; in `struct nftables_pernet` of a module from Linux 5.13 to 6.16.
+    /// Generation of its nftables rules.
     NET_NFT_GENERATION: u32 = "net.nft.base_seq";
+    /// What modules keep of a network namespace, by a number that each was given: include/net/netns/generic.h.
+    NET_GEN: Pointer = "net.gen";
+    /// Generation of its nftables rules from Linux 5.13 to 6.16.
+    NFT_PERNET_GENERATION: u32 = "nftables_pernet.base_seq";
+    /// The chain whose rules end here: include/net/netfilter/nf_tables.h, since Linux 6.4.
+    NFT_LAST_CHAIN: Pointer = "nft_rule_dp_last.chain";
+    /// The table that a chain is in.
+    NFT_CHAIN_TABLE: Pointer = "nft_chain.table";
+    /// What nft knows it by.
+    NFT_TABLE_HANDLE: u64 = "nft_table.handle";
     /// Whether a last ACK that finds the accept queue full is answered by a reset: include/net/netns/ipv4.h.
     NET_ABORT_ON_OVERFLOW: u8 = "net.ipv4.sysctl_tcp_abort_on_overflow";
     /// Whether SYN cookies may stand in for a full SYN queue.

@@ -22,6 +22,11 @@ pub const PATH_LEN: usize = 256;
 /// Bytes kept of what a server said last.
 pub const REPLY_LEN: usize = 128;
 
+/// Words that a probe keeps which may be the header of the rule that rejected a packet: a power of two.
+pub const HANDLES: usize = 4;
+/// Said of a number that is too large to be counted, or not known.
+pub const MANY: u32 = u32::MAX;
+
 /// A processor that woke the program does not wake it again for so long, nanoseconds: the program must look again by itself
 /// once this has passed since it was woken.
 pub const WAKE_EVERY: u64 = 1_000_000;
@@ -395,6 +400,10 @@ records! {
         dialled: u64,
         /// The code that dropped it.
         location: u64,
+        /// Handles that the rule of nf_tables can have that rejected it, as the kernel evaluated it; 0 where there is none.
+        handles: [u64; HANDLES],
+        /// The handle of the table that has this rule; 0 where that is not known.
+        table: u64,
         /// Sequence number of the SYN: joins both ends, survives NAT.
         isn: u32,
         /// `enum skb_drop_reason`; `u32::MAX` where the kernel has none.
@@ -415,6 +424,9 @@ records! {
         flags: u32,
         /// Time to live, or hop limit.
         ttl: u32,
+        /// How many rules of its chain follow that rule, or how many entries of its ip_tables the one that rejected it, the
+        /// table's end included; [`MANY`] where that is not known.
+        followers: u32,
         /// 0 when the socket that it came for has no filter, 1 when it has one; `u32::MAX` when that socket is not known.
         filter: u32,
         /// Programs of that socket's cgroup, or of the one's that it left, which have a say in such packets.
@@ -423,8 +435,6 @@ records! {
         program: u32,
         /// Its name.
         program_name: [u8; 16],
-        /// Zero.
-        reserved: u32,
     }
     /// What may have said no to a call on a socket: sent right before the record of the call itself, by the same thread.
     Denial = 15 {

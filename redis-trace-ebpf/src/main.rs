@@ -29,6 +29,7 @@ mod probes {
     pub(crate) mod listen;
     pub(crate) mod process;
     pub(crate) mod queue;
+    pub(crate) mod rejected;
     pub(crate) mod reset;
     pub(crate) mod security;
     pub(crate) mod signal;

@@ -9,6 +9,7 @@ use crate::claim::Place;
 use crate::denial::Hint;
 use crate::dials::{Dial, Dialled, PLACES_SHIFT};
 use crate::probes::ledger::Early;
+use crate::probes::rejected::Rejected;
 
 /// Records on their way to the program, which sets the size.
 #[map]
@@ -79,6 +80,10 @@ pub(crate) static LAST_DIAL: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entri
 /// minutes later.
 #[map]
 pub(crate) static DROPPED: LruHashMap<u32, u8> = LruHashMap::with_max_entries(8_192, 0);
+
+/// The last rejection on a processor.
+#[map]
+pub(crate) static REJECTED: PerCpuArray<Rejected> = PerCpuArray::with_max_entries(1, 0);
 
 /// As a power of two, how many threads can be told apart at a time. See `dials::place_of`.
 pub(crate) const THREADS_SHIFT: u32 = 12;

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::functions::of_kprobes;
 use crate::lock::{Lock, sha256, source_digest};
 use crate::run::{cargo, output, run, which, workspace};
 
@@ -134,16 +135,28 @@ fn compile(root: &Path) -> Result<(Vec<u8>, Lock)> {
         .envs(PROFILE))?;
     let linked = target.join(TARGET).join("release/redis-trace-ebpf");
     let stripped = target.join("redis-trace.bpf.o");
-    // DWARF goes, and the lines of source for the verifier's log, more than half of the object; BTF, which the loader needs,
-    // stays.
-    run(Command::new(strip)
-        .args(["-g", "-R", ".BTF.ext", "-R", ".rel.BTF.ext"])
-        .arg(&linked)
-        .arg("-o")
-        .arg(&stripped))?;
+    strip_down(&strip, &linked, &stripped)?;
     let object = std::fs::read(&stripped).with_context(|| format!("cannot read {}", stripped.display()))?;
     let lock = Lock { sources, object: sha256(&object), toolchain };
     Ok((object, lock))
+}
+
+/// Takes out what nobody needs who loads the object: DWARF, and the lines of source for the verifier's log, more than half of
+/// it. BTF, which the loader needs, stays, and what it says of functions as far as the verifier needs it.
+fn strip_down(strip: &Path, linked: &Path, stripped: &Path) -> Result<()> {
+    let objcopy = strip.with_file_name("llvm-objcopy");
+    let (types, functions) = (stripped.with_extension("btf"), stripped.with_extension("btf.ext"));
+    let dump = |section: &str, to: &Path| format!("--dump-section={section}={}", to.display());
+    run(Command::new(&objcopy)
+        .args([dump(".BTF", &types), dump(".BTF.ext", &functions)])
+        .arg(linked)
+        .arg("/dev/null"))?;
+    std::fs::write(&functions, of_kprobes(&std::fs::read(types)?, &std::fs::read(&functions)?)?)?;
+    run(Command::new(objcopy)
+        .args(["-g", "-R", ".BTF.ext", "-R", ".rel.BTF.ext"])
+        .arg(format!("--add-section=.BTF.ext={}", functions.display()))
+        .arg(linked)
+        .arg(stripped))
 }
 
 /// The release profile as the probes need it: one module, so that the linker sees everything, and no unwinding.

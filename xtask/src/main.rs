@@ -5,6 +5,7 @@ mod deb;
 mod demo;
 mod dist;
 mod ebpf;
+mod functions;
 #[path = "../../redis-trace/bpf/lock.rs"]
 mod lock;
 mod run;

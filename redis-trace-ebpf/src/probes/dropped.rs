@@ -7,17 +7,19 @@ use aya_ebpf::programs::RawTracePointContext;
 use redis_trace_common::denial::{EGRESS, INGRESS};
 use redis_trace_common::hook::{DROP_PLACES, KFREE_SKB};
 use redis_trace_common::member::{
-    DEV_IFINDEX, DEV_NET, DST_DEV, NET_INUM, NET_MIX, NET_NFT_GENERATION, SK_CGROUP, SK_FILTER, SK_NET, SKB_DEV,
-    SKB_DST, SKB_HEAD, SKB_IIF, SKB_MARK, SKB_NETWORK_HEADER, SKB_NFCT, SKB_SK, TCP_SND_UNA,
+    DEV_IFINDEX, DEV_NET, DST_DEV, NET_GEN, NET_INUM, NET_MIX, NET_NFT_GENERATION, NFT_PERNET_GENERATION, SK_CGROUP,
+    SK_FILTER, SK_NET, SKB_DEV, SKB_DST, SKB_HEAD, SKB_IIF, SKB_MARK, SKB_NETWORK_HEADER, SKB_NFCT, SKB_SK,
+    TCP_SND_UNA,
 };
 use redis_trace_common::record::Dropped;
 use redis_trace_common::tally::{End, Key};
 
+use super::rejected;
 use super::who;
 use crate::denial;
 use crate::dials::{self, Dial};
 use crate::emit::reserve;
-use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, caller, fill_caller, fill_task, peek, read};
+use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, caller, fill_caller, fill_task, has, peek, read};
 use crate::packet::{IpHeader, TcpHeader};
 use crate::tally;
 
@@ -28,6 +30,10 @@ static DROP_REASONS_TOLD: [u64; 4] = [0; 4];
 /// Where the functions begin and end that drop for such reasons, for kernels without numbers.
 #[unsafe(no_mangle)]
 static DROP_PLACES_TOLD: [[u64; 2]; DROP_PLACES.len()] = [[0; 2]; DROP_PLACES.len()];
+
+/// Where nf_tables has the number by which it keeps something of each network namespace, 0 when that is not known.
+#[unsafe(no_mangle)]
+static NFT_NET_ID: u64 = 0;
 
 /// Said where the kernel has no reasons, or conntrack no entry.
 const NONE: u32 = u32::MAX;
@@ -61,12 +67,14 @@ fn is_reason_told(reason: u32) -> bool {
 #[inline(always)]
 fn is_place_told(location: u64) -> bool {
     let places = (&raw const DROP_PLACES_TOLD).cast::<[u64; 2]>();
-    let mut is_told = false;
+    // Without a branch for each, or the verifier of Linux 5.10 looks at all that follows once for each.
+    let mut is_told = 0;
     for place in 0..DROP_PLACES.len() {
         let [start, end] = unsafe { read_volatile(places.add(place)) };
-        is_told |= start <= location && location < end;
+        let into = location.wrapping_sub(start);
+        is_told |= into.wrapping_sub(end - start) & !into;
     }
-    is_told
+    is_told >> 63 != 0
 }
 
 /// A packet where it was dropped.
@@ -82,6 +90,7 @@ struct Packet {
 /// Counts a SYN that is dropped for the first time, and tells of it if it is a sample.
 #[inline(always)]
 fn on_its_way(skb: u64, receiver: u64, location: u64, reason: u32) {
+    rejected::settle(skb);
     let at = read(skb, SKB_HEAD) + u64::from(read(skb, SKB_NETWORK_HEADER));
     let ip: IpHeader = peek(at);
     let Some(tcp) = ip.tcp(at) else { return };
@@ -143,6 +152,7 @@ fn tell(key: &Key, packet: &Packet, location: u64, reason: u32) -> bool {
     }
     fill_way(record, *skb, *dev);
     fill_filters(record, *skb, *receiver);
+    rejected::fill(record);
     slot.submit();
     true
 }
@@ -154,7 +164,7 @@ fn fill_way(record: *mut Dropped, skb: u64, dev: u64) {
     let net = if dev == 0 { read(sk, SK_NET) } else { read(dev, DEV_NET) };
     let (nfct, dst, input) = (read(skb, SKB_NFCT), read(skb, SKB_DST) & !DST_NOREF, read(skb, SKB_IIF));
     unsafe {
-        (&raw mut (*record).generation).write(read(net, NET_NFT_GENERATION));
+        (&raw mut (*record).generation).write(generation(net));
         (&raw mut (*record).mark).write(read(skb, SKB_MARK));
         (&raw mut (*record).tracking).write(if nfct == 0 { NONE } else { (nfct & NFCT_INFO) as u32 });
         (&raw mut (*record).input).write(input);
@@ -177,8 +187,19 @@ fn fill_filters(record: *mut Dropped, skb: u64, receiver: u64) {
         (&raw mut (*record).filter).write(filter);
         (&raw mut (*record).programs).write(programs);
         denial::fill_program(&raw mut (*record).program, &raw mut (*record).program_name, first);
-        (&raw mut (*record).reserved).write(0);
     }
+}
+
+/// The generation of a namespace's nftables rules, 0 when it is not known.
+#[inline(always)]
+fn generation(net: u64) -> u32 {
+    let id = unsafe { read_volatile(&raw const NFT_NET_ID) };
+    if has(NET_NFT_GENERATION) || id == 0 {
+        return read(net, NET_NFT_GENERATION);
+    }
+    // net_generic(), include/net/netns/generic.h: the array begins where the structure does.
+    let pernet = peek(read(net, NET_GEN) + u64::from(peek::<u32>(id)) * 8);
+    read(pernet, NFT_PERNET_GENERATION)
 }
 
 /// Who dialled: a SYN within a host mostly meets its end on the processor that dialled last. The sequence number, as good as

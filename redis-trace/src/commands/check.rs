@@ -144,7 +144,8 @@ impl<'a> HookReport<'a> {
 fn role_text(role: Role, hooks: &[&HookState], color: bool) -> String {
     let hooks: Vec<&HookState> = hooks.iter().copied().filter(|hook| !hook.is_idle()).collect();
     if hooks.is_empty() {
-        return format!("– {:<44} nobody who could is at work\n", tells(role));
+        let why = if role == Role::Rules { "no module that rejects is loaded" } else { "nobody who could is at work" };
+        return format!("– {:<44} {why}\n", tells(role));
     }
     let hooks = hooks.as_slice();
     let up: Vec<&&HookState> = hooks.iter().filter(|hook| hook.state == State::Up).collect();
@@ -205,6 +206,7 @@ fn tells(role: Role) -> &'static str {
         Role::Resets => "refused connections, the server's end",
         Role::States => "refused connections, the client's; listeners",
         Role::Drops => "first packets that the kernel drops",
+        Role::Rules => "the very rule that rejects",
         Role::Binds => "bind that failed",
         Role::Listens => "listen that failed",
         Role::Accepts => "servers without files for connections",

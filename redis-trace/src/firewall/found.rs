@@ -99,6 +99,18 @@ impl Ruleset {
         None
     }
 
+    /// Whether a rule of nf_tables is one that can be known by any of these handles, that table's and how many follow it in
+    /// its chain, as far as these are known.
+    pub fn is_known_by(&self, site: &Site, handles: &[u64], table: Option<u64>, followers: Option<usize>) -> bool {
+        let is = |known: &&Table| known.family == site.family && *known.name == *site.table.as_str();
+        let Some(known) = self.tables.iter().find(is) else { return false };
+        let chain = known.chains.iter().find(|chain| *chain.name == *site.chain.as_str());
+        let left = chain.zip(site.number).and_then(|(chain, number)| chain.rules.len().checked_sub(number));
+        site.handle.is_some_and(|handle| handles.contains(&handle))
+            && known.handle.zip(table).is_none_or(|(has, told)| has == told)
+            && left.zip(followers).is_none_or(|(has, told)| has == told)
+    }
+
     /// The rule of a handle, for who knows already that it was this one.
     pub fn by_handle(&self, family: Family, table: &str, handle: u64, hook: Hook) -> Option<Site> {
         let mut tables = self.tables.iter().filter(|known| known.family == family && &*known.name == table);

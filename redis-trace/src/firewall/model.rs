@@ -53,6 +53,8 @@ pub(super) struct Table {
     pub(super) family: Family,
     /// Its name.
     pub(super) name: Box<str>,
+    /// What nft knows it by.
+    pub(super) handle: Option<u64>,
     /// It holds expressions of iptables, which nft does not tell.
     pub(super) foreign: bool,
     /// Sets and maps that rules add to, by name.
@@ -76,6 +78,7 @@ impl Table {
             backend,
             family,
             name: name.into(),
+            handle: None,
             foreign: false,
             growing: Vec::new(),
             chains: Vec::new(),

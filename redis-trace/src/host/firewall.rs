@@ -9,8 +9,8 @@ use rustix::net::netdevice::index_to_name;
 use rustix::net::{AddressFamily, SocketType, socket};
 
 use super::{Host, addresses};
-use crate::firewall::{Hook, Interface, Packet, State, Suspects, Wanted};
-use crate::trace::fact::{Passing, Suspected, What};
+use crate::firewall::{Backend, Candidate, Effect, Hook, Interface, Packet, Ruleset, State, Suspects, Wanted};
+use crate::trace::fact::{Passing, Rejected, Suspected, What};
 use crate::trace::flow::Flow;
 use crate::trace::text::Text;
 
@@ -41,6 +41,7 @@ impl Host {
             wanted,
             candidates: Vec::new(),
             complete: true,
+            named: None,
             same: None,
             conntrack: None,
             unreadable: None,
@@ -61,6 +62,9 @@ impl Host {
             if found.candidates.iter().any(|candidate| candidate.must) {
                 break;
             }
+        }
+        if let Some(rejected) = sight.rejected {
+            only_named(found, &rejected, &rules.ruleset, packet.ipv6);
         }
         found.same = sight.generation.zip(rules.generation).map(|(then, read)| then == read);
         found.conntrack = scene.conntrack;
@@ -104,6 +108,23 @@ impl Host {
             all.complete &= complete;
         }
         Ok((all, if is_own { "output, postrouting, prerouting, input" } else { "output, postrouting" }))
+    }
+}
+
+/// Keeps the rules that the kernel named when it rejected the packet, when they are among those that can have done it.
+fn only_named(found: &mut Suspected, rejected: &Rejected, rules: &Ruleset, ipv6: bool) {
+    let followers = rejected.followers.and_then(|followers| usize::try_from(followers).ok());
+    let is_named = |Candidate { site, effect, .. }: &Candidate| match (site.backend, effect) {
+        (Backend::IptablesLegacy, Effect::Reset | Effect::Icmp(_)) => followers
+            .and_then(|followers| rules.by_followers(ipv6, site.table.as_str(), followers, site.hook))
+            .is_some_and(|named| named == *site),
+        (_, Effect::Reset | Effect::Icmp(_)) => rules.is_known_by(site, &rejected.handles, rejected.table, followers),
+        _ => false,
+    };
+    let named: Vec<Candidate> = found.candidates.iter().filter(|candidate| is_named(candidate)).cloned().collect();
+    found.named = Some(!named.is_empty());
+    if !named.is_empty() {
+        found.candidates = named;
     }
 }
 

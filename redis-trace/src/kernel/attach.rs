@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramError, RawTracePoint, TracePoint};
+use aya::programs::{BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, TracePoint};
 use aya::{Ebpf, EbpfLoader, Endianness};
 use flate2::read::ZlibDecoder;
 use redis_trace_common::denial::ATTACH_POINTS;
@@ -24,7 +24,7 @@ use super::btf::Btf;
 use super::environment::Environment;
 use super::error::{Error, deepest, errno};
 use super::modules::{modules, part_of};
-use super::survey::lacks;
+use super::survey::{functions, lacks};
 use super::tallies::Tallies;
 use super::{HookState, Options, Probes, Source, State, TierWish, symbols, tracefs};
 use crate::trace::decode::Names;
@@ -49,8 +49,14 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
     for (words, number) in REFUSALS.iter().zip(1..) {
         refusals.insert(**words, number, 0).map_err(|e| Error::map("REFUSALS", &e))?;
     }
-    let attacher =
-        Attacher { options: *options, btf: &btf, modules: modules(), types: &types, refused: Mutex::new(None) };
+    let attacher = Attacher {
+        options: *options,
+        btf: &btf,
+        modules: modules(),
+        functions: functions(),
+        types: &types,
+        refused: Mutex::new(None),
+    };
     let hooks = tracefs::within(|| attacher.all(&mut object));
     if !hooks.iter().any(|hook| hook.essential() && hook.state == State::Up) {
         let refused = attacher.refused.into_inner().ok().flatten();
@@ -87,10 +93,12 @@ fn tick() -> u64 {
     u64::try_from(clock_getres(ClockId::MonotonicCoarse).tv_nsec).unwrap_or(1)
 }
 
-/// The running kernel's types.
+/// The running kernel's types, and those of the module that has the firewall's rules.
 fn read_btf(environment: &Environment) -> Result<Btf, Error> {
     let bytes = std::fs::read("/sys/kernel/btf/vmlinux").map_err(|e| environment.no_btf(&e.to_string()))?;
-    Btf::parse(bytes).map_err(|e| environment.no_btf(&e.to_string()))
+    // Where it is built in or was not loaded yet, it has no file of its own.
+    let nf_tables = std::fs::read("/sys/kernel/btf/nf_tables").unwrap_or_default();
+    Btf::with_module(bytes, &nf_tables).map_err(|e| environment.no_btf(&e.to_string()))
 }
 
 /// The running kernel's types of these names, as aya wants them.
@@ -104,7 +112,7 @@ fn hooked(btf: &Btf) -> Result<aya::Btf, Error> {
         Kind::Fentry | Kind::Fexit => Some(hook.target.to_owned()),
         // include/trace/bpf_probe.h
         Kind::TypedTracepoint { .. } => Some(format!("btf_trace_{}", hook.target)),
-        Kind::RawTracepoint { .. } | Kind::Syscall => None,
+        Kind::RawTracepoint { .. } | Kind::Kprobe | Kind::Syscall => None,
     };
     as_aya_reads(btf, HOOKS.iter().filter_map(name))
 }
@@ -126,7 +134,6 @@ fn load(object: &[u8], btf: &Btf, options: Options) -> Result<Ebpf, aya::EbpfErr
     let part = |module: &str| at_work.as_ref().map_or(ABSENT, |modules| part_of(module, modules, btf));
     let (landlock, apparmor) = (part("landlock"), part("apparmor"));
     let stride = btf.structure_size("bpf_prog_array_item").unwrap_or_default();
-    let attach_places: Vec<u32> = attach_places(btf);
     EbpfLoader::new()
         .override_global("OFFSETS", offsets.as_slice(), true)
         .override_global("ARGUMENT_COUNTS", counts.as_slice(), true)
@@ -137,8 +144,9 @@ fn load(object: &[u8], btf: &Btf, options: Options) -> Result<Ebpf, aya::EbpfErr
         .override_global("LANDLOCK_AT", &landlock, true)
         .override_global("APPARMOR_AT", &apparmor, true)
         .override_global("PROGRAM_STRIDE", &stride, true)
-        .override_global("ATTACH_PLACES", attach_places.as_slice(), true)
+        .override_global("ATTACH_PLACES", attach_places(btf).as_slice(), true)
         .override_global("MEMORY_BASES", symbols::variables(["page_offset_base", "vmemmap_base"]).as_slice(), true)
+        .override_global("NFT_NET_ID", &symbols::variables(["nf_tables_net_id"]), true)
         .override_global("INVALID_SYN", &invalid_syn(btf), true)
         .map_max_entries("EVENTS", options.ring_bytes.max(4096).next_power_of_two())
         .load(object)
@@ -226,6 +234,8 @@ struct Attacher<'a> {
     btf: &'a Btf,
     /// The security modules that are at work, where that is known.
     modules: Option<Vec<String>>,
+    /// The functions that probes are to be put on by their names, as far as they are there.
+    functions: Vec<&'static str>,
     /// The types of what is hooked, as aya wants them.
     types: &'a aya::Btf,
     /// What the kernel said last when it refused an essential hook.
@@ -309,8 +319,12 @@ impl Attacher<'_> {
         HookState { hook, state }
     }
 
-    /// Whether it is on a function of a security module that is not at work, or has no say in this.
+    /// Whether it is on a function of a security module that is not at work, or has no say in this, or of a module that was
+    /// not loaded.
     fn is_idle(&self, hook: &Hook) -> bool {
+        if hook.kind == Kind::Kprobe {
+            return lacks(self.btf, hook).is_none() && !self.functions.contains(&hook.target);
+        }
         let Some(module) = hook.module() else { return false };
         let is_at_work = self.modules.as_ref().is_none_or(|modules| modules.iter().any(|listed| listed == module));
         !is_at_work || lacks(self.btf, hook).is_some()
@@ -319,15 +333,13 @@ impl Attacher<'_> {
     /// Why a hook is not even tried.
     fn forbidden(&self, hook: &Hook) -> Option<String> {
         match hook.kind {
-            Kind::Fentry | Kind::Fexit if self.options.tier == TierWish::NoTrampoline => {
+            Kind::Fentry | Kind::Fexit | Kind::Kprobe if self.options.tier == TierWish::NoTrampoline => {
                 Some("trampolines are not wanted".to_owned())
             }
             _ if !self.options.syscall_hooks && (hook.kind == Kind::Syscall || hook.role == Role::Filters) => {
                 Some("hooks on system calls are not wanted".to_owned())
             }
-            Kind::RawTracepoint { .. } | Kind::TypedTracepoint { .. } | Kind::Fentry | Kind::Fexit | Kind::Syscall => {
-                lacks(self.btf, hook)
-            }
+            _ => lacks(self.btf, hook),
         }
     }
 
@@ -355,6 +367,11 @@ impl Attacher<'_> {
                 let program: &mut BtfTracePoint = program.try_into()?;
                 program.load(hook.target, self.types)?;
                 program.attach().map(drop)
+            }
+            Kind::Kprobe => {
+                let program: &mut KProbe = program.try_into()?;
+                program.load()?;
+                program.attach(hook.target, 0).map(drop)
             }
             Kind::Syscall => {
                 let program: &mut TracePoint = program.try_into()?;

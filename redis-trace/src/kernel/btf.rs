@@ -148,6 +148,12 @@ impl Btf {
         Ok(btf)
     }
 
+    /// Parses the bytes of the kernel's file together with those of a module's, which goes on where that one ends: its types
+    /// are numbered behind the kernel's, and its strings lie behind them. One that does not fit is left out.
+    pub(super) fn with_module(kernel: Vec<u8>, module: &[u8]) -> Result<Self, BtfError> {
+        Self::parse(joined(&kernel, module).unwrap_or(kernel))
+    }
+
     /// Chains the types by their names, from the last to the first, so that each chain is in their order.
     fn sort_into_buckets(&mut self) {
         for id in (1..self.types.len()).rev() {
@@ -332,6 +338,24 @@ impl Btf {
             _ => None,
         }
     }
+}
+
+/// The kernel's types and a module's as one file.
+fn joined(kernel: &[u8], module: &[u8]) -> Option<Vec<u8>> {
+    let number = |bytes: &[u8], at| word(bytes, at).map(|word| word as usize);
+    let part = |bytes, at: usize| -> Option<Vec<u8>> {
+        let start = number(bytes, 4)? + number(bytes, at)?;
+        Some(bytes.get(start..start.checked_add(number(bytes, at + 4)?)?)?.to_vec())
+    };
+    let (types, strings) = (8, 16);
+    let types = [part(kernel, types)?, part(module, types)?].concat();
+    let strings = [part(kernel, strings)?, part(module, strings)?].concat();
+    // What Linux 7.1 says of the kinds of types comes last.
+    let kinds = if number(kernel, 4)? >= 32 { part(kernel, 24)? } else { Vec::new() };
+    let size = |bytes: &[u8]| u32::try_from(bytes.len()).ok();
+    let (types_end, strings_end) = (size(&types)?, size(&types)?.checked_add(size(&strings)?)?);
+    let header = [MAGIC, 32, 0, types_end, types_end, size(&strings)?, strings_end, size(&kinds)?];
+    Some([header.map(u32::to_ne_bytes).as_flattened(), &types, &strings, &kinds].concat())
 }
 
 /// Where types of this name are chained: by FNV-1a.

@@ -16,7 +16,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
-use redis_trace_common::hook::{Hook, Tier};
+use redis_trace_common::hook::{Hook, Kind, Tier};
 use redis_trace_common::record::{self, Number};
 use redis_trace_common::tally;
 
@@ -24,7 +24,7 @@ pub use attach::{attach, types};
 pub use error::{Error, Fault};
 pub use modules::{lsm_programs, modules};
 use ring::Ring;
-pub use survey::{described, has_drop_reasons, has_drop_receivers, survey};
+pub use survey::{described, has_drop_reasons, has_drop_receivers, has_kprobes, survey};
 pub use symbols::{Symbols, keeps_last_words};
 pub use tallies::{News, Tallies};
 
@@ -84,9 +84,9 @@ impl HookState {
         self.hook.target
     }
 
-    /// Nobody at work on this host could tell anything by it.
+    /// Nobody at work on this host could tell anything by it, or the module with it was not loaded.
     pub fn is_idle(&self) -> bool {
-        self.hook.module().is_some() && self.state == State::Spare
+        (self.hook.module().is_some() || self.hook.kind == Kind::Kprobe) && self.state == State::Spare
     }
 
     /// The tier it belongs to.

@@ -1,10 +1,12 @@
 //! What the running kernel has of what probes could be put on. Only its types are read, so no privilege is needed.
 
+use std::path::Path;
+
 use redis_trace_common::hook::{HOOKS, Hook, Kind};
 use redis_trace_common::member::MEMBERS;
 
 use super::btf::Btf;
-use super::{HookState, State};
+use super::{HookState, State, symbols};
 
 /// Every hook, none of them attached: what the kernel lacks of it, or that nobody may try it.
 pub fn survey() -> Vec<HookState> {
@@ -42,6 +44,18 @@ fn drop_arguments() -> u32 {
     btf.and_then(|btf| btf.tracepoint_arguments("kfree_skb")).unwrap_or_default()
 }
 
+/// Whether probes can be put on functions by their names, and the kernel itself be asked which rule rejects: some hardened
+/// kernels are built without.
+pub fn has_kprobes() -> bool {
+    Path::new("/sys/bus/event_source/devices/kprobe").exists()
+}
+
+/// The functions that probes are to be put on by their names, as far as the kernel and its modules have them now.
+pub(super) fn functions() -> Vec<&'static str> {
+    let wanted: Vec<&str> = HOOKS.iter().filter(|hook| hook.kind == Kind::Kprobe).map(|hook| hook.target).collect();
+    if has_kprobes() { symbols::present(&wanted) } else { Vec::new() }
+}
+
 /// Why this kernel has nothing to put the probe on.
 pub(super) fn lacks(btf: &Btf, hook: &Hook) -> Option<String> {
     match hook.kind {
@@ -57,6 +71,7 @@ pub(super) fn lacks(btf: &Btf, hook: &Hook) -> Option<String> {
         Kind::Fentry | Kind::Fexit if btf.function_arguments(hook.target).is_none() => {
             Some("this kernel has no such function".to_owned())
         }
-        Kind::Fentry | Kind::Fexit | Kind::Syscall => None,
+        Kind::Kprobe if !has_kprobes() => Some("this kernel is built without kprobes".to_owned()),
+        Kind::Fentry | Kind::Fexit | Kind::Kprobe | Kind::Syscall => None,
     }
 }

@@ -28,6 +28,11 @@ impl Symbols {
     }
 }
 
+/// Those of these functions that the running kernel or one of its modules has.
+pub(super) fn present<'a>(names: &[&'a str]) -> Vec<&'a str> {
+    functions().filter_map(|(_, function)| names.iter().find(|name| **name == function).copied()).collect()
+}
+
 /// Where these functions begin and end; zeros for those that the kernel does not have.
 pub(super) fn ranges(names: &[&str]) -> Vec<[u64; 2]> {
     let mut starts: Vec<u64> = Vec::new();

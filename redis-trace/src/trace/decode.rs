@@ -8,8 +8,8 @@ use redis_trace_common::tally::{End, Key};
 
 use super::fact::{
     AcceptFailed, Alike, Asked, Bind, BpfProgram, ConnectFailed, Denial, Dropped, EarlyEnd, Ending, Fact, Filters,
-    IcmpError, Module, Overflow, Parting, Passing, Phase, Process, QueueKind, Reset, Said, Socket, Task, UnixPath,
-    What,
+    IcmpError, Module, Overflow, Parting, Passing, Phase, Process, QueueKind, Rejected, Reset, Said, Socket, Task,
+    UnixPath, What,
 };
 use super::flow::{Endpoint, Flow, Netns};
 use super::text::Text;
@@ -158,6 +158,7 @@ fn dropped(r: &record::Dropped, names: &Names) -> Dropped {
             tracking: known(r.tracking),
             flags: u8::try_from(r.flags & 0xff).unwrap_or_default(),
             generation: (r.generation != 0).then_some(r.generation),
+            rejected: rejected(r),
         },
         filters: Filters {
             socket: known(r.filter).map(|filter| filter != 0),
@@ -165,6 +166,13 @@ fn dropped(r: &record::Dropped, names: &Names) -> Dropped {
             program: program(r.programs, r.program, &r.program_name),
         },
     }
+}
+
+/// What is known of the rule that rejected it; nothing where it was not seen to be rejected.
+fn rejected(r: &record::Dropped) -> Option<Rejected> {
+    let followers = (r.followers != record::MANY).then_some(r.followers);
+    let is_seen = r.handles.iter().any(|handle| *handle != 0) || followers.is_some();
+    is_seen.then_some(Rejected { handles: r.handles, table: (r.table != 0).then_some(r.table), followers })
 }
 
 fn denial(r: &record::Denial) -> Denial {

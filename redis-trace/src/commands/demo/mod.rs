@@ -16,6 +16,7 @@ use self::scenarios::{Scenario, Step};
 use self::stage::Stage;
 use crate::cli::{DemoArgs, Tier};
 use crate::failure::{Exit, Failure};
+use crate::kernel;
 
 mod actor;
 mod agent;
@@ -174,6 +175,9 @@ impl Theatre<'_> {
     fn agent(&self, arguments: &[&str]) -> Result<Agent> {
         let mut arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         arguments.extend(["-o".to_owned(), "json".to_owned(), "--tier".to_owned(), self.tier()]);
+        if kernel::has_kprobes() {
+            rules::load_modules()?;
+        }
         Agent::start(&arguments, &self.running)
     }
 

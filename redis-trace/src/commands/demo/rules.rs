@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::expect::Expected;
 use super::netns::Netns;
+use crate::kernel::has_drop_reasons;
 use crate::trace::cause::Code;
 
 /// A rule as its own program lists it.
@@ -46,6 +47,23 @@ impl Netns {
         let (text, handle) = line.rsplit_once(" # handle ").context("nft lists a handle with each rule")?;
         Ok(Listed { handle: handle.trim().parse()?, text: text.trim().to_owned() })
     }
+}
+
+/// Has the kernel load the modules by which rules reject, as on a host whose firewall was there before redis-trace: a probe is
+/// put on what is there. What cannot be loaded is missed by the scenarios that need it.
+pub(crate) fn load_modules() -> Result<()> {
+    let netns = Netns::new()?;
+    let entered = "type filter hook input priority 0;";
+    let _ = netns.nft("inet", &[("in", entered, "tcp dport 1 reject with tcp reset")]);
+    for program in ["iptables-nft", "ip6tables-nft"] {
+        let _ = netns.run(program, &["-A", "INPUT", "-p", "tcp", "-j", "REJECT"]);
+    }
+    Ok(())
+}
+
+/// Which is certain, unless the kernel is so old that it may tell of no change of the rules.
+pub(crate) fn certain(expected: Expected) -> Expected {
+    if has_drop_reasons() { expected.with(json!({"cause": {"confidence": "certain"}})) } else { expected }
 }
 
 /// A refusal by the rule of table `f` that has this remark.

@@ -138,7 +138,8 @@ fn words(value: Option<&Value>) -> Vec<&str> {
 /// A table without anything in it yet.
 fn table(object: &Map<String, Value>) -> Option<Table> {
     let (family, name) = (Family::named(word(object, "family"))?, word(object, "name"));
-    Some(Table::new(Backend::Nftables, family, name))
+    let handle = object.get("handle").and_then(Value::as_u64);
+    Some(Table { handle, ..Table::new(Backend::Nftables, family, name) })
 }
 
 /// Where packets enter a chain, when they do.

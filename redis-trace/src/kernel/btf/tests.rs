@@ -57,6 +57,15 @@ fn a_kind_from_the_future_is_stepped_over_when_the_file_describes_it() {
 }
 
 #[test]
+fn a_module_s_types_go_on_where_the_kernel_s_end() {
+    let at = u32::try_from(NAMES.len()).expect("small");
+    let module = file(&[at, STRUCT << 24 | 1, 4, 5, 1, 32], b"own\0", &[]);
+    let btf = Btf::with_module(file(&INT32, NAMES, &[]), &module).expect("BTF");
+    assert_eq!(btf.member(&["own.s"], Shape::Bytes(4)), Some(4));
+    assert_eq!(Btf::with_module(file(&INT32, NAMES, &[]), b"no BTF").expect("BTF").types.len(), 2);
+}
+
+#[test]
 fn the_running_kernel_s_sock_begins_with_what_all_socks_have() {
     let Ok(bytes) = std::fs::read("/sys/kernel/btf/vmlinux") else {
         eprintln!("skipped: this kernel has no BTF");
@@ -65,9 +74,12 @@ fn the_running_kernel_s_sock_begins_with_what_all_socks_have() {
     let btf = Btf::parse(bytes).expect("the kernel's BTF");
     assert_eq!(btf.member(&["sock.__sk_common.skc_dport"], Shape::Bytes(2)), Some(12));
     assert_eq!(btf.tracepoint_arguments("inet_sock_set_state"), Some(3));
-    // A kernel may be built without AppArmor, whose types it then lacks.
-    let has_apparmor = btf.ids("aa_label").count() > 0;
-    let is_there = |path: &&str| has_apparmor || !path.starts_with("aa_");
+    // A kernel may be built without AppArmor or with nf_tables as a module, whose types it then lacks.
+    let is_of = |path: &str| btf.ids(path.split('.').next().unwrap_or_default()).count() > 0;
+    let may_lack = |path: &str| ["aa_", "nft_"].iter().any(|prefix| path.starts_with(prefix));
+    // The generation of its rules is in one of two places.
+    let is_elsewhere = |path: &str| path.ends_with(".base_seq");
+    let is_there = |path: &&str| (is_of(path) || !may_lack(path)) && !is_elsewhere(path);
     for wanted in redis_trace_common::member::MEMBERS.iter().filter(|wanted| wanted.paths.iter().all(is_there)) {
         assert!(btf.member(wanted.paths, wanted.shape).is_some(), "{:?} is absent", wanted.paths);
     }

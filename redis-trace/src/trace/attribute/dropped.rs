@@ -69,7 +69,8 @@ fn by_rules(connect: &Connect, dropped: &Dropped, suspected: &Suspected) -> Verd
     let mut candidates: Vec<Candidate> =
         suspected.candidates.iter().filter(|candidate| fits(candidate.effect, errno, ipv6)).cloned().collect();
     // What conntrack has no room for goes without an entry, and meets no rule that comes after it.
-    let full = suspected.conntrack.filter(|(count, most)| count >= most && dropped.sight.tracking.is_none());
+    let is_untracked = dropped.sight.tracking.is_none() && dropped.sight.rejected.is_none();
+    let full = suspected.conntrack.filter(|(count, most)| count >= most && is_untracked);
     if let Some((count, most)) = full
         && !candidates.iter().any(|candidate| candidate.must)
     {
@@ -79,12 +80,17 @@ fn by_rules(connect: &Connect, dropped: &Dropped, suspected: &Suspected) -> Verd
         return not_known(dropped, "no rule of its network namespace can have; IPVS, a bridge or a module may");
     }
     let (by, others) = (candidates.remove(0), candidates);
-    let confidence = match suspected.same {
-        Some(false) => Confidence::Possible,
-        Some(true) if others.is_empty() && suspected.complete && full.is_none() => Confidence::Certain,
-        _ => Confidence::Likely,
+    let is_only = others.is_empty() && full.is_none();
+    let (changed, confidence) = match (suspected.same, suspected.named) {
+        // Nor are they the same when the kernel named a rule that is not to be found among them.
+        (Some(false), _) | (None, Some(false)) => (true, Confidence::Possible),
+        // Handles are given anew to rules that are made anew: a named one is certain among the rules that it is of. An entry
+        // of ip_tables is named by its place only.
+        (Some(true), Some(true)) if is_only && by.site.handle.is_some() => (false, Confidence::Certain),
+        (Some(true), None) if is_only && suspected.complete => (false, Confidence::Certain),
+        _ => (false, Confidence::Likely),
     };
-    let cause = Cause::Firewall { filtered: Filtered { by, others, changed: suspected.same == Some(false) } };
+    let cause = Cause::Firewall { filtered: Filtered { by, others, changed } };
     Verdict { cause, confidence }
 }
 
@@ -108,7 +114,7 @@ mod tests {
     use super::*;
     use crate::firewall::{Backend, Family, Hook, Site};
     use crate::trace::cause::Code;
-    use crate::trace::fact::{BpfProgram, Filters, Passing};
+    use crate::trace::fact::{BpfProgram, Filters, Passing, Rejected};
     use crate::trace::flow::{Endpoint, Flow, Netns};
     use crate::trace::remembered::Bounds;
     use crate::trace::text::Text;
@@ -129,7 +135,7 @@ mod tests {
         Candidate { site, effect, must, counter: None }
     }
 
-    fn dropped(reason: Option<&str>, function: &str) -> Dropped {
+    fn dropped(reason: Option<&str>, function: &str, rejected: Option<Rejected>) -> Dropped {
         let end = Endpoint { ip: std::net::Ipv4Addr::LOCALHOST.into(), port: 6379 };
         Dropped {
             flow: Flow { netns: Netns(1), client: end, server: end, ifindex: 1 },
@@ -146,18 +152,20 @@ mod tests {
                 tracking: None,
                 flags: 2,
                 generation: None,
+                rejected,
             },
             filters: Filters::default(),
         }
     }
 
-    fn suspected(candidates: Vec<Candidate>, conntrack: Option<(u32, u32)>) -> Suspected {
+    fn suspected(candidates: Vec<Candidate>, named: Option<bool>, conntrack: Option<(u32, u32)>) -> Suspected {
         Suspected {
             netns: Netns(1),
             isn: 7,
             wanted: Wanted::Refusal,
             candidates,
             complete: true,
+            named,
             same: None,
             conntrack,
             unreadable: None,
@@ -170,30 +178,54 @@ mod tests {
     }
 
     #[test]
+    fn the_rule_that_the_kernel_named_is_certain_among_the_rules_that_it_is_of() {
+        let seen = dropped(
+            Some("NETFILTER_DROP"),
+            "nft_do_chain",
+            Some(Rejected { handles: [4, 0, 0, 0], table: None, followers: Some(0) }),
+        );
+        let (one, other) = (rule(4, Effect::Reset, false), rule(5, Effect::Reset, true));
+        let told = |candidates: &[&Candidate], named, same| {
+            let candidates = candidates.iter().copied().cloned().collect();
+            judged(&seen, &Suspected { same, ..suspected(candidates, Some(named), None) })
+        };
+        assert_eq!(told(&[&one], true, Some(true)), (Code::RT3001, Confidence::Certain));
+        assert_eq!(told(&[&one], true, None), (Code::RT3001, Confidence::Likely));
+        assert_eq!(told(&[&one], true, Some(false)), (Code::RT3001, Confidence::Possible));
+        assert_eq!(told(&[&one, &other], true, Some(true)), (Code::RT3001, Confidence::Likely));
+        // The walk and the kernel disagree.
+        assert_eq!(told(&[&one], false, Some(true)), (Code::RT3001, Confidence::Likely));
+        assert_eq!(told(&[&one], false, None), (Code::RT3001, Confidence::Possible));
+    }
+
+    #[test]
     fn a_client_that_gave_up_while_the_rules_were_read_had_no_answer() {
+        let seen = dropped(Some("NETFILTER_DROP"), "nft_do_chain", None);
         let rules = [Effect::Reset, Effect::Icmp(None), Effect::Drop].map(|effect| rule(4, effect, false));
         for errno in [GAVE_UP, ETIMEDOUT] {
             let left = rules.iter().filter(|rule| fits(rule.effect, Some(errno), false));
             assert_eq!(left.map(|rule| rule.effect).collect::<Vec<_>>(), [Effect::Drop]);
         }
+        assert_eq!(judged(&seen, &suspected(rules.to_vec(), None, None)).0, Code::RT3001);
     }
 
     #[test]
     fn a_full_table_is_told_where_no_rule_must_have_dropped_what_has_no_entry() {
-        let seen = dropped(Some("NETFILTER_DROP"), "nf_hook_slow");
+        let seen = dropped(Some("NETFILTER_DROP"), "nf_hook_slow", None);
         let full = Some((4, 4));
-        assert_eq!(judged(&seen, &suspected(vec![], full)), (Code::RT2006, Confidence::Likely));
-        let maybe = suspected(vec![rule(4, Effect::Drop, false)], full);
+        assert_eq!(judged(&seen, &suspected(vec![], None, full)), (Code::RT2006, Confidence::Likely));
+        let maybe = suspected(vec![rule(4, Effect::Drop, false)], None, full);
         assert_eq!(judged(&seen, &maybe), (Code::RT2006, Confidence::Likely));
-        let must = suspected(vec![rule(4, Effect::Drop, true)], full);
+        let must = suspected(vec![rule(4, Effect::Drop, true)], None, full);
         assert_eq!(judged(&seen, &must), (Code::RT3003, Confidence::Likely));
-        assert_eq!(judged(&seen, &suspected(vec![], Some((3, 4)))), (Code::RT0000, Confidence::Possible));
+        assert_eq!(judged(&seen, &suspected(vec![], None, Some((3, 4)))), (Code::RT0000, Confidence::Possible));
     }
 
     #[test]
     fn the_kernel_s_own_reason_is_certain_and_a_place_alone_is_likely() {
         let told = |reason, function| {
-            let Verdict { cause, confidence } = filtered(&dropped(reason, function), &Known::new(Bounds::default()));
+            let Verdict { cause, confidence } =
+                filtered(&dropped(reason, function, None), &Known::new(Bounds::default()));
             (cause.code(), confidence)
         };
         assert_eq!(told(Some("IP_RPFILTER"), "ip_rcv_finish_core"), (Code::RT3032, Confidence::Certain));
@@ -208,7 +240,7 @@ mod tests {
         let told = |socket, programs, modules: &[&str]| {
             let mut known = Known::new(Bounds::default());
             known.sight.modules = Some(modules.iter().copied().map(Text::from).collect());
-            let mut dropped = dropped(Some("SOCKET_FILTER"), "tcp_v4_rcv");
+            let mut dropped = dropped(Some("SOCKET_FILTER"), "tcp_v4_rcv", None);
             let program = (programs > 0).then(|| BpfProgram { id: 7, name: Text::from("sd_fw_ingress") });
             dropped.filters = Filters { socket, programs, program };
             let Verdict { cause, confidence } = filtered(&dropped, &known);

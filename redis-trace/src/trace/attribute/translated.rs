@@ -41,6 +41,7 @@ fn places(arrived: &Flow, client: &ConnectFailed) -> impl Iterator<Item = (Flow,
         tracking: Some(NEW),
         flags: SYN,
         generation: None,
+        rejected: None,
     };
     let leaving = (Flow { ifindex: 0, ..client.flow }, sight(true, 0));
     let coming = Flow { netns: arrived.netns, ifindex: arrived.ifindex, client: arrived.client, ..client.flow };

@@ -1,5 +1,6 @@
 //! SYNs that the kernel dropped on their way, and the firewall's rules that can have done it.
 
+use redis_trace_common::record::HANDLES;
 use serde::{Deserialize, Serialize};
 
 use super::{BpfProgram, Task};
@@ -98,6 +99,21 @@ pub struct Passing {
     pub flags: u8,
     /// Generation of the namespace's nftables rules then, where the kernel tells it.
     pub generation: Option<u32>,
+    /// What is known of the rule that rejected it, where a probe saw it do so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<Rejected>,
+}
+
+/// The rule that rejected a packet, as a probe found it where the kernel evaluates it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Rejected {
+    /// Handles that a rule of nf_tables can have; 0 where there is none.
+    pub handles: [u64; HANDLES],
+    /// The handle of its table, where that is known.
+    pub table: Option<u64>,
+    /// How many rules of its chain follow it, or, when it is of none, how many entries of its table of ip_tables, the table's
+    /// end included; absent where that is not known.
+    pub followers: Option<u32>,
 }
 
 /// The rules and policies that can have done something to a packet.
@@ -113,6 +129,10 @@ pub struct Suspected {
     pub candidates: Vec<Candidate>,
     /// There can be no others.
     pub complete: bool,
+    /// Whether the kernel named those that are left: no when the rule that it named is none of them, absent when it named
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named: Option<bool>,
     /// Whether the rules that were read are those that it met: no when they have changed since, absent when that is not
     /// known.
     pub same: Option<bool>,

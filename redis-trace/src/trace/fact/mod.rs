@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use counters::{Counters, Watched};
 pub use denial::{Asked, BpfProgram, Denial, Module, Said};
 pub use dial::{ConnectFailed, IcmpError, Phase};
-pub use dropped::{Dropped, Filters, Passing, Suspected};
+pub use dropped::{Dropped, Filters, Passing, Rejected, Suspected};
 pub use early::{EarlyEnd, Parting};
 pub use fault::{ConfigLine, Fault};
 pub use files::{AcceptFailed, Files, UnitLimit};
