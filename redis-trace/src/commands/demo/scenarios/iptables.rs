@@ -16,6 +16,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new("the legacy iptables rejects", Code::RT3002, &[by_legacy]),
     Scenario::new("ufw's chain drops", Code::RT3003, &[ufw]),
     Scenario::new("ufw denies by default what comes in", Code::RT3003, &[ufw_by_default]),
+    Scenario::new("firewalld's zone rejects what it does not allow", Code::RT3002, &[firewalld]),
     Scenario::new("kube-proxy rejects for a service without endpoints", Code::RT3004, &[without_endpoints]),
 ];
 
@@ -24,6 +25,34 @@ const LOOPBACK6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// Where a far server is.
 const FAR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 254);
+
+/// The chains of a firewalld that has one zone and allows ssh, as its version 1.3 gives them to nftables.
+const FIREWALLD: &str = "table inet firewalld {
+chain filter_INPUT {
+type filter hook input priority filter + 10; policy accept;
+ct state { established, related } accept
+ct status dnat accept
+iifname \"lo\" accept
+ct state invalid drop
+jump filter_INPUT_ZONES
+reject with icmpx admin-prohibited
+}
+chain filter_INPUT_ZONES {
+goto filter_IN_public
+}
+chain filter_IN_public {
+jump filter_IN_public_deny
+jump filter_IN_public_allow
+meta l4proto { icmp, ipv6-icmp } accept
+reject with icmpx admin-prohibited
+}
+chain filter_IN_public_deny {
+}
+chain filter_IN_public_allow {
+tcp dport 22 accept
+}
+}
+";
 
 /// What ufw has once it is enabled and allows ssh, as far as a SYN can meet it.
 const UFW: [&str; 16] = [
@@ -109,6 +138,19 @@ fn ufw_by_default(stage: &mut Stage) -> Result<()> {
     let site = json!({"chain": "INPUT", "owner": "ufw", "rule": "-P INPUT DROP", "hook": "input"});
     let expected = by_site(Code::RT3003, stage.far()?, &site).says("ufw allow 6379/tcp");
     stage.expect(expected.with(json!({"outcome": "timeout", "flow": {"server": endpoint(server)}})));
+    Ok(())
+}
+
+fn firewalld(stage: &mut Stage) -> Result<()> {
+    let far = stage.other_netns(&format!("{FAR}/24"))?;
+    far.run("nft", &[FIREWALLD])?;
+    let server = SocketAddr::from((FAR, REDIS));
+    stage.dial_briefly(server)?;
+    let site = json!({"table": "firewalld", "chain": "filter_IN_public", "owner": "firewalld", "hook": "input",
+        "rule": "reject with icmpx admin-prohibited"});
+    let expected = by_site(Code::RT3002, stage.far()?, &site).says("firewall-cmd --add-port=6379/tcp");
+    let denied = json!({"outcome": "denied", "errno": "EHOSTUNREACH", "flow": {"server": endpoint(server)}});
+    stage.expect(expected.with(denied));
     Ok(())
 }
 
