@@ -176,6 +176,8 @@ members! {
     TCP_COPIED_SEQ: u32 = "tcp_sock.copied_seq";
     /// When data came last, or the connection was made, in ticks.
     CSK_LAST_DATA: u32 = "inet_connection_sock.icsk_ack.lrcvtime";
+    /// When data was sent last, or the connection was made, in ticks.
+    TCP_LAST_SENT: u32 = "tcp_sock.lsndtime";
     /// The first packet that waits to be read; the queue itself when there is none.
     SK_RECEIVE_QUEUE: Place = "sock.sk_receive_queue";
     /// The next in a queue of packets.

@@ -62,10 +62,14 @@ pub enum Parting {
     Reset = 1,
     /// The client closed it first.
     Left = 2,
+    /// The server closed it though the client had asked nothing for a while.
+    Waited = 3,
     /// The client's end: the server closed or reset it.
-    LeftByServer = 3,
+    LeftByServer = 4,
     /// The client's end: it sent a TLS ClientHello, had no answer, and closed.
-    HelloUnanswered = 4,
+    HelloUnanswered = 5,
+    /// The client's end: it sent a TLS alert, and closed.
+    Alerted = 6,
 }
 
 layout! {
@@ -530,13 +534,18 @@ records! {
         end: u32,
         /// For how long no data had come, milliseconds.
         idle: u32,
+        /// Bytes that the server sent and the client had not acknowledged.
+        waiting: u32,
+        /// For how long no data had been sent by the end that tells, milliseconds.
+        quiet: u32,
         /// How it ended, [`Parting`].
         parting: u32,
         /// Bytes that the server said last, at most as many as it sent; as many of them as fit are in `reply`.
         length: u32,
         /// The kind it was counted as: the upper half of the port of its [`Key`](crate::tally::Key).
         kind: u32,
-        /// What the server said, as far as it begins with one of [`REFUSALS`](crate::reply::REFUSALS).
+        /// What the server said, as far as it begins with one of [`REFUSALS`](crate::reply::REFUSALS), or the TLS alert that
+        /// either end said last.
         reply: [u8; REPLY_LEN],
     }
 }

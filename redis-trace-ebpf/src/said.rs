@@ -9,7 +9,7 @@ use redis_trace_common::member::{
     ABSENT, FRAG_OFFSET, FRAG_PAGE, QUEUE_NEXT, SHARED_FRAGS, SK_RECEIVE_QUEUE, SKB_DATA, SKB_DATA_LEN, SKB_END,
     SKB_HEAD, SKB_LEN, TASK_FRAG,
 };
-use redis_trace_common::reply::TLS_HANDSHAKE;
+use redis_trace_common::reply::{ALERT, ALERT_LENGTH, REDIRECTS, TLS_HANDSHAKE};
 
 use crate::kernel::{arguments, current, peek, place, read};
 use crate::maps::REFUSALS;
@@ -20,6 +20,10 @@ static MEMORY_BASES: [u64; 2] = [0; 2];
 
 /// `__PAGE_OFFSET_BASE_L4` and `__VMEMMAP_BASE_L4`: Documentation/arch/x86/x86_64/mm.rst.
 const BASES: [u64; 2] = [0xffff_8880_0000_0000, 0xffff_ea00_0000_0000];
+/// How a Sentinel's answer begins.
+const SENTINELS: u64 = REDIRECTS[2].0;
+/// Bytes of an answer with the longest address of IPv6 and the highest port.
+const LONGEST_ANSWER: u32 = 64;
 /// A page of 4,096 bytes is described by 64.
 const PER_DESCRIBED: u64 = 64;
 
@@ -83,11 +87,39 @@ pub(crate) fn refusal((at, length): (u64, u32)) -> Said {
         return Said::NOTHING;
     }
     // What a map gives the verifier does not follow: it would go through all that comes after once for each of them.
-    let Some(which) = (unsafe { REFUSALS.get(&peek::<[u8; 8]>(at)) }) else { return Said::NOTHING };
+    let mut first: u64 = peek(at);
+    for (words, common) in REDIRECTS {
+        if first & common == words {
+            first = words;
+        }
+    }
+    if first == SENTINELS && !is_an_answer(at, length) {
+        return Said::NOTHING;
+    }
+    let Some(which) = (unsafe { REFUSALS.get(&first.to_ne_bytes()) }) else { return Said::NOTHING };
     if peek::<[u8; 2]>(at + u64::from(length) - 2) != *b"\r\n" {
         return Said::NOTHING;
     }
     Said { at, length, which: *which }
+}
+
+/// A Sentinel's answer is short, and an address comes first: two values that somebody stored are not copied.
+#[inline(always)]
+fn is_an_answer(at: u64, length: u32) -> bool {
+    // Its length has one digit or two.
+    let begin = if peek::<u8>(at + 6) == b'\r' { 8 } else { 9 };
+    length <= LONGEST_ANSWER && peek::<u8>(at + begin).is_ascii_hexdigit()
+}
+
+/// The TLS alert with which so many bytes at an address end.
+#[inline(always)]
+pub(crate) fn alert((at, length): (u64, u32)) -> Said {
+    let Some(before) = length.checked_sub(ALERT_LENGTH as u32) else { return Said::NOTHING };
+    let at = at + u64::from(before);
+    if at == 0 || redis_trace_common::reply::alert(&peek::<[u8; ALERT_LENGTH]>(at)).is_none() {
+        return Said::NOTHING;
+    }
+    Said { at, length: ALERT_LENGTH as u32, which: ALERT }
 }
 
 /// Whether a TLS handshake begins there.

@@ -1,4 +1,4 @@
-//! Connections that end early: how many bytes went each way, who closed, and what a server said last.
+//! Connections that end early, or that a server ends: how many bytes went each way, who closed, and what was said last.
 //!
 //! Nothing is kept of a connection while it lives: all of this still stands in its sock when it is closed. Only what looks like
 //! a refusal is told.
@@ -8,15 +8,16 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use redis_trace_common::member::{
     CSK_LAST_DATA, SK_ERR, SK_SOCKET, TASK_FLAGS, TCP_BYTES_ACKED, TCP_BYTES_RECEIVED, TCP_BYTES_RETRANS,
-    TCP_BYTES_SENT, TCP_COPIED_SEQ, TCP_RCV_NXT, TCP_SND_NXT, TCP_SND_UNA, TCP_WRITE_SEQ,
+    TCP_BYTES_SENT, TCP_COPIED_SEQ, TCP_LAST_SENT, TCP_RCV_NXT, TCP_SND_NXT, TCP_SND_UNA, TCP_WRITE_SEQ,
 };
 use redis_trace_common::record::{EarlyEnd, Flow, Parting, REPLY_LEN};
 use redis_trace_common::tally::{End, Key};
 
+use super::process::name;
 use super::state::{CLOSE, CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, LAST_ACK};
 use crate::emit::{reserve, tick_length, ticks};
 use crate::kernel::{PF_EXITING, at_most, current, fill_flow, fill_task, load, read, tcp_sock};
-use crate::maps::EARLY;
+use crate::maps::{EARLY, SERVERS};
 use crate::said::{self, Said};
 use crate::tally;
 
@@ -24,6 +25,10 @@ use crate::tally;
 const MOST: u32 = 2_048;
 /// A server that closes without a word does so soon, or the connection was merely idle: milliseconds.
 const SOON: u32 = 5_000;
+/// A client that has asked nothing and was answered nothing for so long was not closed for what it asked, milliseconds.
+const PAUSE: u32 = 100;
+/// The same of one that never got an answer: a busy server may read what it closes for late.
+const LONG_PAUSE: u32 = 1_000;
 /// `ECONNRESET`, include/uapi/asm-generic/errno.h.
 const ECONNRESET: u32 = 104;
 /// As long as no bytes were counted.
@@ -48,6 +53,10 @@ pub(crate) struct Early {
     end: u32,
     /// For how long no data had come, milliseconds.
     idle: u32,
+    /// Bytes that were sent and not acknowledged.
+    waiting: u32,
+    /// For how long no data had been sent, milliseconds.
+    quiet: u32,
 }
 
 /// A connection leaves ESTABLISHED or CLOSE_WAIT. `sk` is the tracepoint's, `number` its address.
@@ -78,34 +87,62 @@ pub(super) fn left(sk: u64, number: u64, old: u32, new: u32) {
 /// close(2) or shutdown(2) by this end, in its own context.
 #[inline(always)]
 fn closed_here(tp: u64, old: u32, new: u32) -> Option<Early> {
-    let acked = unsafe { load(tp, TCP_BYTES_ACKED) };
-    if acked > u64::from(MOST) {
-        return None;
-    }
-    let write_seq = unsafe { load(tp, TCP_WRITE_SEQ) };
-    let sent = acked as u32 + write_seq.wrapping_sub(unsafe { load(tp, TCP_SND_UNA) });
-    if sent > MOST {
+    let [acked, total, again] = unsafe { [TCP_BYTES_ACKED, TCP_BYTES_SENT, TCP_BYTES_RETRANS].map(|it| load(tp, it)) };
+    let [write_seq, acknowledged, next] = unsafe { [TCP_WRITE_SEQ, TCP_SND_UNA, TCP_SND_NXT].map(|it| load(tp, it)) };
+    let (waiting, unsent) = (write_seq.wrapping_sub(acknowledged), write_seq.wrapping_sub(next));
+    let all = acked + u64::from(waiting);
+    let is_little = all <= u64::from(MOST);
+    let idle = milliseconds_since(unsafe { load(tp, CSK_LAST_DATA) });
+    if !is_little && (old != ESTABLISHED || idle < PAUSE) {
         return None;
     }
     // Who dialled has its SYN among the bytes that were acknowledged, and not among those of data.
-    let [total, again] = unsafe { [load(tp, TCP_BYTES_SENT) as u32, load(tp, TCP_BYTES_RETRANS) as u32] };
-    let written = total.wrapping_sub(again) + write_seq.wrapping_sub(unsafe { load(tp, TCP_SND_NXT) });
+    let written = (total as u32).wrapping_sub(again as u32).wrapping_add(unsent);
     let fin = u32::from(old == CLOSE_WAIT);
     let received = (unsafe { load(tp, TCP_BYTES_RECEIVED) } as u32).wrapping_sub(fin);
     let unread = unsafe { load(tp, TCP_RCV_NXT).wrapping_sub(load(tp, TCP_COPIED_SEQ)) };
     // Whoever has read to the end has read the FIN too.
     let read = (received + fin).wrapping_sub(unread).min(received);
-    let idle = milliseconds_since(unsafe { load(tp, CSK_LAST_DATA) });
+    let quiet = milliseconds_since(unsafe { load(tp, TCP_LAST_SENT) });
     let Said { at, length, which } = Said::NOTHING;
-    if sent == written {
-        let parting = of_server(new) as u32;
-        server_closed(Early { at, length, which, parting, sent, received, read, end: write_seq, idle }, new)
-    } else if sent == written + 1 && received == 0 && new != LAST_ACK && said::is_tls(said::last(written)) {
-        let parting = Parting::HelloUnanswered as u32;
-        Some(Early { at, length, which, parting, sent: 0, received: written, read: UNKNOWN, end: 0, idle })
+    let early = Early {
+        at,
+        length,
+        which,
+        parting: of_server(new) as u32,
+        sent: all.min(u64::from(UNKNOWN)) as u32,
+        received,
+        read,
+        end: write_seq,
+        idle,
+        waiting,
+        quiet,
+    };
+    if all as u32 == written {
+        let pause = if written == 0 { LONG_PAUSE } else { PAUSE };
+        let has_waited = old == ESTABLISHED && idle >= pause && (quiet >= pause || unsent > 0);
+        server_closed(early, new, has_waited)
+    } else if is_little && all as u32 == written + 1 {
+        client_closed(early, written, new)
     } else {
         None
     }
+}
+
+/// The client's end was closed by the client, which said TLS last.
+#[inline(always)]
+fn client_closed(early: Early, written: u32, new: u32) -> Option<Early> {
+    let spoken = said::last(written);
+    let (parting, Said { at, length, which }) = if early.received != 0 {
+        (Parting::Alerted, said::alert(spoken))
+    } else if new != LAST_ACK && said::is_tls(spoken) {
+        (Parting::HelloUnanswered, Said::NOTHING)
+    } else {
+        return None;
+    };
+    let is_told = early.received == 0 || which != 0;
+    let (sent, parting) = (early.received, parting as u32);
+    is_told.then_some(Early { at, length, which, parting, sent, received: written, read: UNKNOWN, end: 0, ..early })
 }
 
 /// How a server closed, by the state that its socket takes.
@@ -120,16 +157,26 @@ fn of_server(new: u32) -> Parting {
 
 /// The server's end of a connection was closed by the server, first or after the client.
 #[inline(always)]
-fn server_closed(mut early: Early, new: u32) -> Option<Early> {
-    if early.sent > 0 {
-        Said { at: early.at, length: early.length, which: early.which } = said::refusal(said::last(early.sent));
+fn server_closed(mut early: Early, new: u32, has_waited: bool) -> Option<Early> {
+    if early.sent > 0 && early.sent <= MOST {
+        let spoken = said::last(early.sent);
+        let mut said = said::refusal(spoken);
+        if said.which == 0 {
+            said = said::alert(spoken);
+        }
+        Said { at: early.at, length: early.length, which: early.which } = said;
     }
     let is_first = new != LAST_ACK;
-    let is_at_the_door = early.read == 0 && early.sent > 0;
+    let is_at_the_door = early.read == 0 && early.sent > 0 && early.sent <= MOST;
     let is_wordless = early.sent == 0 && early.idle < SOON;
     let is_early = early.which != 0 || (is_first && (is_at_the_door || is_wordless));
+    if early.which == 0 && has_waited && unsafe { SERVERS.get(&name(current())) }.is_some() {
+        early.parting = Parting::Waited as u32;
+    } else if !is_early {
+        return None;
+    }
     // Who ends closes what is open, and turns nobody away by that.
-    (is_early && read(current(), TASK_FLAGS) & PF_EXITING == 0).then_some(early)
+    (read(current(), TASK_FLAGS) & PF_EXITING == 0).then_some(early)
 }
 
 /// The other end closed or reset it, and what it said may still wait to be read: then the client of a server elsewhere that
@@ -153,7 +200,7 @@ fn closed_there(tp: u64, sk: u64, new: u32) -> Option<Early> {
     let end = unsafe { load(tp, TCP_RCV_NXT) }.wrapping_sub(fin);
     let idle = milliseconds_since(unsafe { load(tp, CSK_LAST_DATA) });
     let parting = Parting::LeftByServer as u32;
-    Some(Early { at, length, which, parting, sent, received, read: UNKNOWN, end, idle })
+    Some(Early { at, length, which, parting, sent, received, read: UNKNOWN, end, idle, waiting: 0, quiet: 0 })
 }
 
 /// Milliseconds from a tick to now.
@@ -223,6 +270,8 @@ fn send(flow: &Flow, early: *const Early, is_of_client: bool, kind: u32) -> bool
         (&raw mut (*record).read).write((*early).read);
         (&raw mut (*record).end).write((*early).end);
         (&raw mut (*record).idle).write((*early).idle);
+        (&raw mut (*record).waiting).write((*early).waiting);
+        (&raw mut (*record).quiet).write((*early).quiet);
         (&raw mut (*record).parting).write((*early).parting);
         (&raw mut (*record).kind).write(kind);
         (&raw mut (*record).reply).cast::<[u64; REPLY_LEN / 8]>().write([0; REPLY_LEN / 8]);

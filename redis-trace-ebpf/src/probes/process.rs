@@ -31,7 +31,7 @@ pub(crate) fn exec(ctx: RawTracePointContext) -> i32 {
 
 /// A task's name with nothing behind its NUL, where kernels before 5.17 leave what was there: __set_task_comm(), fs/exec.c.
 #[inline(always)]
-fn name(task: u64) -> [u8; COMM_LEN] {
+pub(super) fn name(task: u64) -> [u8; COMM_LEN] {
     let mut name = [0; COMM_LEN];
     let comm = place(task, TASK_COMM);
     unsafe { bpf_probe_read_kernel_str((&raw mut name).cast::<c_void>(), COMM_LEN as u32, comm as *const c_void) };

@@ -77,13 +77,16 @@ pub fn page(code: Code) -> &'static str {
         Code::RT4001 => include_str!("../pages/RT4001.md"),
         Code::RT5001 => include_str!("../pages/RT5001.md"),
         Code::RT5002 => include_str!("../pages/RT5002.md"),
+        Code::RT5003 => include_str!("../pages/RT5003.md"),
         Code::RT6001 => include_str!("../pages/RT6001.md"),
         Code::RT6002 => include_str!("../pages/RT6002.md"),
         Code::RT6003 => include_str!("../pages/RT6003.md"),
         Code::RT6004 => include_str!("../pages/RT6004.md"),
         Code::RT6005 => include_str!("../pages/RT6005.md"),
         Code::RT6006 => include_str!("../pages/RT6006.md"),
+        Code::RT6007 => include_str!("../pages/RT6007.md"),
         Code::RT6008 => include_str!("../pages/RT6008.md"),
         Code::RT6009 => include_str!("../pages/RT6009.md"),
+        Code::RT6010 => include_str!("../pages/RT6010.md"),
     }
 }

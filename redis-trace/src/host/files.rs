@@ -61,11 +61,16 @@ fn unit_limit(cgroup: &Text) -> Option<UnitLimit> {
 
 /// The clients that a server's configuration allows.
 fn maxclients(key: ProcessKey, argv: &[Text]) -> u64 {
+    configuration(key, argv).settings.maxclients
+}
+
+/// The configuration of a process that was started with these arguments, as its files have it now.
+pub(super) fn configuration(key: ProcessKey, argv: &[Text]) -> Configuration {
     let arguments: Vec<Vec<u8>> = argv.iter().map(Text::to_bytes).collect();
     let cgroup = process::cgroup(key.pid);
     let parent = process::stat(key.pid).map_or(0, |stat| stat.parent);
     let scene = Scene::of(key, cgroup.as_ref(), parent);
-    Configuration::read(scene.as_ref(), &CommandLine::new(&arguments)).settings.maxclients
+    Configuration::read(scene.as_ref(), &CommandLine::new(&arguments))
 }
 
 #[cfg(test)]

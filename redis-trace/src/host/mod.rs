@@ -30,6 +30,7 @@ pub mod server;
 mod serving;
 mod snapshot;
 mod sockets;
+mod standing;
 pub mod units;
 mod unix;
 mod unix_sockets;
@@ -99,6 +100,7 @@ impl Host {
                 lastwords::of(*process, argv, cgroup.as_ref(), *parent)
             }
             Question::Files { process, argv } => files::of(*process, argv),
+            Question::Standing { process, argv, netns, port } => self.standing(*process, argv, *netns, *port),
             Question::Firewall { flow, isn, sight, wanted } => self.suspected(flow, *isn, sight, *wanted),
             // Who knows the kernel's programs answers that.
             Question::LsmPrograms => return Vec::new(),

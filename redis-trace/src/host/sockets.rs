@@ -75,6 +75,23 @@ pub(crate) fn waiting(port: u16) -> Result<Vec<Waiting>, String> {
     Ok(waiting)
 }
 
+/// How many connections to a port somebody has accepted and not closed.
+pub(crate) fn accepted(port: u16) -> Result<u64, String> {
+    let mut number = 0;
+    for (family, any) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
+        let id = SocketId { source_port: port, ..any };
+        netlink::dump(request(family, id, 1 << TCP_ESTABLISHED | 1 << TCP_CLOSE_WAIT), |answer| {
+            if let SockDiagMessage::InetResponse(answer) = answer
+                && answer.header.inode != 0
+                && answer.header.socket_id.source_port == port
+            {
+                number += 1;
+            }
+        })?;
+    }
+    Ok(number)
+}
+
 /// Ends here of connections whose handshake is not over.
 pub(crate) fn half_open() -> Result<Vec<Endpoint>, String> {
     let mut ends = Vec::new();

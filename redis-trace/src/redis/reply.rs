@@ -1,7 +1,10 @@
 //! What a server says instead of serving, and which cause that is. The texts are those of Redis 6.2 to 8 and Valkey,
 //! src/networking.c and src/server.c.
 
+use std::net::IpAddr;
+
 use crate::trace::cause::Code;
+use crate::trace::flow::Endpoint;
 
 /// A cause that a server's answer tells, and what would end it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +61,63 @@ pub fn of_length(sent: u32) -> Option<Code> {
     }
 }
 
+/// Where a server sends its client with what it says: a node of a Cluster by `-MOVED` and `-ASK`, a Sentinel by the address of
+/// a master. A node that does not know the other's address names its port alone.
+pub fn redirect(bytes: &[u8], server: Endpoint) -> Option<Endpoint> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let first: Vec<&str> = text.lines().next()?.split(' ').collect();
+    let (host, port) = if let ["-MOVED" | "-ASK", slot, to] = first.as_slice() {
+        let _: u16 = slot.parse().ok()?;
+        to.rsplit_once(':')?
+    } else {
+        let mut parts = text.split("\r\n");
+        let mut next = || parts.next();
+        (next()? == "*2").then_some(())?;
+        let host = next().filter(|length| length.starts_with('$')).and_then(|_| next())?;
+        let port = next().filter(|length| length.starts_with('$')).and_then(|_| next())?;
+        (host, port)
+    };
+    let ip = if host.is_empty() { server.ip } else { host.parse::<IpAddr>().ok()?.to_canonical() };
+    Some(Endpoint { ip, port: port.parse().ok()? })
+}
+
+/// What a TLS alert complains of: RFC 8446, 6.2.
+pub fn alert(what: u8) -> &'static str {
+    match what {
+        40 => "handshake_failure",
+        42 => "bad_certificate",
+        43 => "unsupported_certificate",
+        44 => "certificate_revoked",
+        45 => "certificate_expired",
+        46 => "certificate_unknown",
+        48 => "unknown_ca",
+        49 => "access_denied",
+        51 => "decrypt_error",
+        70 => "protocol_version",
+        71 => "insufficient_security",
+        80 => "internal_error",
+        109 => "missing_extension",
+        112 => "unrecognized_name",
+        116 => "certificate_required",
+        120 => "no_application_protocol",
+        _ => "an alert without a name here",
+    }
+}
+
+/// What an alert means for the client, or the server, that sent it.
+pub fn complaint(what: u8, is_of_client: bool) -> &'static str {
+    match (what, is_of_client) {
+        (48, true) => ", and trusts no authority that has signed the server's certificate",
+        (45, true) => ", for the server's certificate",
+        (42 | 43 | 44 | 46, true) => ", of the server's certificate",
+        (42..=46 | 48, false) => ", of the client's certificate",
+        (116, false) => ", and wants a certificate of the client",
+        (70, _) => ", and speaks no version of TLS that the other end offers",
+        (40 | 71, _) => ", for want of a cipher or a certificate that both accept",
+        _ => "",
+    }
+}
+
 /// Bytes of `-WRONGPASS invalid username-password pair or user is disabled.` with its line's end.
 pub const WRONG_PASSWORD_LENGTH: u32 = 64;
 
@@ -73,6 +133,7 @@ pub fn of_code(code: Code) -> Option<Said> {
         NOT_REDIS,
         PLAINTEXT_TO_TLS,
         TLS_TO_PLAINTEXT,
+        HANDSHAKE_FAILED,
     ];
     all.into_iter().find(|said| said.code == code)
 }
@@ -205,6 +266,23 @@ const TLS_TO_PLAINTEXT: Said = Said {
         ("or let the server listen with TLS too", Some("redis-cli CONFIG SET tls-port …")),
     ],
 };
+const HANDSHAKE_FAILED: Said = Said {
+    code: Code::RT5003,
+    meaning: "the two ends do not agree on TLS",
+    fix: &[
+        (
+            "see the certificate and who signed it",
+            Some(
+                "openssl s_client -connect HOST:PORT -showcerts </dev/null | openssl x509 -noout -issuer -subject -dates",
+            ),
+        ),
+        (
+            "give the client the authority's certificate, or renew the server's",
+            Some("redis-cli --tls --cacert ca.crt ping"),
+        ),
+        ("compare tls-protocols, tls-ciphers and tls-auth-clients with what the client speaks", None),
+    ],
+};
 
 #[cfg(test)]
 mod tests {
@@ -227,6 +305,28 @@ mod tests {
         assert_eq!(code(b""), Some(Code::RT6008));
         assert_eq!(code(b"HTTP/1.1 400 Bad Request\r\n"), Some(Code::RT6009));
         assert_eq!(code(b"\x15\x03\x01\x00\x02\x02\x46"), Some(Code::RT5001));
+    }
+
+    #[test]
+    fn where_a_client_is_sent_is_read_from_a_cluster_s_words_and_a_sentinel_s() {
+        let server = Endpoint { ip: IpAddr::from([10, 0, 0, 1]), port: 6379 };
+        let to = |bytes: &[u8]| redirect(bytes, server).map(|to| to.to_string());
+        assert_eq!(to(b"-MOVED 12539 127.0.0.1:6399\r\n").as_deref(), Some("127.0.0.1:6399"));
+        assert_eq!(to(b"-ASK 1 fd00::7:6399\r\n").as_deref(), Some("[fd00::7]:6399"));
+        assert_eq!(to(b"-MOVED 12539 :6399\r\n").as_deref(), Some("10.0.0.1:6399"));
+        assert_eq!(to(b"*2\r\n$9\r\n127.0.0.1\r\n$4\r\n6399\r\n").as_deref(), Some("127.0.0.1:6399"));
+        for other in [
+            &b"-MOVED 12539 redis.example:6399\r\n"[..],
+            b"-MOVED x 127.0.0.1:6399\r\n",
+            b"-MOVED 1\r\n",
+            b"*2\r\n$9\r\nmaxmemory\r\n$1\r\n0\r\n",
+            b"*2\r\n$9\r\n127.0.0.1\r\n$5\r\n66000\r\n",
+            b"*2\r\n:1\r\n:2\r\n",
+            b"-NOAUTH Authentication required.\r\n",
+            b"",
+        ] {
+            assert_eq!(to(other), None, "{other:?}");
+        }
     }
 
     #[test]

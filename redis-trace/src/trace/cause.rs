@@ -182,6 +182,8 @@ codes! {
     RT5001 = "plaintext-to-tls-port", Tls;
     /// The client speaks TLS, and the port does not.
     RT5002 = "tls-to-plaintext-port", Tls;
+    /// The client and the server do not agree on TLS: a certificate, a version, a cipher.
+    RT5003 = "tls-handshake-failed", Tls;
     /// The server turned the client away by its protected mode.
     RT6001 = "protected-mode", Application;
     /// The server has as many clients as it takes.
@@ -194,10 +196,14 @@ codes! {
     RT6005 = "loading", Application;
     /// The server takes connections and refuses commands.
     RT6006 = "server-refuses-commands", Application;
+    /// A server sent the client to an address that refuses it.
+    RT6007 = "redirected-to-unreachable", Application;
     /// The connection was accepted and closed without a word.
     RT6008 = "closed-after-accept", Application;
     /// The client does not speak what the port speaks.
     RT6009 = "protocol-mismatch", Application;
+    /// The server closed an established connection on purpose.
+    RT6010 = "server-closed", Application;
 }
 
 impl fmt::Display for Code {

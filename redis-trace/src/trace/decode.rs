@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use redis_trace_common::denial;
 use redis_trace_common::record::{self, Record};
+use redis_trace_common::reply::alert;
 use redis_trace_common::tally::{End, Key};
 
 use super::fact::{
@@ -13,6 +14,7 @@ use super::fact::{
 };
 use super::flow::{Endpoint, Flow, Netns};
 use super::text::Text;
+use crate::redis::reply;
 
 /// Names that the running kernel gives its numbers, from its BTF.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -238,10 +240,14 @@ fn early_end(r: &record::EarlyEnd) -> EarlyEnd {
         read: (r.read != UNKNOWN).then_some(r.read),
         end: r.end,
         idle_ms: r.idle,
+        waiting: r.waiting,
+        quiet_ms: r.quiet,
         parting: parting(r.parting),
         kind: u16::try_from(r.kind).unwrap_or_default(),
         known: r.length,
         reply: refusal(taken(&r.reply, r.length)),
+        redirect: reply::redirect(taken(&r.reply, r.length), Endpoint::from_bytes(r.flow.server, r.flow.server_port)),
+        alert: alert(taken(&r.reply, r.length)),
     }
 }
 
@@ -251,11 +257,15 @@ const UNKNOWN: u32 = u32::MAX;
 fn parting(number: u32) -> Parting {
     const RESET: u32 = record::Parting::Reset as u32;
     const LEFT: u32 = record::Parting::Left as u32;
+    const WAITED: u32 = record::Parting::Waited as u32;
+    const ALERTED: u32 = record::Parting::Alerted as u32;
     const LEFT_BY_SERVER: u32 = record::Parting::LeftByServer as u32;
     const HELLO_UNANSWERED: u32 = record::Parting::HelloUnanswered as u32;
     match number {
         RESET => Parting::Reset,
         LEFT => Parting::Left,
+        WAITED => Parting::Waited,
+        ALERTED => Parting::Alerted,
         LEFT_BY_SERVER => Parting::LeftByServer,
         HELLO_UNANSWERED => Parting::HelloUnanswered,
         _ => Parting::Closed,

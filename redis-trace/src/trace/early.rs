@@ -2,8 +2,34 @@
 
 use std::collections::VecDeque;
 
-use super::fact::{EarlyEnd, Parting};
+use super::fact::{EarlyEnd, Parting, Standing};
 use super::refusal::{Attempt, HOLD, Refusal};
+
+/// Why a server closed a connection whose client had asked nothing for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// Its `timeout`, so many seconds, had passed.
+    Idle(u64),
+    /// The client had not taken what it was sent.
+    Untaken,
+    /// Nothing that was seen says why.
+    Unsaid,
+}
+
+/// Redis's clock counts seconds, and is read ten times in each: milliseconds by which it may be early.
+const CLOCK: u64 = 200;
+
+impl Closing {
+    /// By how long it was idle and what waited for the client.
+    pub fn of(end: &EarlyEnd, standing: Option<&Standing>) -> Self {
+        let timeout = standing.and_then(|standing| standing.settings.as_ref()).map_or(0, |settings| settings.timeout);
+        match timeout {
+            _ if end.waiting > 0 => Self::Untaken,
+            1.. if u64::from(end.idle_ms) + CLOCK >= timeout * 1_000 => Self::Idle(timeout),
+            _ => Self::Unsaid,
+        }
+    }
+}
 
 /// Early ends that wait for what the other end tells.
 #[derive(Debug, Default)]

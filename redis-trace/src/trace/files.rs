@@ -4,15 +4,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::container;
-use super::fact::{AcceptFailed, Files, Process};
+use super::fact::{AcceptFailed, Files, Process, RESERVED_FILES};
 use super::known::is_redis_like;
 use super::text::Text;
 
 /// `ENFILE`: nobody on this host may open one more.
 pub const ENFILE: u32 = 23;
-/// Files that Redis keeps for itself, beside its clients: `CONFIG_MIN_RESERVED_FDS`, src/server.h.
-const RESERVED: u64 = 32;
-
 /// An accept that failed for want of a file, and what is known of that want.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NoFile {
@@ -54,7 +51,8 @@ impl NoFile {
         }
         let (files, limit) = (self.files.as_ref()?, self.failed.limit?);
         let unit = files.unit.as_ref().filter(|unit| unit.files == limit);
-        let clients = files.maxclients.filter(|clients| clients + RESERVED == limit && is_redis_like(&self.process));
+        let clients =
+            files.maxclients.filter(|clients| clients + RESERVED_FILES == limit && is_redis_like(&self.process));
         Some(match (unit, clients) {
             (Some(unit), _) => FilesLimit::Unit(unit.unit.clone()),
             (None, Some(clients)) => FilesLimit::Maxclients(clients),
@@ -74,7 +72,7 @@ impl FilesLimit {
         match self {
             Self::Host => "fs.file-max".to_owned(),
             Self::Unit(unit) => format!("LimitNOFILE= of {unit}"),
-            Self::Maxclients(clients) => format!("maxclients {clients} + {RESERVED}"),
+            Self::Maxclients(clients) => format!("maxclients {clients} + {RESERVED_FILES}"),
             Self::Ulimit => "ulimit -n".to_owned(),
         }
     }

@@ -95,6 +95,17 @@ pub enum Question {
         /// How it was started; empty when that was not seen.
         argv: Vec<Text>,
     },
+    /// How does this server stand, and how many are connected to this port of its? Answered by [`What::Standing`].
+    Standing {
+        /// Which process.
+        process: ProcessKey,
+        /// How it was started; empty when that was not seen.
+        argv: Vec<Text>,
+        /// Where it listens.
+        netns: Netns,
+        /// On which port.
+        port: u16,
+    },
     /// Which of the firewall's rules can have done this to that SYN? Answered by [`What::Suspected`].
     Firewall {
         /// Of the SYN, where it was done.
@@ -127,6 +138,7 @@ impl Question {
             | Self::Addresses(netns)
             | Self::NetnsName(netns)
             | Self::UnixListeners(netns)
+            | Self::Standing { netns, .. }
             | Self::Way { netns, .. }
             | Self::Unix { netns, .. } => Some(*netns),
             Self::Firewall { flow, .. } => Some(flow.netns),
@@ -164,6 +176,9 @@ impl Question {
                 *process == ProcessKey::new(*pid, *start)
             }
             (Self::Files { process, .. }, What::Files(files)) => *process == files.process(),
+            (Self::Standing { process, port, .. }, What::Standing(standing)) => {
+                (*process, *port) == (standing.process(), standing.port)
+            }
             (Self::Firewall { flow, isn, wanted, .. }, What::Suspected(suspected)) => {
                 (flow.netns, *isn, *wanted) == (suspected.netns, suspected.isn, suspected.wanted)
             }

@@ -1,6 +1,7 @@
 //! The line itself: facts go in, questions and what is to be told come out. Pure, so a recording replays to the same words.
 
 mod dials;
+mod redirects;
 #[cfg(test)]
 mod tests;
 
@@ -150,7 +151,10 @@ impl Tracer {
                     self.refused(Refusal { time, attempt, benign: false }, &mut steps);
                 }
             }
-            What::EarlyEnd(end) => self.early.take(time, end),
+            What::EarlyEnd(end) => {
+                self.early.take(time, end);
+                steps.extend(self.sent_elsewhere(time, end));
+            }
             What::Bind(bind) if bind.errno != 0 => {
                 self.refused(Refusal { time, attempt: Attempt::Listen(bind.clone()), benign: false }, &mut steps);
             }

@@ -7,11 +7,12 @@ use crate::firewall::{Candidate, Effect};
 use super::cause::{Code, Confidence};
 use super::denied::Denied;
 use super::fact::{
-    BoundSocket, Dropped, Ending, Forbidden, IcmpError, Ports, Process, QueueKind, Socket, UnixListener, UnixPath,
+    BoundSocket, Dropped, Ending, Forbidden, IcmpError, Ports, Process, QueueKind, Socket, Standing, UnixListener,
+    UnixPath,
 };
 use super::files::NoFile;
 use super::flow::Endpoint;
-use super::known::{EndedListener, FailedBind, FailedStart, Listener, OomLimit, Sent};
+use super::known::{EndedListener, FailedBind, FailedStart, Listener, OomLimit, Redirect, Sent};
 use super::queue::FullQueue;
 use super::text::Text;
 
@@ -262,6 +263,17 @@ pub enum Cause {
     Dialling(Dialling),
     /// The server took the connection and said no.
     Rejected(Box<Rejected>),
+    /// A server had sent the client there.
+    Redirected(Box<Redirected>),
+}
+
+/// A server sent a client to where nobody serves it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Redirected {
+    /// Who sent it, and how.
+    pub redirect: Redirect,
+    /// What the dial there would have been told as.
+    pub code: Code,
 }
 
 /// What a server did that took a connection and did not serve it; the attempt has its words and its bytes.
@@ -271,6 +283,8 @@ pub struct Rejected {
     pub code: Code,
     /// The server, where it is on this host.
     pub server: Option<Process>,
+    /// How it stands, as far as the host showed.
+    pub standing: Option<Standing>,
 }
 
 /// Causes of which only the end that dialled tells: there was no way, nobody answered, or the answer came from elsewhere.
@@ -397,6 +411,7 @@ impl Cause {
             Self::UnixBacklogFull { .. } => Code::RT2005,
             Self::Dialling(cause) => cause.code(),
             Self::Rejected(rejected) => rejected.code,
+            Self::Redirected(_) => Code::RT6007,
             Self::Firewall { filtered } => filtered.code(),
             Self::NatToNowhere { .. } => Code::RT3005,
             Self::ConntrackFull { .. } => Code::RT2006,

@@ -22,19 +22,28 @@ pub struct Expected {
     /// For a correction: which of the expected lines it corrects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub corrects: Option<usize>,
+    /// It may be told any number of times, and not at all: what servers do besides, as often as they have the time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub besides: bool,
 }
 
 impl Expected {
     /// A refusal with this cause, told once.
     pub fn refusal(code: Code) -> Self {
         let is = json!({"schema": schema::REFUSAL, "cause": {"code": code, "name": code.name()}, "count": 1});
-        Self { is, mentions: Vec::new(), corrects: None }
+        Self { is, mentions: Vec::new(), corrects: None, besides: false }
     }
 
     /// A correction of the expected line with this index.
     pub fn correction(code: Code, corrects: usize) -> Self {
         let is = json!({"schema": schema::UPDATE, "cause": {"code": code}});
-        Self { is, mentions: Vec::new(), corrects: Some(corrects) }
+        Self { is, mentions: Vec::new(), corrects: Some(corrects), besides: false }
+    }
+
+    /// Refusals of a server's own dials, any number of them.
+    pub fn besides(pid: u32) -> Self {
+        let is = json!({"schema": schema::REFUSAL, "client_process": {"pid": pid}});
+        Self { is, mentions: Vec::new(), corrects: None, besides: true }
     }
 
     /// Also has these members.
@@ -183,6 +192,12 @@ pub fn judge(lines: &[Value], scope: &Scope, expected: &[Expected]) -> Judgement
     let mut besides = latest(lines, scope);
     let mut judgement = Judgement::default();
     let mut numbers = Vec::new();
+    let (any_number, expected): (Vec<_>, Vec<_>) = expected.iter().partition(|wanted| wanted.besides);
+    let is_any = |line: &Value| any_number.iter().any(|wanted| wanted.fits(line));
+    let numbers_of_any: Vec<Value> =
+        besides.iter().filter(|line| is_any(line)).map(|line| line["seq"].clone()).collect();
+    // With what corrects them.
+    besides.retain(|line| !numbers_of_any.contains(&line["seq"]));
     for wanted in expected {
         let corrected: Option<&Value> = wanted.corrects.and_then(|index| numbers.get(index));
         let fits = |line: &Value| wanted.fits(line) && corrected.is_none_or(|seq| line["seq"] == *seq);

@@ -283,10 +283,25 @@ impl Stage {
         Ok(self.keep(server))
     }
 
-    /// A redis-server that ends over this configuration file.
-    pub(crate) fn failing_redis_with_file(&mut self, file: &str, content: &str) -> Result<u32> {
+    /// Writes a file into the scenario's directory; its path.
+    pub(crate) fn write(&self, file: &str, content: &str) -> Result<String> {
         let path = self.path(file);
         fs::write(&path, content).with_context(|| format!("cannot write {path}"))?;
+        Ok(path)
+    }
+
+    /// A Sentinel with this configuration that is ready.
+    pub(crate) fn redis_sentinel(&mut self, configuration: &str) -> Result<u32> {
+        let path = self.write("sentinel.conf", configuration)?;
+        let words = [path, "--sentinel".to_owned()];
+        let mut sentinel = Process::program("redis-server", &words).spawn(Some(&self.netns))?;
+        sentinel.wait_for("+monitor master")?;
+        Ok(self.keep(sentinel))
+    }
+
+    /// A redis-server that ends over this configuration file.
+    pub(crate) fn failing_redis_with_file(&mut self, file: &str, content: &str) -> Result<u32> {
+        let path = self.write(file, content)?;
         let server = Process::program("redis-server", &[path]).spawn(Some(&self.netns))?;
         self.failing(server, 1)
     }

@@ -1,12 +1,14 @@
 //! Those whom a server lets in and does not serve, and a proxy that has nobody behind it.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{connect, getsockname};
 
-use super::actor::say;
+use super::actor::{report, say, stream_socket};
 
 /// How long an answer is waited for that does not come.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -30,8 +32,7 @@ const HELLO: [u8; 50] = {
 
 /// Sends what a web client would, and reads until the server closes: nothing must come.
 pub(super) fn post(server: SocketAddr) -> Result<()> {
-    rustix::thread::set_name(c"client").context("cannot name the task")?;
-    let mut stream = TcpStream::connect(server).with_context(|| format!("cannot connect to {server}"))?;
+    let mut stream = connected(server)?;
     stream.write_all(b"POST / HTTP/1.1\r\nHost: redis\r\n\r\n")?;
     let read = stream.read(&mut [0; 64]).context("the server reset it")?;
     ensure!(read == 0, "the server answered HTTP");
@@ -40,13 +41,76 @@ pub(super) fn post(server: SocketAddr) -> Result<()> {
 
 /// Sends a TLS `ClientHello`, waits in vain, and closes.
 pub(super) fn hello(server: SocketAddr) -> Result<()> {
-    rustix::thread::set_name(c"client").context("cannot name the task")?;
-    let mut stream = TcpStream::connect(server).with_context(|| format!("cannot connect to {server}"))?;
+    let mut stream = connected(server)?;
     stream.write_all(&HELLO)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     match stream.read(&mut [0; 64]) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
         other => anyhow::bail!("a ClientHello was answered by {other:?}"),
+    }
+}
+
+/// Sends a TLS `ClientHello` of version 1.2 to a server that speaks 1.3 alone, and reads its alert.
+pub(super) fn alert(server: SocketAddr) -> Result<()> {
+    let mut stream = connected(server)?;
+    stream.write_all(&HELLO)?;
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said).context("the server reset it")?;
+    ensure!(said.starts_with(&[0x15, 0x03]), "a ClientHello of an old version was answered by {said:?}");
+    Ok(())
+}
+
+/// Asks once, asks nothing for a while, says so, and reads nothing until the server closes.
+pub(super) fn wait(server: SocketAddr, request: &str) -> Result<()> {
+    let mut stream = connected(server)?;
+    pause_after(&mut stream, request)?;
+    say("waiting")?;
+    let mut ended = [PollFd::new(&stream, PollFlags::RDHUP)];
+    poll(&mut ended, None)?;
+    Ok(())
+}
+
+/// Asks once, asks nothing for a while, and takes its leave: the server closes as it was told to.
+pub(super) fn quit(server: SocketAddr) -> Result<()> {
+    let mut stream = connected(server)?;
+    pause_after(&mut stream, "PING")?;
+    stream.set_read_timeout(None)?;
+    stream.write_all(b"QUIT\r\n")?;
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said).context("the server reset it")?;
+    ensure!(said == b"+OK\r\n", "QUIT was answered by {said:?}");
+    Ok(())
+}
+
+/// Asks for a key, leaves, and dials where the answer leads.
+pub(super) fn follow(server: SocketAddr) -> Result<()> {
+    let mut stream = connected(server)?;
+    stream.write_all(b"GET key\r\n")?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said).context("the server reset it")?;
+    drop(stream);
+    let to = said.strip_prefix("-MOVED ").and_then(|said| said.trim_end().split(' ').nth(1));
+    let to: SocketAddr = to.with_context(|| format!("GET was answered by {said:?}"))?.parse()?;
+    let socket = stream_socket(to)?;
+    let result = connect(&socket, &to);
+    report(getsockname(&socket).ok().and_then(|name| SocketAddr::try_from(name).ok()), result)
+}
+
+/// A connection of a client.
+fn connected(server: SocketAddr) -> Result<TcpStream> {
+    rustix::thread::set_name(c"client").context("cannot name the task")?;
+    TcpStream::connect(server).with_context(|| format!("cannot connect to {server}"))
+}
+
+/// Makes a request, reads its answer, and waits for more than comes.
+fn pause_after(stream: &mut TcpStream, request: &str) -> Result<()> {
+    stream.write_all(format!("{request}\r\n").as_bytes())?;
+    ensure!(stream.read(&mut [0; 64])? > 0, "the server closed");
+    stream.set_read_timeout(Some(PATIENCE))?;
+    match stream.read(&mut [0; 64]) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+        other => anyhow::bail!("{request} was answered by more: {other:?}"),
     }
 }
 

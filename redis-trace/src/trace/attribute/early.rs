@@ -2,7 +2,8 @@
 
 use crate::redis::{kin, reply};
 use crate::trace::cause::{Code, Confidence};
-use crate::trace::fact::{EarlyEnd, Parting, Process};
+use crate::trace::early::Closing;
+use crate::trace::fact::{EarlyEnd, Parting, Process, Standing};
 use crate::trace::flow::Flow;
 use crate::trace::known::{Known, accepts, is_redis_like};
 use crate::trace::question::Question;
@@ -20,15 +21,19 @@ const SHORTEST_HTTP: u32 = 16;
 /// A server that closes for what it has just read does so at once, milliseconds.
 const AT_ONCE: u32 = 1_000;
 
-/// Why, by what the server said where that is known, else by how much it said and read.
+/// Why, by what was said where that is known, else by how much was said and read.
 pub(super) fn attribute(time: u64, end: &EarlyEnd, known: &Known) -> Judged {
-    if let Some(words) = &end.reply {
-        return by_words(end, words, known);
+    // By itself that is no refusal: what comes of it is, if where it leads is dialled in vain.
+    if end.redirect.is_some() {
+        return Judged::Nothing;
+    }
+    if end.alert.is_some() {
+        return verdict(Code::RT5003, Confidence::Likely, server(end, known), None);
     }
     if end.parting == Parting::HelloUnanswered {
         return hello(end, known);
     }
-    let Some(task) = &end.server else { return Judged::Nothing };
+    let Some(task) = &end.server else { return by_words(end, None, known) };
     let questions = match known.process(task.key()) {
         Some(process) if process.exe.is_some() => Vec::new(),
         _ => unanswered([Question::Process(task.key())], time, known),
@@ -36,21 +41,42 @@ pub(super) fn attribute(time: u64, end: &EarlyEnd, known: &Known) -> Judged {
     if !questions.is_empty() {
         return Judged::Ask(questions);
     }
-    let server = known.process_of(task);
-    let found = if is_redis_like(&server) { of_redis(end) } else { of_another(end, &server) };
-    match found {
-        Some((code, confidence)) => verdict(code, confidence, Some(server)),
+    let process = known.process_of(task);
+    if !is_redis_like(&process) {
+        let by_words = by_words(end, None, known);
+        let found = if by_words == Judged::Nothing { of_another(end, &process) } else { None };
+        return found.map_or(by_words, |(code, confidence)| verdict(code, confidence, Some(process), None));
+    }
+    let may_be_one = match end.parting {
+        Parting::Waited => true,
+        _ => by_words(end, None, known) != Judged::Nothing || of_redis(end, None).is_some(),
+    };
+    if !may_be_one {
+        return Judged::Nothing;
+    }
+    let (key, port) = (task.key(), end.flow.server.port);
+    let argv = known.servers.start_of(key).map(|(argv, _)| argv.to_vec()).unwrap_or_default();
+    let questions = unanswered([Question::Standing { process: key, argv, netns: end.flow.netns, port }], time, known);
+    if !questions.is_empty() {
+        return Judged::Ask(questions);
+    }
+    let standing = known.standing(key, port, time);
+    if end.reply.is_some() {
+        return by_words(end, standing, known);
+    }
+    match of_redis(end, standing) {
+        Some((code, confidence)) => verdict(code, confidence, Some(process), standing.cloned()),
         None => Judged::Nothing,
     }
 }
 
 /// The server's own words. What it says at the door is said to one client; later its last words may have been for another,
 /// though they fit to the byte.
-fn by_words(end: &EarlyEnd, words: &Text, known: &Known) -> Judged {
-    let Some(code) = said(end, words) else { return Judged::Nothing };
+fn by_words(end: &EarlyEnd, standing: Option<&Standing>, known: &Known) -> Judged {
+    let Some(code) = end.reply.as_ref().and_then(|words| said(end, words)) else { return Judged::Nothing };
     let is_certain = end.client || end.parting == Parting::LeftByServer || end.read == Some(0);
     let confidence = if is_certain { Confidence::Certain } else { Confidence::Likely };
-    verdict(code, confidence, end.server.as_ref().map(|task| known.process_of(task)))
+    verdict(code, confidence, end.server.as_ref().map(|task| known.process_of(task)), standing.cloned())
 }
 
 /// What the words mean, when all that the server sent were such words: whoever was served too was not refused.
@@ -68,16 +94,40 @@ fn said(end: &EarlyEnd, words: &Text) -> Option<Code> {
     }
 }
 
-/// A server of Redis's kind that closed: what it says in each case is known to the byte.
-fn of_redis(end: &EarlyEnd) -> Option<(Code, Confidence)> {
+/// A server of Redis's kind that closed: what it says in each case is known to the byte, and how it stands may tell more.
+fn of_redis(end: &EarlyEnd, standing: Option<&Standing>) -> Option<(Code, Confidence)> {
     let (read, is_soon) = (end.read?, end.idle_ms < AT_ONCE);
     match (end.sent, read, end.parting) {
-        (0, 0, _) if is_soon => Some((Code::RT6008, Confidence::Likely)),
-        (0, TLS_HEADER, Parting::Reset) => Some((Code::RT5001, Confidence::Likely)),
+        // A TLS port at its limit says nothing: the handshake would have to come first.
+        (0, 0, Parting::Closed | Parting::Reset) if is_soon => Some(match standing {
+            Some(standing) if is_tls(standing) && standing.is_full() => (Code::RT6002, Confidence::Likely),
+            _ => (Code::RT6008, Confidence::Likely),
+        }),
+        (0, TLS_HEADER, Parting::Reset | Parting::Waited) => Some((Code::RT5001, Confidence::Likely)),
         (0, _, Parting::Closed) if is_soon && read >= SHORTEST_HTTP => Some((Code::RT6009, Confidence::Likely)),
+        (_, _, Parting::Waited) => waited(end, standing),
         (0, ..) => None,
         (sent, 0, _) => reply::of_length(sent).map(|code| (code, Confidence::Likely)),
         _ => None,
+    }
+}
+
+/// The port that was looked at is the one for TLS.
+fn is_tls(standing: &Standing) -> bool {
+    standing.settings.as_ref().is_some_and(|settings| settings.tls_port == standing.port)
+}
+
+/// A server closed though its client had asked nothing. That it meant to is sure, why it did is not: a `timeout` that has
+/// passed and answers that nobody took speak for themselves, a command such as CLIENT KILL leaves no trace.
+fn waited(end: &EarlyEnd, standing: Option<&Standing>) -> Option<(Code, Confidence)> {
+    match Closing::of(end, standing) {
+        Closing::Idle(_) | Closing::Untaken => Some((Code::RT6010, Confidence::Likely)),
+        // One that never was answered may not have been served at all.
+        Closing::Unsaid if end.sent == 0 => None,
+        Closing::Unsaid => {
+            let is_not_idleness = standing.is_some_and(|standing| standing.settings.is_some());
+            Some((Code::RT6010, if is_not_idleness { Confidence::Likely } else { Confidence::Possible }))
+        }
     }
 }
 
@@ -90,18 +140,26 @@ fn of_another(end: &EarlyEnd, server: &Process) -> Option<(Code, Confidence)> {
 
 /// A client spoke TLS and was not answered: a Redis that listens without TLS waits for the line's end.
 fn hello(end: &EarlyEnd, known: &Known) -> Judged {
-    let Flow { netns, server, .. } = end.flow;
-    let here = known.listeners.on(netns, server.port).iter().chain(known.listeners.elsewhere(netns, server.port));
-    let listener = here.into_iter().find(|listener| {
-        let flow = Flow { netns: listener.socket.netns, ifindex: listener.socket.ifindex, ..end.flow };
-        accepts(&listener.socket, &flow)
-    });
-    match listener.and_then(|listener| listener.owner.as_deref()).filter(|owner| is_redis_like(owner)) {
-        Some(owner) => verdict(Code::RT5002, Confidence::Likely, Some(owner.clone())),
+    match server(end, known).filter(is_redis_like) {
+        Some(owner) => verdict(Code::RT5002, Confidence::Likely, Some(owner), None),
         None => Judged::Nothing,
     }
 }
 
-fn verdict(code: Code, confidence: Confidence, server: Option<Process>) -> Judged {
-    Verdict { cause: Cause::Rejected(Box::new(Rejected { code, server })), confidence }.into()
+/// Who serves: the end that tells, or whoever listens there on this host.
+fn server(end: &EarlyEnd, known: &Known) -> Option<Process> {
+    if let Some(task) = &end.server {
+        return Some(known.process_of(task));
+    }
+    let Flow { netns, server, .. } = end.flow;
+    let mut here = known.listeners.on(netns, server.port).iter().chain(known.listeners.elsewhere(netns, server.port));
+    let listener = here.find(|listener| {
+        let flow = Flow { netns: listener.socket.netns, ifindex: listener.socket.ifindex, ..end.flow };
+        accepts(&listener.socket, &flow)
+    })?;
+    listener.owner.as_deref().cloned()
+}
+
+fn verdict(code: Code, confidence: Confidence, server: Option<Process>, standing: Option<Standing>) -> Judged {
+    Verdict { cause: Cause::Rejected(Box::new(Rejected { code, server, standing })), confidence }.into()
 }

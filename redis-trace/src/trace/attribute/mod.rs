@@ -8,8 +8,11 @@ mod early;
 mod listen;
 mod no_listener;
 mod queue;
+mod redirected;
 mod translated;
 mod unix;
+
+pub use redirected::redirected;
 
 use super::known::Known;
 use super::question::Question;
@@ -37,7 +40,10 @@ impl From<Verdict> for Judged {
 /// Why it happened, or what must be asked to know.
 pub fn attribute(refusal: &Refusal, known: &Known) -> Judged {
     match &refusal.attempt {
-        Attempt::Connect(connect) => connect_refused(refusal.time, connect, known),
+        Attempt::Connect(connect) => {
+            let judged = connect_refused(refusal.time, connect, known);
+            redirected::unless_sent(refusal.time, connect, judged, known)
+        }
         Attempt::Unix { task, errno, path } => unix::attribute(task, *errno, path, known),
         Attempt::Listen(bind) => listen::bind_failed(refusal.time, bind, known),
         Attempt::Socket { task, errno, .. } => denial::of_socket(refusal.time, task, *errno, known),

@@ -103,6 +103,8 @@ fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence
             }
             evidence
         }
+        Cause::Rejected(it) => rejected::standing(it),
+        Cause::Redirected(it) => vec![rejected::sent(&it.redirect)],
         Cause::ListenerClosed { ended } => past(ended, "/proc", "the process lives"),
         Cause::BoundToOtherAddress { listeners }
         | Cause::BoundToOtherPort { listeners }
@@ -166,9 +168,7 @@ fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence
             vec![seen("inet_sock_set_state", text)]
         }
         Cause::PacketFiltered { dropped } => filtered::evidence(dropped, known).into_iter().collect(),
-        Cause::Rejected(_) | Cause::SomeQueueFull { .. } | Cause::Unknown { .. } | Cause::UnixSocketStale { .. } => {
-            Vec::new()
-        }
+        Cause::SomeQueueFull { .. } | Cause::Unknown { .. } | Cause::UnixSocketStale { .. } => Vec::new(),
     }
 }
 

@@ -112,6 +112,7 @@ pub(super) fn fix(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Fix> {
         Cause::PacketFiltered { dropped } => filtered::fix(dropped, known),
         Cause::Dialling(cause) => elsewhere::fix(refusal, cause),
         Cause::Rejected(it) => rejected::fix(&refusal.attempt, it),
+        Cause::Redirected(it) => rejected::fix_redirect(&it.redirect),
     }
 }
 

@@ -104,6 +104,7 @@ pub fn failed(client: &str, errno: u32, after: u64) -> String {
 }
 
 pub use elsewhere::ended as wait_ended;
+pub use rejected::redirected;
 
 /// `redis-server (pid 991)`, for an update.
 pub fn named(process: &Process) -> String {
@@ -253,6 +254,7 @@ fn server(attempt: &Attempt, cause: &Cause, known: &Known) -> Option<Process> {
         | Cause::ListenerClosedWithQueue { queue, .. } => queue.owner.clone(),
         Cause::FdLimit { no_file } => Some(no_file.process.clone()),
         Cause::Rejected(rejected) => rejected.server.clone(),
+        Cause::Redirected(redirected) => Some(redirected.redirect.server.clone()),
         Cause::Unknown { .. }
         | Cause::Denied(_)
         | Cause::SomeQueueFull { .. }

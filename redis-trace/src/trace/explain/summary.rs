@@ -16,11 +16,8 @@ pub(super) fn summary(refusal: &Refusal, verdict: &Verdict, known: &Known) -> St
             words::span(now.saturating_sub(known.sight.since))
         ),
         Cause::ListenerExited { ended, time, code, asked } => {
-            format!(
-                "nothing listens on {target}; {} {}",
-                listened(ended),
-                exited(*code, asked.as_ref(), &words::ago(*time, now))
-            )
+            let exited = exited(*code, asked.as_ref(), &words::ago(*time, now));
+            format!("nothing listens on {target}; {} {exited}", listened(ended))
         }
         Cause::ListenerKilled { ended, time, signal, by } => {
             let killed = by_signal(*signal, by.as_ref(), &words::ago(*time, now));
@@ -107,6 +104,7 @@ pub(super) fn summary(refusal: &Refusal, verdict: &Verdict, known: &Known) -> St
         Cause::PacketFiltered { dropped } => filtered::summary(&target, dropped),
         Cause::Dialling(cause) => elsewhere::summary(refusal, cause, &target),
         Cause::Rejected(it) => rejected::summary(&refusal.attempt, it),
+        Cause::Redirected(it) => rejected::redirected(&target, it),
     }
 }
 

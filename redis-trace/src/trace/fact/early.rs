@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Task;
-use crate::trace::flow::Flow;
+use crate::trace::flow::{Endpoint, Flow};
 use crate::trace::text::Text;
 
 /// A connection that ended when its server had said no, or next to nothing.
@@ -26,6 +26,12 @@ pub struct EarlyEnd {
     pub end: u32,
     /// For how long no data had come, milliseconds.
     pub idle_ms: u32,
+    /// Bytes that the server sent and the client had not acknowledged.
+    #[serde(default)]
+    pub waiting: u32,
+    /// For how long the end that tells had sent no data, milliseconds.
+    #[serde(default)]
+    pub quiet_ms: u32,
     /// How it ended.
     pub parting: Parting,
     /// What those that ended alike were counted as.
@@ -34,6 +40,12 @@ pub struct EarlyEnd {
     pub known: u32,
     /// The first line of what is known, when it begins as a refusal does and nothing but errors follows.
     pub reply: Option<Text>,
+    /// Where the server sent the client with what it said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<Endpoint>,
+    /// The TLS alert that ended it: what it complains of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert: Option<u8>,
 }
 
 /// How a connection ended early, and which end tells.
@@ -46,8 +58,12 @@ pub enum Parting {
     Reset,
     /// The client closed it first.
     Left,
+    /// The server closed it though the client had asked nothing for a while.
+    Waited,
     /// The client's end: the server closed or reset it.
     LeftByServer,
     /// The client's end: it sent a TLS `ClientHello`, had no answer, and closed.
     HelloUnanswered,
+    /// The client's end: it sent a TLS alert, and closed.
+    Alerted,
 }

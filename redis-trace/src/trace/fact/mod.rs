@@ -14,6 +14,7 @@ mod process;
 mod queue;
 mod route;
 mod socket;
+mod standing;
 mod unix;
 
 use std::net::IpAddr;
@@ -32,6 +33,7 @@ pub use process::{Ending, Process, ProcessKey, Task};
 pub use queue::{Overflow, Overflows, Queue, QueueKind, Queues, Serving, TaskState};
 pub use route::{Ports, Way, WayTo};
 pub use socket::{Bind, BoundSocket, Socket, Source};
+pub use standing::{Decisive, RESERVED_FILES, Settings, Standing};
 pub use unix::{Forbidden, UnixListener, UnixPath, UnixQueue, UnixState};
 
 use super::flow::{Endpoint, Flow, Netns};
@@ -133,6 +135,8 @@ pub enum What {
     AcceptFailed(AcceptFailed),
     /// How many files a process has open and may open.
     Files(Files),
+    /// How a running server stands.
+    Standing(Standing),
     /// Connections have found queues full, as the kernel counts them.
     Overflows(Overflows),
     /// A connection ended when its server had said no, or next to nothing.

@@ -3,6 +3,7 @@
 mod denials;
 mod endings;
 mod listeners;
+mod redirects;
 mod servers;
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,16 +12,18 @@ use std::sync::Arc;
 
 pub use endings::{Dead, EndedListener, OomLimit, Sent};
 pub use listeners::{Listener, Miss, accepts};
+pub use redirects::Redirect;
 pub use servers::{BoundPort, FailedBind, FailedSocket, FailedStart, is_redis_like};
 
 use denials::Denials;
 use endings::Endings;
 use listeners::Listeners;
+use redirects::Redirects;
 use servers::Servers;
 
 use super::fact::{
-    BoundSocket, BpfProgram, Ending, Fact, Files, Ports, Process, ProcessKey, Queues, Sight, Socket, Suspected, Task,
-    UnixListener, UnixPath, UnixState, Way, What,
+    BoundSocket, BpfProgram, EarlyEnd, Ending, Fact, Files, Ports, Process, ProcessKey, Queues, Sight, Socket,
+    Standing, Suspected, Task, UnixListener, UnixPath, UnixState, Way, What,
 };
 use super::flow::{Endpoint, Netns};
 use super::question::Question;
@@ -46,6 +49,8 @@ pub struct Known {
     pub endings: Endings,
     /// Servers that tried to listen, and what became of it.
     pub servers: Servers,
+    /// Where servers have sent their clients.
+    pub redirects: Redirects,
     /// Who may have said no to calls.
     pub denials: Denials,
     processes: Remembered<u32, Process>,
@@ -62,6 +67,7 @@ pub struct Known {
     lsm_programs: Option<Vec<BpfProgram>>,
     queues: Remembered<(Netns, u16), Queues>,
     files: Remembered<ProcessKey, Files>,
+    standings: Remembered<(ProcessKey, u16), Standing>,
     failed_accepts: Remembered<ProcessKey, u32>,
     ways: Remembered<(Netns, IpAddr), Way>,
     ports: Remembered<(Netns, Endpoint), Ports>,
@@ -91,6 +97,7 @@ impl Known {
             listeners: Listeners::default(),
             endings: Endings::new(bounds),
             servers: Servers::new(bounds),
+            redirects: Redirects::default(),
             denials: Denials::default(),
             processes: Remembered::new(bounds),
             family: Remembered::new(bounds),
@@ -106,6 +113,7 @@ impl Known {
             lsm_programs: None,
             queues: Remembered::new(answers),
             files: Remembered::new(answers),
+            standings: Remembered::new(answers),
             failed_accepts: Remembered::new(answers),
             ways: Remembered::new(answers),
             ports: Remembered::new(answers),
@@ -126,10 +134,13 @@ impl Known {
             | What::Reset(_)
             | What::Connected { .. }
             | What::QueueFull(_)
-            | What::EarlyEnd(_)
             | What::Overflows(_)
             | What::Folded(_)
             | What::Counted { .. } => {}
+            What::EarlyEnd(end) => self.ended_early(time, end),
+            What::Standing(standing) => {
+                self.standings.insert(time, (standing.process(), standing.port), standing.clone());
+            }
             What::ConnectFailed(failed) => self.call_ended(time, &failed.task),
             What::Dropped(dropped) => dropped.caller.iter().for_each(|(task, _)| self.meet(time, task)),
             What::Suspected(suspected) => {
@@ -262,6 +273,12 @@ impl Known {
         (time.saturating_add(FRESH) > now).then_some(files)
     }
 
+    /// How a server stands on a port, as the host showed of late.
+    pub fn standing(&self, process: ProcessKey, port: u16, now: u64) -> Option<&Standing> {
+        let (time, standing) = self.standings.get_with_time(&(process, port))?;
+        (time.saturating_add(FRESH) > now).then_some(standing)
+    }
+
     /// The errno of a process's last accept that failed for want of a file, if that was of late.
     pub fn failed_accept(&self, process: ProcessKey, now: u64) -> Option<u32> {
         let (time, errno) = self.failed_accepts.get_with_time(&process)?;
@@ -310,6 +327,7 @@ impl Known {
             // Asked anew for each dial and each start: `learn` forgets the state of the dial before.
             Question::Unix { pid, path, .. } => self.unix_state(*pid, path).is_some(),
             Question::Files { process, .. } => self.files(*process, now).is_some(),
+            Question::Standing { process, port, .. } => self.standing(*process, *port, now).is_some(),
             Question::Firewall { flow, isn, wanted, .. } => self.suspected(flow.netns, *isn, *wanted).is_some(),
             Question::LastWords { process, .. } => {
                 self.servers.failed_start(*process).is_some_and(|failed| failed.heard)
@@ -335,6 +353,14 @@ impl Known {
     /// Whether a process descends from the command that the tool runs.
     pub fn is_family(&self, pid: u32) -> bool {
         self.family.get(&pid).is_some()
+    }
+
+    /// A connection ended early: its server may have sent its client elsewhere.
+    fn ended_early(&mut self, time: u64, end: &EarlyEnd) {
+        if let Some(task) = &end.server {
+            let server = self.process_of(task);
+            self.redirects.told(time, end, server);
+        }
     }
 
     /// The host told of the way to a server, or of the ports to start from.

@@ -1,7 +1,7 @@
 //! The line as a whole.
 
 use super::*;
-use crate::trace::fact::{ConnectFailed, Phase, Reset};
+use crate::trace::fact::{ConnectFailed, EarlyEnd, Parting, Phase, Reset};
 use crate::trace::flow::{Endpoint, Netns};
 use crate::trace::text::Text;
 
@@ -151,4 +151,60 @@ fn who_waits_is_not_told_again_when_the_kernel_named_the_queue_that_dropped_the_
     let queue = QueueKind::Accept;
     let full = Overflow { flow, socket, isn, queue, by_ack: false, reset: false, length: 2, limit: 1 };
     assert_eq!(told_of_a_wait(Some(What::QueueFull(full)), true), [(Code::RT2001, None)]);
+}
+
+/// A node of a Cluster had sent a client of 127.0.0.1 to where [`reset`] comes from.
+fn moved() -> What {
+    let flow = |port| Endpoint { ip: "127.0.0.1".parse().expect("an address"), port };
+    let task = Task { pid: 8, comm: Text::from("redis-server"), ..dial(Phase::Over, 111, 0).task };
+    What::EarlyEnd(EarlyEnd {
+        flow: Flow { netns: Netns(7), client: flow(40_000), server: flow(7_000), ifindex: 0 },
+        server: Some(task),
+        client: false,
+        sent: 28,
+        received: 20,
+        read: Some(20),
+        end: 1,
+        idle_ms: 1,
+        waiting: 0,
+        quiet_ms: 1,
+        parting: Parting::Left,
+        kind: 0,
+        known: 28,
+        reply: Some(Text::from("-MOVED 12539 127.0.0.1:6379")),
+        redirect: Some(flow(6379)),
+        alert: None,
+    })
+}
+
+/// What is told of a dial by this program that a reset ended, as it was told last, when that redirect is known then.
+fn told_of_a_redirect(comm: &str, redirected: u64) -> Vec<(Code, Confidence)> {
+    let mut dialled = dial(Phase::Over, 111, 0);
+    dialled.task.comm = Text::from(comm);
+    let mut facts = vec![
+        reset(SECOND),
+        Fact { time: SECOND, what: What::ConnectFailed(dialled) },
+        Fact { time: SECOND + 1, what: What::Unreadable { netns: Netns(7), why: "the dump was interrupted".into() } },
+        Fact { time: redirected, what: moved() },
+        Fact { time: 20 * SECOND, what: What::Tick },
+    ];
+    facts.extend((10..90).map(|tick| Fact { time: tick * SECOND / 10 + 2, what: What::Tick }));
+    facts.sort_by_key(|fact| fact.time);
+    let mut tracer = Tracer::new(Bounds::default());
+    let steps = facts.iter().flat_map(|fact| tracer.take(fact)).collect::<Vec<_>>();
+    let causes = steps.into_iter().filter_map(|step| match step {
+        Step::Tell(report) => Some(report.cause),
+        Step::Correct(update) => update.cause,
+        Step::Ask(_) | Step::More(_) => None,
+    });
+    causes.map(|cause| (cause.code, cause.confidence)).collect()
+}
+
+#[test]
+fn a_client_that_was_sent_to_where_nobody_listens_is_told_who_sent_it_before_or_after() {
+    let (nobody, sent) = ((Code::RT1001, Confidence::Likely), (Code::RT6007, Confidence::Likely));
+    assert_eq!(told_of_a_redirect("redis-cli", SECOND / 2), [sent]);
+    assert_eq!(told_of_a_redirect("redis-cli", 9 * SECOND), [nobody, sent]);
+    assert_eq!(told_of_a_redirect("redis-cli", 12 * SECOND), [nobody], "that is another's");
+    assert_eq!(told_of_a_redirect("redis-server", SECOND / 2), [nobody], "nodes dial one another unsent");
 }

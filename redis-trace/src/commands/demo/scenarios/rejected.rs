@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -16,10 +16,16 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new("plaintext is sent to redis-server's TLS port", Code::RT5001, &[plaintext_to_tls]),
     Scenario::new("TLS is spoken to redis-server's plain port", Code::RT5002, &[tls_to_plaintext])
         .needing(Needs::LastWords),
+    Scenario::new("redis-cli does not know who signed redis-server's certificate", Code::RT5003, &[unknown_authority])
+        .needing(Needs::LastWords),
+    Scenario::new("redis-server's certificate has expired", Code::RT5003, &[expired]).needing(Needs::LastWords),
+    Scenario::new("redis-server speaks TLS 1.3 alone and is spoken to by 1.2", Code::RT5003, &[old_version])
+        .needing(Needs::LastWords),
     // Older kernels tell it by its length alone, where the client does not close before the server does.
     Scenario::new("redis-server is in protected mode and dialled from elsewhere", Code::RT6001, &[protected])
         .needing(Needs::LastWords),
     Scenario::new("redis-server takes one client and two come", Code::RT6002, &[one_client]),
+    Scenario::new("redis-server's TLS port takes one client and two come", Code::RT6002, &[one_client_by_tls]),
     Scenario::new("redis-server wants a password and is given none", Code::RT6003, &[no_password])
         .needing(Needs::LastWords),
     Scenario::new("redis-server is given a wrong password", Code::RT6004, &[wrong_password]).needing(Needs::LastWords),
@@ -29,13 +35,22 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new("redis-server could not save and refuses to write", Code::RT6006, &[misconfigured])
         .needing(Needs::LastWords),
     Scenario::new("redis-server's cluster is down", Code::RT6006, &[cluster_down]).needing(Needs::LastWords),
+    Scenario::new("a Cluster's node sends its client to where nobody listens", Code::RT6007, &[moved])
+        .needing(Needs::LastWords),
+    Scenario::new("a Sentinel names a master that is gone", Code::RT6007, &[named_by_sentinel])
+        .needing(Needs::LastWords),
     Scenario::new("a proxy has nobody behind it", Code::RT6008, &[nobody_behind]),
     Scenario::new("HTTP is spoken to redis-server", Code::RT6009, &[http]),
+    Scenario::new("redis-server closes an idle client after its timeout", Code::RT6010, &[idle]),
+    Scenario::new("redis-server's client is killed by CLIENT KILL", Code::RT6010, &[killed]),
+    Scenario::new("redis-server's client does not take what it subscribed to", Code::RT6010, &[untaken]),
     Scenario { code: None, ..Scenario::new("values and errors that look like refusals", Code::RT6003, &[served]) },
 ];
 
 /// The end of the wire that is the servers'.
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+/// A certificate that nobody has signed but itself, valid for long.
+const CERTIFICATE: &str = include_str!("../tls/certificate.pem");
 /// A word that must appear nowhere.
 const CANARY: &str = "canary-9c1f";
 
@@ -54,19 +69,45 @@ fn said(stage: &Stage, code: Code, ip: Ipv4Addr, server: u32, words: &str) -> Ex
     if kernel::keeps_last_words() { expected.says(words) } else { expected }
 }
 
-fn plaintext_to_tls(stage: &mut Stage) -> Result<()> {
-    for (name, text) in
-        [("key.pem", include_str!("../tls/key.pem")), ("certificate.pem", include_str!("../tls/certificate.pem"))]
-    {
-        let path = stage.path(name);
-        std::fs::write(&path, text).with_context(|| format!("cannot write {path}"))?;
-    }
-    let (key, certificate) = (stage.path("key.pem"), stage.path("certificate.pem"));
+/// A redis-server whose port speaks TLS, with this certificate; and where that is.
+fn tls_redis(stage: &mut Stage, certificate: &str, options: &str) -> Result<(u32, String)> {
+    let key = stage.write("key.pem", include_str!("../tls/key.pem"))?;
+    let certificate = stage.write("certificate.pem", certificate)?;
     let redis = stage.redis(&format!(
-        "--port 0 --tls-port 6379 --tls-key-file {key} --tls-cert-file {certificate} --tls-ca-cert-file {certificate}"
+        "--port 0 --tls-port 6379 --tls-key-file {key} --tls-cert-file {certificate} --tls-ca-cert-file {certificate} {options}"
     ))?;
+    Ok((redis, certificate))
+}
+
+fn plaintext_to_tls(stage: &mut Stage) -> Result<()> {
+    let (redis, _) = tls_redis(stage, CERTIFICATE, "--tls-auth-clients no")?;
     stage.ask("redis-cli ping")?;
     stage.expect(rejected(stage, Code::RT5001, Ipv4Addr::LOCALHOST, redis));
+    Ok(())
+}
+
+fn unknown_authority(stage: &mut Stage) -> Result<()> {
+    let (redis, _) = tls_redis(stage, CERTIFICATE, "--tls-auth-clients no")?;
+    // Which dials once, where a command would be tried again.
+    stage.ask("redis-cli --tls --scan")?;
+    let expected = rejected(stage, Code::RT5003, Ipv4Addr::LOCALHOST, redis).says("unknown_ca");
+    stage.expect(expected.with(json!({"side": "client"})));
+    Ok(())
+}
+
+fn expired(stage: &mut Stage) -> Result<()> {
+    let (redis, certificate) = tls_redis(stage, include_str!("../tls/expired.pem"), "--tls-auth-clients no")?;
+    stage.ask(&format!("redis-cli --tls --cacert {certificate} --scan"))?;
+    let expected = rejected(stage, Code::RT5003, Ipv4Addr::LOCALHOST, redis).says("certificate_expired");
+    stage.expect(expected.with(json!({"side": "client"})));
+    Ok(())
+}
+
+fn old_version(stage: &mut Stage) -> Result<()> {
+    let (redis, _) = tls_redis(stage, CERTIFICATE, "--tls-protocols TLSv1.3")?;
+    stage.visit("alert 127.0.0.1:6379")?;
+    let expected = rejected(stage, Code::RT5003, Ipv4Addr::LOCALHOST, redis).says("protocol_version");
+    stage.expect(expected.with(json!({"side": "server"})));
     Ok(())
 }
 
@@ -89,7 +130,20 @@ fn one_client(stage: &mut Stage) -> Result<()> {
     let redis = stage.redis("--bind 127.0.0.1 --maxclients 1")?;
     stage.actor("fill 127.0.0.1:6379 1", "filled")?;
     stage.ask("redis-cli ping")?;
-    stage.expect(said(stage, Code::RT6002, Ipv4Addr::LOCALHOST, redis, "-ERR max number of clients reached"));
+    let expected = said(stage, Code::RT6002, Ipv4Addr::LOCALHOST, redis, "-ERR max number of clients reached");
+    stage.expect(expected.says("connected to port 6379: 1; it takes 1").says("--maxclients 1"));
+    Ok(())
+}
+
+/// Without a handshake nothing can be said.
+fn one_client_by_tls(stage: &mut Stage) -> Result<()> {
+    let (redis, _) = tls_redis(stage, CERTIFICATE, "--tls-auth-clients no --maxclients 1")?;
+    stage.actor("fill 127.0.0.1:6379 1", "filled")?;
+    stage.ask("redis-cli --tls --scan")?;
+    let expected = rejected(stage, Code::RT6002, Ipv4Addr::LOCALHOST, redis);
+    stage.expect(
+        expected.with(json!({"cause": {"confidence": "likely"}})).says("connected to port 6379: 1; it takes 1"),
+    );
     Ok(())
 }
 
@@ -146,6 +200,45 @@ fn cluster_down(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
+/// Two nodes that know each other, of which one announces a port on which nobody listens.
+fn moved(stage: &mut Stage) -> Result<()> {
+    let (near, far) = ("1".repeat(40), "2".repeat(40));
+    let nodes = |own: &str| {
+        let flags = |node: &str| if node == own { "myself,master" } else { "master" };
+        format!(
+            "{near} 127.0.0.1:6379@16379 {} - 0 0 1 connected\n\
+             {far} 127.0.0.1:6399@16380 {} - 0 0 2 connected 0-16383\n\
+             vars currentEpoch 2 lastVoteEpoch 0\n",
+            flags(&near),
+            flags(&far)
+        )
+    };
+    stage.write("near.conf", &nodes(&near))?;
+    stage.write("far.conf", &nodes(&far))?;
+    let cluster = "--bind 127.0.0.1 --cluster-enabled yes --cluster-config-file";
+    let far = stage.redis(&format!("{cluster} far.conf --port 6380 --cluster-announce-port 6399"))?;
+    let redis = stage.redis_that_says(&format!("{cluster} near.conf"), "Cluster state changed: ok")?;
+    let dialled = stage.dials("follow 127.0.0.1:6379")?.remove(0);
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, 6399));
+    let expected = stage.refusal(Code::RT6007, &dialled, to).says("-MOVED 12539 127.0.0.1:6399");
+    stage.expect(expected.with(json!({"server_process": {"pid": redis}})));
+    // It dials the other's bus before that listens.
+    stage.expect(Expected::besides(far));
+    Ok(())
+}
+
+/// The Sentinel dials the master too, again and again.
+fn named_by_sentinel(stage: &mut Stage) -> Result<()> {
+    let sentinel = stage.redis_sentinel("bind 127.0.0.1\nport 26379\nsentinel monitor mymaster 127.0.0.1 6399 1\n")?;
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, 6399));
+    stage.ask("redis-cli -p 26379 sentinel get-master-addr-by-name mymaster")?;
+    let dialled = stage.refused(to)?;
+    let expected = stage.refusal(Code::RT6007, &dialled, to).says("answered with the address 127.0.0.1:6399");
+    stage.expect(expected.with(json!({"server_process": {"pid": sentinel}})));
+    stage.expect(Expected::besides(sentinel));
+    Ok(())
+}
+
 fn nobody_behind(stage: &mut Stage) -> Result<()> {
     let proxy = stage.actor("proxy 127.0.0.1:6379 127.0.0.1:6380", "listening")?;
     stage.ask("redis-cli ping")?;
@@ -167,6 +260,38 @@ fn http(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
+/// The server closed first: which was meant, and why, as far as that can be told.
+fn closed(stage: &Stage, redis: u32, confidence: &str) -> Expected {
+    let expected = rejected(stage, Code::RT6010, Ipv4Addr::LOCALHOST, redis);
+    expected.with(json!({"side": "server", "cause": {"confidence": confidence}}))
+}
+
+fn idle(stage: &mut Stage) -> Result<()> {
+    let redis = stage.redis("--bind 127.0.0.1 --timeout 1")?;
+    let client = stage.actor("wait 127.0.0.1:6379 PING", "waiting")?;
+    stage.process(client)?.finish()?;
+    stage.expect(closed(stage, redis, "likely").says("its timeout is 1 s").says("--timeout 1"));
+    Ok(())
+}
+
+fn killed(stage: &mut Stage) -> Result<()> {
+    let redis = stage.redis("--bind 127.0.0.1")?;
+    stage.actor("wait 127.0.0.1:6379 PING", "waiting")?;
+    stage.run("redis-cli client kill type normal")?;
+    stage.expect(closed(stage, redis, "likely").says("CLIENT KILL"));
+    Ok(())
+}
+
+/// As much is published as the kernel's buffers and the server's hold, and more.
+fn untaken(stage: &mut Stage) -> Result<()> {
+    let redis = stage.redis("--bind 127.0.0.1 --client-output-buffer-limit pubsub 100kb 0 0")?;
+    let news = "x".repeat(64_000);
+    stage.actor("wait 127.0.0.1:6379 SUBSCRIBE news", "waiting")?;
+    stage.run(&format!("redis-cli -r 400 publish news {news}"))?;
+    stage.expect(closed(stage, redis, "likely").says("had not taken").says("client-output-buffer-limit pubsub"));
+    Ok(())
+}
+
 /// Whoever is served is not refused, whatever the values and single errors are.
 fn served(stage: &mut Stage) -> Result<()> {
     stage.redis("--bind 127.0.0.1")?;
@@ -181,5 +306,6 @@ fn served(stage: &mut Stage) -> Result<()> {
     ] {
         stage.ask(line)?;
     }
+    stage.visit("quit 127.0.0.1:6379")?;
     Ok(())
 }
