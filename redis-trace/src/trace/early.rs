@@ -43,8 +43,10 @@ impl Early {
         let is_other = |other: &&mut (u64, EarlyEnd)| other.1.end == end.end && other.1.server.is_some();
         match self.waiting.iter_mut().find(is_other) {
             Some((_, server)) if end.parting == Parting::LeftByServer => {
+                // Where the two differ, the server's thread has spoken to somebody else meanwhile: the client's end is right.
                 server.client = true;
-                server.reply = server.reply.take().or_else(|| end.reply.clone());
+                server.reply.clone_from(&end.reply);
+                server.redirect = end.redirect;
             }
             _ => self.waiting.push_back((time, end.clone())),
         }

@@ -84,6 +84,10 @@ fn said(end: &EarlyEnd, words: &Text) -> Option<Code> {
     let code = words.as_str().strip_prefix('-').and_then(reply::of_error)?.code;
     let line = u32::try_from(words.to_bytes().len()).ok()? + LINE_END;
     let before = end.sent.checked_sub(end.known)?;
+    // A server closes first at the door alone: the last words of one that was asked to close are another client's.
+    if end.read.is_some_and(|read| read > 0) && end.parting != Parting::Left {
+        return None;
+    }
     match before {
         _ if before.is_multiple_of(line) => Some(code),
         // Once more: a password was refused, and what came after it was too.
