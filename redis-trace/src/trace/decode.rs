@@ -272,13 +272,17 @@ fn parting(number: u32) -> Parting {
     }
 }
 
-/// The first line of what a server said; nothing when another reply than an error follows: whoever got one
-/// was served.
+/// The first line of what a server said; nothing when another reply than a refusal follows: whoever got one was served, and the
+/// words may be a part of a value.
 fn refusal(bytes: &[u8]) -> Option<Text> {
-    let end = bytes.iter().position(|byte| *byte == b'\r').unwrap_or(bytes.len());
-    let next = bytes.get(end + 2);
-    let are_errors = bytes.starts_with(b"-") && next.is_none_or(|byte| *byte == b'-');
-    are_errors.then(|| Text::new(&bytes[..end]))
+    let text = String::from_utf8_lossy(bytes);
+    let (first, rest) = text.split_once("\r\n").unwrap_or((&text, ""));
+    let refuses = |line: &str| line.strip_prefix('-').is_some_and(|error| reply::of_error(error).is_some());
+    // The last may be cut short.
+    let (whole, cut) = rest.rsplit_once("\r\n").map_or(("", rest), |(whole, cut)| (whole, cut));
+    let are_refusals = whole.split("\r\n").filter(|line| !line.is_empty()).all(refuses);
+    let is_error = first.starts_with('-') && (cut.is_empty() || cut.starts_with('-'));
+    (is_error && are_refusals).then(|| Text::from(first))
 }
 
 fn connect_failed(r: &record::ConnectFailed) -> ConnectFailed {
@@ -427,6 +431,8 @@ mod tests {
         assert_eq!(refusal(b"-NOAUTH no\r\n-NOAUTH no\r\n"), Some(Text::from("-NOAUTH no")));
         assert_eq!(refusal(b"-DENIED Redis is running in pro"), Some(Text::from("-DENIED Redis is running in pro")));
         assert_eq!(refusal(b"-NOAUTH no\r\n+OK\r\n"), None);
+        assert_eq!(refusal(b"-NOAUTH no\r\n-ERR value is not an integer or out of range\r\n"), None);
+        assert_eq!(refusal(b"-NOAUTH no\r\n-NOAUTH no\r\n$3"), None);
         assert_eq!(refusal(b"+OK\r\n"), None);
         assert_eq!(refusal(b""), None);
     }

@@ -84,8 +84,10 @@ fn said(end: &EarlyEnd, words: &Text) -> Option<Code> {
     let code = words.as_str().strip_prefix('-').and_then(reply::of_error)?.code;
     let line = u32::try_from(words.to_bytes().len()).ok()? + LINE_END;
     let before = end.sent.checked_sub(end.known)?;
-    // A server closes first at the door alone: the last words of one that was asked to close are another client's.
-    if end.read.is_some_and(|read| read > 0) && end.parting != Parting::Left {
+    // What is said at the door is said before anything is read, and only there does a server close first by itself: else these
+    // words are another client's, or part of a value.
+    let is_of_the_door = matches!(code, Code::RT6001 | Code::RT6002) || end.parting != Parting::Left;
+    if is_of_the_door && end.read.is_some_and(|read| read > 0) {
         return None;
     }
     match before {
