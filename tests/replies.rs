@@ -99,15 +99,12 @@ fn a_password_is_in_nothing_that_is_told_or_recorded() {
         .output()
         .expect("redis-cli");
     drop(redis);
-    // The last that is told.
-    support::refused(PORT);
     let [json, text, record] = agents.map(|agent| {
         agent.signal(Signal::INT);
         said(agent)
     });
     let codes: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let has = |wanted: &str| codes.iter().any(|line| code(line) == wanted);
-    assert!(has("RT1003"), "{json}");
     if redis_trace::kernel::keeps_last_words() {
         assert!(has("RT6003") && has("RT6004"), "it was not heard what the server said: {json}");
     }

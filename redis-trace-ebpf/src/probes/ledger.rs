@@ -189,6 +189,12 @@ fn closed_there(tp: u64, sk: u64, new: u32) -> Option<Early> {
         return None;
     }
     let sent = sent as u32;
+    let end = unsafe { load(tp, TCP_RCV_NXT) }.wrapping_sub(fin);
+    // Once something was read the first packet that waits is not where it began, and may be an empty one: what its memory
+    // points to is another's.
+    if end.wrapping_sub(unsafe { load(tp, TCP_COPIED_SEQ) }) != sent {
+        return None;
+    }
     let Said { at, length, which } = said::refusal((said::unread(sk), sent));
     if which == 0 {
         return None;
@@ -197,7 +203,6 @@ fn closed_there(tp: u64, sk: u64, new: u32) -> Option<Early> {
     let received = (unsafe { load(tp, TCP_BYTES_ACKED) } as u32)
         .wrapping_add(unsafe { load(tp, TCP_WRITE_SEQ).wrapping_sub(load(tp, TCP_SND_UNA)) })
         .wrapping_sub(1);
-    let end = unsafe { load(tp, TCP_RCV_NXT) }.wrapping_sub(fin);
     let idle = milliseconds_since(unsafe { load(tp, CSK_LAST_DATA) });
     let parting = Parting::LeftByServer as u32;
     Some(Early { at, length, which, parting, sent, received, read: UNKNOWN, end, idle, waiting: 0, quiet: 0 })
