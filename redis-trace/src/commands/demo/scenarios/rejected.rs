@@ -222,8 +222,10 @@ fn moved(stage: &mut Stage) -> Result<()> {
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, 6399));
     let expected = stage.refusal(Code::RT6007, &dialled, to).says("-MOVED 12539 127.0.0.1:6399");
     stage.expect(expected.with(json!({"server_process": {"pid": redis}})));
-    // It dials the other's bus before that listens.
+    // It dials the other's bus before that listens, and would again when the scenario is over.
     stage.expect(Expected::besides(far));
+    stage.stop(far)?;
+    stage.stop(redis)?;
     Ok(())
 }
 
@@ -236,6 +238,7 @@ fn named_by_sentinel(stage: &mut Stage) -> Result<()> {
     let expected = stage.refusal(Code::RT6007, &dialled, to).says("answered with the address 127.0.0.1:6399");
     stage.expect(expected.with(json!({"server_process": {"pid": sentinel}})));
     stage.expect(Expected::besides(sentinel));
+    stage.stop(sentinel)?;
     Ok(())
 }
 
