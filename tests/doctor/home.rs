@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::NOWHERE;
 use crate::host::Stage;
@@ -97,6 +98,26 @@ fn fewer_files_than_clients_is_a_warning() {
         exit $code";
     let ran = staged(FEW);
     assert_eq!(ran.step("files"), ("warn", "100 files may be open, 500 clients and 32 more need files"));
+}
+
+#[test]
+fn what_limits_conf_gives_is_told_and_that_no_unit_hears_of_it() {
+    let options = ["--maxclients", "500"];
+    let (server, stage) =
+        (Server::start(&options), Stage::new(&[("limits", "* soft nofile 200\nroot - nofile 65536\n")]));
+    let pid = server.child.id();
+    let few = Command::new("prlimit").args([&format!("--pid={pid}"), "--nofile=100"]).status();
+    assert!(few.expect("prlimit runs").success());
+    let given = "mount --bind \"$1/limits\" /etc/security/limits.conf";
+    let least =
+        "100 files may be open, 500 clients and 32 more need files; /etc/security/limits.conf:2 gives root 65536";
+    let by_hand = stage.doctor(given, &server.target());
+    assert_eq!(by_hand.step("files"), ("warn", format!("{least}, from its next login on").as_str()));
+    let unit = Cgroup::new("redis-trace-limits.service");
+    unit.take(pid);
+    let of_unit = stage.doctor(given, &server.target());
+    assert_eq!(of_unit.step("files"), ("warn", format!("{least}, which reaches no unit").as_str()));
+    drop(server);
 }
 
 #[test]

@@ -41,19 +41,30 @@ pub(super) fn of_process(doctor: &mut Doctor, process: &Process, told: Option<&T
     };
     let text = format!("{} (pid {}){user}, up {seconds} s: {line}; {under}", process.comm, process.pid);
     doctor.step("service", State::Good, text)?;
-    files(doctor, process.pid, unit.as_ref(), told)
+    files(doctor, process, service.is_some(), unit.as_ref(), told)
 }
 
 /// Whether so many files may be open as there may be clients.
-fn files(doctor: &mut Doctor, pid: u32, unit: Option<&Unit>, told: Option<&Told>) -> anyhow::Result<()> {
-    let Some(files) = i32::try_from(pid).ok().and_then(open_files) else {
+fn files(
+    doctor: &mut Doctor,
+    process: &Process,
+    is_unit_s: bool,
+    unit: Option<&Unit>,
+    told: Option<&Told>,
+) -> anyhow::Result<()> {
+    let Some(files) = i32::try_from(process.pid).ok().and_then(open_files) else {
         return Ok(doctor.skip(&["files"], "the limits of the process may not be read")?);
     };
     let of_unit = unit.and_then(|unit| unit.files).map_or_else(String::new, |most| format!(" (LimitNOFILE={most})"));
     match told.and_then(|told| told.info.number("maxclients")) {
         Some(clients) if files < clients + RESERVED_FILES => {
-            let text =
-                format!("{files} files may be open{of_unit}, {clients} clients and {RESERVED_FILES} more need files");
+            let at_login = process.uid.and_then(host::login_limit).map_or_else(String::new, |given| {
+                let heard = if is_unit_s { "which reaches no unit" } else { "from its next login on" };
+                format!("; {given}, {heard}")
+            });
+            let text = format!(
+                "{files} files may be open{of_unit}, {clients} clients and {RESERVED_FILES} more need files{at_login}"
+            );
             doctor.step("files", State::Warn, text)?;
         }
         _ => doctor.step("files", State::Good, format!("{files} files may be open{of_unit}"))?,
