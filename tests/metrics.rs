@@ -19,6 +19,9 @@ const PORT: u16 = 9464;
 /// How long a scrape may take; a program without optimization, on a machine with other work, is given more.
 const TO_SCRAPE: Duration = Duration::from_millis(if cfg!(debug_assertions) { 50 } else { 10 });
 
+/// How long all of a flood may take to be counted.
+const TO_COUNT: Duration = Duration::from_mins(1);
+
 /// An agent that serves at this address, and the address.
 fn agent(host: u8, arguments: &[&str]) -> (Agent, SocketAddr) {
     let address = SocketAddr::from((Ipv4Addr::new(127, 94, 64, host), PORT));
@@ -159,9 +162,12 @@ fn a_thousand_listeners_and_ten_thousand_clients_are_scraped_in_ten_milliseconds
     let mut series = BTreeMap::new();
     // Of a flood as wide as this not every kind is looked into.
     let seen = |series: &BTreeMap<String, String>| {
-        sum(series, "redistrace_refusals_total", "") + sum(series, "redistrace_refusals_unattributed_total", "")
+        let families = ["refusals", "refusals_unattributed", "refusals_unfiltered"];
+        families.iter().map(|family| sum(series, &format!("redistrace_{family}_total"), "")).sum::<u64>()
     };
+    let began = Instant::now();
     while seen(&series) < 10_000 {
+        assert!(began.elapsed() < TO_COUNT, "{} are counted of 10,000", seen(&series));
         series = scrape_in_time(address).unwrap_or(series);
     }
     let times = (0..100).map(|_| {

@@ -141,7 +141,7 @@ impl Metrics {
 }
 
 /// What the view is worth: what it lost, and how much of what the kernel counted it saw.
-fn view(summary: &Summary, recording: Option<bool>) -> [Family; 6] {
+fn view(summary: &Summary, recording: Option<bool>) -> [Family; 7] {
     let Lost { ring, queue, output } = summary.lost;
     let Missed { records, probes } = summary.missed;
     let by = |label, parts: &[(&str, u64)]| {
@@ -158,6 +158,11 @@ fn view(summary: &Summary, recording: Option<bool>) -> [Family; 6] {
             "redistrace_refusals_unattributed",
             "Refusals of floods over so many addresses that none of their kind was looked into",
             alone(Value::Whole(summary.unattributed)),
+        ),
+        Family::counter(
+            "redistrace_refusals_unfiltered",
+            "Others of such floods of which too little is known to say whether the filters let them through",
+            alone(Value::Whole(summary.unfiltered)),
         ),
         Family::counter(
             "redistrace_missed",
