@@ -261,10 +261,8 @@ pub(crate) fn programs(cgroup: u64, point: usize) -> (u32, u64) {
 
 /// Writes a program's number and name; zeroes where there is none.
 #[inline(always)]
-pub(crate) unsafe fn fill_program(id: *mut u32, name: *mut [u8; 16], program: u64) {
+pub(crate) fn fill_program(id: *mut u32, name: *mut [u8; 16], program: u64) {
     let aux = if program == 0 { 0 } else { read(program, PROGRAM_AUX) };
-    unsafe {
-        read_into(id, aux, PROGRAM_ID);
-        read_into(name, aux, PROGRAM_NAME);
-    }
+    read_into(id, aux, PROGRAM_ID);
+    read_into(name, aux, PROGRAM_NAME);
 }
