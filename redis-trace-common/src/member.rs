@@ -140,8 +140,8 @@ members! {
     SK_SOCKET: Pointer = "sock.sk_socket";
     /// The filter that its user gave it.
     SK_FILTER: Pointer = "sock.sk_filter";
-    /// The cgroup it was made in; until Linux 5.14 the lowest bits say whether it is one.
-    SK_CGROUP: Pointer = "sock.sk_cgrp_data.cgroup" | "sock.sk_cgrp_data.val";
+    /// The cgroup it was made in; since Linux 5.15.
+    SK_CGROUP: Pointer = "sock.sk_cgrp_data.cgroup";
     /// `IPPROTO_TCP` or another.
     SK_PROTOCOL: u16 = "sock.sk_protocol";
     /// `SOCK_STREAM` or another.

@@ -40,9 +40,6 @@ const NONE: u32 = u32::MAX;
 /// What is no part of the address in `_nfct` and `_skb_refdst`: NFCT_PTRMASK, SKB_DST_PTRMASK of include/linux/skbuff.h.
 const NFCT_INFO: u64 = 7;
 const DST_NOREF: u64 = 1;
-/// `is_data` and `no_refcnt` of `struct sock_cgroup_data`, include/linux/cgroup-defs.h until Linux 5.14.
-const NO_CGROUP: u64 = 1;
-const CGROUP_FLAG: u64 = 2;
 
 /// `kfree_skb(struct sk_buff *skb, void *location[, enum skb_drop_reason reason[, struct sock *rx_sk]])`,
 /// include/trace/events/skb.h; `reason` since Linux 5.17, `rx_sk` since 6.11.
@@ -175,14 +172,15 @@ fn fill_way(record: *mut Dropped, skb: u64, dev: u64) {
 }
 
 /// Adds what else than rules has a say in it: the filter of the socket that it came for, and programs of a socket's cgroup.
+/// Only where the kernel tells that socket, since Linux 6.11: the verifiers of older ones find this too much to follow.
 #[inline(always)]
 fn fill_filters(record: *mut Dropped, skb: u64, receiver: u64) {
-    let (sk, point) = if receiver == 0 { (read(skb, SKB_SK), EGRESS) } else { (receiver, INGRESS) };
-    let filter = if receiver == 0 { NONE } else { u32::from(read(receiver, SK_FILTER) != 0) };
-    // sock_cgroup_ptr(), include/linux/cgroup.h: until Linux 5.14 it may be something else, or have a flag.
-    let cgroup = if sk == 0 { 0 } else { read(sk, SK_CGROUP) };
-    let (programs, first) =
-        if cgroup & NO_CGROUP != 0 { (0, 0) } else { denial::programs(cgroup & !CGROUP_FLAG, point) };
+    let (mut filter, mut programs, mut first) = (NONE, 0, 0);
+    if arguments(KFREE_SKB) == 4 {
+        let (sk, point) = if receiver == 0 { (read(skb, SKB_SK), EGRESS) } else { (receiver, INGRESS) };
+        filter = if receiver == 0 { NONE } else { u32::from(read(receiver, SK_FILTER) != 0) };
+        (programs, first) = denial::programs(read(sk, SK_CGROUP), point);
+    }
     unsafe {
         (&raw mut (*record).filter).write(filter);
         (&raw mut (*record).programs).write(programs);

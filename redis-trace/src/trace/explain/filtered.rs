@@ -83,9 +83,13 @@ pub(super) fn summary(target: &str, dropped: &Dropped) -> String {
 /// `the cgroup BPF program sd_fw_ingress (id 7) keeps it from the listener`.
 fn by_cgroup(dropped: &Dropped) -> String {
     let Filters { programs, program, .. } = &dropped.filters;
-    let by = By::Program { programs: *programs, program: program.clone() };
+    // Until Linux 6.11 the probe does not look for them.
+    let by = match programs {
+        0 => "a BPF program of its cgroup".to_owned(),
+        programs => denial::who(&By::Program { programs: *programs, program: program.clone() }),
+    };
     let keeps = if is_leaving(dropped) { "does not let it leave the client" } else { "keeps it from the listener" };
-    format!("{} {keeps}", denial::who(&by))
+    format!("{by} {keeps}")
 }
 
 /// Whether it was dropped when it left its socket, not when it came for one.
