@@ -17,9 +17,6 @@ pub const WIDE_BUDGET: u32 = 4 * BUDGET;
 /// Samples of all keys in a window.
 pub const WHOLE_BUDGET: u32 = 16 * BUDGET;
 
-/// Keys that are kept apart at a time.
-pub const KEYS: u32 = 4_096;
-
 layout! {
     /// What refusals have in common that are counted together.
     Key {
@@ -60,27 +57,6 @@ layout! {
         failures: u64,
         /// Packets that found the accept queue full: `ListenOverflows`.
         overflows: u64,
-    }
-}
-
-/// How many network namespaces each processor has at hand: a power of two.
-pub const NEAR_PLACES: u32 = 64;
-
-layout! {
-    /// What one processor has seen in a network namespace since it took it at hand: as [`Watched`], and to be added to it.
-    Near {
-        /// Inode of the network namespace.
-        netns: u32,
-        /// Random for each namespace; its end is the place.
-        netns_mix: u32,
-        /// Resets sent, whatever for.
-        resets: u64,
-        /// Dials that ended in an error.
-        failures: u64,
-        /// Packets that found the accept queue full.
-        overflows: u64,
-        /// The kernel's tick when one of them was seen last.
-        used: u64,
     }
 }
 

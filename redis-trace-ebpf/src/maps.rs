@@ -3,7 +3,7 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf};
 use redis_trace_common::record::{COMM_LEN, NUMBERS};
-use redis_trace_common::tally::{Count, End, KEYS, Key, NEAR_PLACES, Near, TOTALS, Watched};
+use redis_trace_common::tally::{Count, End, Key, TOTALS, Watched};
 
 use crate::claim::Place;
 use crate::denial::Hint;
@@ -25,7 +25,7 @@ pub(crate) static WOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Refusals by what they have in common. Where there is no room the longest unused goes: the totals still have it.
 #[map]
-pub(crate) static COUNTS: LruPerCpuHashMap<Key, Count> = LruPerCpuHashMap::with_max_entries(KEYS, 0);
+pub(crate) static COUNTS: LruPerCpuHashMap<Key, Count> = LruPerCpuHashMap::with_max_entries(4_096, 0);
 
 /// Samples of all keys, as [`Count::window`] and [`Count::used`] have them for one.
 #[map]
@@ -35,12 +35,7 @@ pub(crate) static WHOLE: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(1
 #[map]
 pub(crate) static TOTAL: PerCpuArray<u64> = PerCpuArray::with_max_entries(End::ALL.len() as u32 * TOTALS, 0);
 
-/// What was seen of late in the namespaces where something is seen: a reset cannot afford a hash map. See `tally::saw`.
-#[map]
-pub(crate) static AT_HAND: PerCpuArray<Near> = PerCpuArray::with_max_entries(NEAR_PLACES, 0);
-
-/// What was seen before, and what found its place at hand taken, in each network namespace, by its inode and what tells it from
-/// others that had the same.
+/// What was seen in each network namespace, by its inode and what tells it from others that had the same.
 #[map]
 pub(crate) static SEEN: LruPerCpuHashMap<[u32; 2], Watched> = LruPerCpuHashMap::with_max_entries(4_096, 0);
 
@@ -64,17 +59,17 @@ pub(crate) static SYN_MEETS: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entri
 #[map]
 pub(crate) static TURNED_AWAY: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16_384, 0);
 
-/// Dials under way, by a part of their sock's number. See `dials::remember`.
+/// Dials under way, by a part of their sock's address. See `dials::remember`.
 #[map]
 pub(crate) static DIALS: Array<Place<Dialled>> = Array::with_max_entries(1 << PLACES_SHIFT, 0);
 
-/// Those whose place there was taken, by the whole number.
+/// Those whose place there was taken, by the whole address.
 #[map]
 pub(crate) static DIALS_TOO: LruHashMap<u64, Dial> = LruHashMap::with_max_entries(16_384, 0);
 
-/// The sock that dialled last on this processor, and its number.
+/// The sock that dialled last on this processor.
 #[map]
-pub(crate) static LAST_DIAL: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static LAST_DIAL: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// SYNs that were dropped, by their sequence number: whether that was told. They are sent again, and their client may fail
 /// minutes later.
@@ -85,16 +80,12 @@ pub(crate) static DROPPED: LruHashMap<u32, u8> = LruHashMap::with_max_entries(8_
 #[map]
 pub(crate) static REJECTED: PerCpuArray<Rejected> = PerCpuArray::with_max_entries(1, 0);
 
-/// As a power of two, how many threads can be told apart at a time. See `dials::place_of`.
-pub(crate) const THREADS_SHIFT: u32 = 12;
+/// How many threads can have been refused a moment ago: a power of two.
+pub(crate) const REFUSED_PLACES: u32 = 1 << 12;
 
-/// Which thread was refused last, and when. See `connect::remember_refusal`.
+/// Which thread was refused last, and when, by the end of its id. See `connect::remember_refusal`.
 #[map]
-pub(crate) static REFUSED: Array<u64> = Array::with_max_entries(1 << THREADS_SHIFT, 0);
-
-/// Which thread is in a connect(2) of TCP. See `dials::is_calling`.
-#[map]
-pub(crate) static CALLING: Array<u64> = Array::with_max_entries(1 << THREADS_SHIFT, 0);
+pub(crate) static REFUSED: Array<u64> = Array::with_max_entries(REFUSED_PLACES, 0);
 
 /// Dials that were told as waiting: when they began, times two, plus one when the record found room.
 #[map]

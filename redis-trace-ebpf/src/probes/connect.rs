@@ -5,10 +5,10 @@ use redis_trace_common::record::{ConnectFailed, Connected, Flow, Phase};
 use redis_trace_common::tally::{End, Key};
 
 use super::{distance, silence, who};
-use crate::dials::{self, Dial};
+use crate::dials::Dial;
 use crate::emit::{reserve, tick};
-use crate::kernel::{caller, fill_caller, fill_flow, load, read, tcp_sock};
-use crate::maps::{ICMP_ERRORS, IcmpError, REFUSED};
+use crate::kernel::{caller, fill_caller, fill_flow, load, read};
+use crate::maps::{ICMP_ERRORS, IcmpError, REFUSED, REFUSED_PLACES};
 use crate::tally::{self, Sight};
 use redis_trace_common::decision::STAMP_SHIFT;
 
@@ -29,10 +29,7 @@ pub(crate) fn over(sk: u64, is_answered: bool, dial: Option<Dial>) {
         tally::saw(unsafe { [load(net, NET_INUM), load(net, NET_MIX)] }, Sight::Failure);
     }
     let Some(dial) = dial else { return };
-    let tcp = tcp_sock(sk);
-    let (retransmits, isn) =
-        if tcp == 0 { (0, 0) } else { unsafe { (load(tcp, TCP_TOTAL_RETRANS), load(tcp, TCP_SND_UNA)) } };
-    let is_sent_again = retransmits != 0;
+    let is_sent_again = read(sk, TCP_TOTAL_RETRANS) != 0;
     let waited = if is_sent_again { silence::ended(sk, &dial) } else { None };
     if is_answered {
         if was_refused(dial.tid) {
@@ -48,13 +45,19 @@ pub(crate) fn over(sk: u64, is_answered: bool, dial: Option<Dial>) {
         }
         remember_refusal(dial.tid);
     }
-    let decided = if is_answered { None } else { tally::decided(isn) };
+    let decided = if is_answered { None } else { decided(sk) };
     let phase = match (is_answered, decided, waited) {
         (true, ..) => Phase::Answered,
         (false, None, Some(_)) => Phase::OverAtLast,
         _ => Phase::Over,
     };
     tell_once(sk, error, phase, decided.or(waited), &dial);
+}
+
+/// Whether a refusal that was counted when its SYN was turned away is told.
+#[inline(always)]
+pub(super) fn decided(sk: u64) -> Option<bool> {
+    tally::decided(read(sk, TCP_SND_UNA))
 }
 
 /// Tells one that was counted before if it was told then; another is counted here. Whether it was told.
@@ -100,7 +103,7 @@ fn key(sk: u64) -> Key {
 /// When a thread was last refused: its id, and the time in units of 2^20 nanoseconds. A later one may take its place.
 #[inline(always)]
 pub(super) fn remember_refusal(tid: u32) {
-    if let Some(refused) = REFUSED.get_ptr_mut(dials::place_of(tid)) {
+    if let Some(refused) = REFUSED.get_ptr_mut(tid % REFUSED_PLACES) {
         unsafe { refused.write_volatile(u64::from(tid) << 32 | u64::from((tick() >> STAMP_SHIFT) as u32)) };
     }
 }
@@ -108,7 +111,7 @@ pub(super) fn remember_refusal(tid: u32) {
 /// Whether a thread was refused a moment ago.
 #[inline(always)]
 fn was_refused(tid: u32) -> bool {
-    let Some(refused) = REFUSED.get(dials::place_of(tid)).copied() else { return false };
+    let Some(refused) = REFUSED.get(tid % REFUSED_PLACES).copied() else { return false };
     (refused >> 32) as u32 == tid && ((tick() >> STAMP_SHIFT) as u32).wrapping_sub(refused as u32) < SECOND_TRY
 }
 

@@ -69,12 +69,7 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
         source: Source::Unwatched(Some(map::<RingBuf<MapData>>(&mut object, "EVENTS")?)),
         lost: map::<PerCpuArray<MapData, u64>>(&mut object, "LOST")?,
         watched: map(&mut object, "WATCHED")?,
-        tallies: Tallies::new(
-            map(&mut object, "COUNTS")?,
-            map(&mut object, "TOTAL")?,
-            map(&mut object, "SEEN")?,
-            map(&mut object, "AT_HAND")?,
-        ),
+        tallies: Tallies::new(map(&mut object, "COUNTS")?, map(&mut object, "TOTAL")?, map(&mut object, "SEEN")?),
         object,
     })
 }

@@ -1,10 +1,10 @@
 //! Counts that the probes keep, read as news: what was added since they were read last.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use aya::maps::{MapData, PerCpuArray, PerCpuHashMap};
 use redis_trace_common::layout::Field as _;
-use redis_trace_common::tally::{End, KEYS, Key, NEAR_PLACES, Near, Total, Watched, place};
+use redis_trace_common::tally::{End, Key, Total, Watched, place};
 
 use super::Error;
 
@@ -18,41 +18,8 @@ pub struct Tallies {
     counts: PerCpuHashMap<MapData, KeyBytes, CountWords>,
     totals: PerCpuArray<MapData, u64>,
     watched: PerCpuHashMap<MapData, [u32; 2], [u64; 3]>,
-    at_hand: PerCpuArray<MapData, [u64; Near::SIZE / 8]>,
-    ledger: Ledger,
-}
-
-/// What became news so far.
-#[derive(Default)]
-struct Ledger {
-    /// By key.
     before: HashMap<KeyBytes, u64>,
-    /// Altogether.
     folded: u64,
-}
-
-impl Ledger {
-    /// What these counts say that is new: so many refusals, those of keys that are gone without one.
-    fn news(&mut self, mut rest: u64, now: HashMap<KeyBytes, u64>) -> Vec<News> {
-        let (mut news, mut known) = (Vec::new(), HashMap::with_capacity(now.len()));
-        for (key, folded) in now {
-            // A smaller count is a new one: the old had to make room in between.
-            let before = self.before.get(&key).copied().filter(|before| *before <= folded).unwrap_or_default();
-            let more = (folded - before).min(rest);
-            known.insert(key, before + more);
-            if more > 0 {
-                rest -= more;
-                self.folded += more;
-                news.push(News { key: Key::read(&key), number: more });
-            }
-        }
-        self.before = known;
-        if rest > 0 {
-            self.folded += rest;
-            news.push(News { key: None, number: rest });
-        }
-        news
-    }
 }
 
 /// So many refusals more, with what they have in common where that is known.
@@ -70,30 +37,42 @@ impl Tallies {
         counts: PerCpuHashMap<MapData, KeyBytes, CountWords>,
         totals: PerCpuArray<MapData, u64>,
         watched: PerCpuHashMap<MapData, [u32; 2], [u64; 3]>,
-        at_hand: PerCpuArray<MapData, [u64; Near::SIZE / 8]>,
     ) -> Self {
-        Self { counts, totals, watched, at_hand, ledger: Ledger::default() }
+        Self { counts, totals, watched, before: HashMap::new(), folded: 0 }
     }
 
     /// Refusals that were counted and not told one by one since this was asked last. Cheap when there are none.
     pub fn news(&mut self) -> Result<Vec<News>, Error> {
         // In this order what is told between the two is not taken for folded.
         let seen = self.total(Total::Seen)?;
-        let rest = seen.saturating_sub(self.total(Total::Told)? + self.ledger.folded);
+        let mut rest = seen.saturating_sub(self.total(Total::Told)? + self.folded);
         if rest == 0 {
             return Ok(Vec::new());
         }
-        // One that makes room for another between the two calls is counted without its key.
-        let folded = |key: &KeyBytes| Some(self.counts.get(key, 0).ok()?.iter().map(|[folded, ..]| folded).sum());
-        let mut keys = HashSet::new();
-        // The kernel begins again when the last key that it gave has gone: not for ever, and each is read once.
-        for key in self.counts.keys().take(2 * KEYS as usize) {
-            keys.insert(key.map_err(|e| Error::map("COUNTS", &e))?);
+        let mut news = Vec::new();
+        let mut now = HashMap::new();
+        for key in self.counts.keys() {
+            let key = key.map_err(|e| Error::map("COUNTS", &e))?;
+            // One that made room for another between the two calls is counted below.
+            let Ok(counts) = self.counts.get(&key, 0) else { continue };
+            let folded = counts.iter().map(|[folded, ..]| folded).sum::<u64>();
+            let before = self.before.get(&key).copied().unwrap_or_default();
+            // A smaller count is a new one: the old had to make room in between.
+            let before = if folded < before { 0 } else { before };
+            let more = (folded - before).min(rest);
+            now.insert(key, before + more);
+            if more > 0 {
+                rest -= more;
+                self.folded += more;
+                news.push(News { key: Key::read(&key), number: more });
+            }
         }
-        // Those that it has passed over.
-        keys.extend(self.ledger.before.keys());
-        let now = keys.iter().filter_map(|key| Some((*key, folded(key)?))).collect();
-        Ok(self.ledger.news(rest, now))
+        self.before = now;
+        if rest > 0 {
+            self.folded += rest;
+            news.push(News { key: None, number: rest });
+        }
+        Ok(news)
     }
 
     /// Refusals whose record found no room.
@@ -126,18 +105,6 @@ impl Tallies {
             }
             all.push((namespace, sum));
         }
-        // Read last: what is put away meanwhile is missing for a moment, and not counted twice.
-        for place in 0..NEAR_PLACES {
-            let near = self.at_hand.get(&place, 0).map_err(|e| Error::map("AT_HAND", &e))?;
-            for words in near.iter() {
-                let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-                all.extend(Near::read(&bytes).map(
-                    |Near { netns, netns_mix, resets, failures, overflows, used: _ }| {
-                        ([netns, netns_mix], Watched { resets, failures, overflows })
-                    },
-                ));
-            }
-        }
         Ok(all)
     }
 
@@ -152,47 +119,5 @@ impl Tallies {
     fn at(&self, end: End, total: Total) -> Result<u64, Error> {
         let counts = self.totals.get(&place(end as u32, total), 0).map_err(|e| Error::map("TOTAL", &e))?;
         Ok(counts.iter().sum())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The counts of keys that differ in their first byte.
-    fn counts<const N: usize>(counts: [(u8, u64); N]) -> HashMap<KeyBytes, u64> {
-        let key = |first| std::array::from_fn(|at| if at == 0 { first } else { 0 });
-        counts.into_iter().map(|(first, folded)| (key(first), folded)).collect()
-    }
-
-    /// What is news, by key; 0 is of none.
-    fn news(ledger: &mut Ledger, rest: u64, now: HashMap<KeyBytes, u64>) -> Vec<(u32, u64)> {
-        let mut news: Vec<_> =
-            ledger.news(rest, now).iter().map(|news| (news.key.map_or(0, |key| key.end), news.number)).collect();
-        news.sort_unstable();
-        news
-    }
-
-    #[test]
-    fn what_was_counted_is_news_once() {
-        let mut ledger = Ledger::default();
-        assert_eq!(news(&mut ledger, 7, counts([(1, 3), (2, 4)])), [(1, 3), (2, 4)]);
-        assert_eq!(news(&mut ledger, 2, counts([(1, 5), (2, 4)])), [(1, 2)]);
-        assert_eq!(ledger.folded, 9);
-    }
-
-    #[test]
-    fn what_is_counted_while_it_is_read_is_news_the_next_time() {
-        let mut ledger = Ledger::default();
-        assert_eq!(news(&mut ledger, 3, counts([(1, 5)])), [(1, 3)]);
-        assert_eq!(news(&mut ledger, 2, counts([(1, 5)])), [(1, 2)]);
-    }
-
-    #[test]
-    fn what_had_to_make_room_is_counted_without_its_key_or_begins_anew() {
-        let mut ledger = Ledger::default();
-        assert_eq!(news(&mut ledger, 5, counts([(1, 5)])), [(1, 5)]);
-        assert_eq!(news(&mut ledger, 4, counts([(1, 3)])), [(0, 1), (1, 3)]);
-        assert_eq!(news(&mut ledger, 2, counts([])), [(0, 2)]);
     }
 }
