@@ -88,6 +88,13 @@ fn errno_of(error: &io::Error) -> Option<u32> {
     }
 }
 
+/// Whether an ICMP error gives this: icmp_err_convert in net/ipv4/icmp.c, tab_unreach in net/ipv6/icmp.c.
+fn is_by_icmp(errno: u32) -> bool {
+    let known =
+        [Errno::HOSTUNREACH, Errno::NETUNREACH, Errno::HOSTDOWN, Errno::NONET, Errno::NOPROTOOPT, Errno::ACCESS];
+    known.iter().any(|known| known.raw_os_error().unsigned_abs() == errno)
+}
+
 /// A dial that failed.
 pub(super) struct Failed<'a> {
     pub(super) place: &'a Place,
@@ -170,7 +177,7 @@ impl Traced {
         if let Source::Probes(_) = self.source {
             self.listen(errno.unwrap_or_default(), VERDICT).await?;
             if let Some(errno) = errno.filter(|_| self.kept.0.borrow().reports.is_empty()) {
-                if !self.telling.is_waiting() {
+                if is_by_icmp(errno) {
                     self.add(dial, errno)?;
                 }
                 self.listen(errno, MORE).await?;
