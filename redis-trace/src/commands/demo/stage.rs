@@ -434,6 +434,20 @@ impl Stage {
         Ok(())
     }
 
+    /// Waits until nobody waits to be accepted in this namespace: such a connection would be reset with its listener.
+    pub(crate) fn all_accepted(&self) -> Result<()> {
+        const LISTEN: &str = "0A";
+        let is_empty = || {
+            let read = self.netns.within(|| Ok(fs::read_to_string("/proc/thread-self/net/tcp")?));
+            let Ok(table) = read else { return false };
+            // State, and bytes to send and to receive: of a listener the latter is how many wait.
+            let listeners = table.lines().map(|line| line.split_ascii_whitespace().skip(3).take(2).collect::<Vec<_>>());
+            let mut queues = listeners.filter(|fields| fields.first() == Some(&LISTEN));
+            queues.all(|fields| fields.last().is_some_and(|queues| queues.ends_with(":00000000")))
+        };
+        until(is_empty, "every connection was accepted")
+    }
+
     /// How many handshakes are not over.
     pub(crate) fn half_open(&self) -> Result<u64> {
         const SYN_RECV: &str = " 03 ";

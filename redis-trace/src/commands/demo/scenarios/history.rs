@@ -116,6 +116,7 @@ fn taken_over(stage: &mut Stage) -> Result<()> {
     let successor = stage.actor("listen 127.0.0.1:6379", "listening")?;
     let dialled = stage.dial(1, "127.0.0.1:6379")?;
     anyhow::ensure!(dialled[0].errno == 0, "the new listener did not answer: errno {}", dialled[0].errno);
+    stage.all_accepted()?;
     stage.kill(successor, Signal::KILL)?;
     let expected = dial_the_late(stage, Code::RT1003, successor)?;
     stage.expect(expected.says("SIGKILL"));
