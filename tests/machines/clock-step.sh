@@ -3,7 +3,8 @@
 # then, none is lost, and their order stays that of the boot clock.
 #   cargo xtask vm --script tests/machines/clock-step.sh
 set -eu
-cat >/root/steps <<'STEPS'
+cd /tmp
+cat >steps <<'STEPS'
 now=$(date +%s)
 nc 127.0.0.1 1
 date -s '2031-05-06 07:08:09' >/dev/null
@@ -15,13 +16,13 @@ nc 127.0.0.1 1
 STEPS
 year=$(date -u +%Y)
 # Its command was refused: 1.
-redis-trace watch -o json --no-aggregate --port 1 --cmd 'sh /root/steps' >/root/told && exit 3 || test $? = 1
-cat /root/told
-refusals=$(grep -c '"schema":"redis-trace.refusal/1"' /root/told)
+redis-trace watch -o json --no-aggregate --port 1 --cmd 'sh steps' >told && exit 3 || test $? = 1
+cat told
+refusals=$(grep -c '"schema":"redis-trace.refusal/1"' told)
 test "$refusals" = 4
-years=$(sed -n 's/.*"redis-trace.refusal\/1","time":"\([0-9]*\)-.*/\1/p' /root/told | tr '\n' ' ')
+years=$(sed -n 's/.*"redis-trace.refusal\/1","time":"\([0-9]*\)-.*/\1/p' told | tr '\n' ' ')
 test "$years" = "$year 2031 2021 $year "
-sed -n 's/.*"redis-trace.refusal\/1".*"boottime_ns":\([0-9]*\),.*/\1/p' /root/told >/root/order
-sort -n /root/order | cmp - /root/order
-grep -q '"lost":{"ring":0,"queue":0,"output":0}' /root/told
+sed -n 's/.*"redis-trace.refusal\/1".*"boottime_ns":\([0-9]*\),.*/\1/p' told >order
+sort -n order | cmp - order
+grep -q '"lost":{"ring":0,"queue":0,"output":0}' told
 echo "the clock was stepped, and each refusal has its time"
