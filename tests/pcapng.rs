@@ -159,15 +159,15 @@ fn what_is_refused_while_it_records_has_a_packet() {
     let (file, captured) = (place.path().join("case.rec"), place.path().join("case.pcapng"));
     let dial = "python3 -c \"import socket; socket.socket().connect_ex(('127.0.0.1', 15))\"";
     let mut record = Command::new(env!("CARGO_BIN_EXE_redis-trace"));
-    record.arg("record").arg(&file).arg("--pcapng").arg(&captured).args(["-o", "json", "--cmd", dial]);
+    record.arg("record").arg(&file).arg("--pcapng").arg(&captured).args(["-o", "json", "--port", "15", "--cmd", dial]);
     let output = record.output().expect("it starts");
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
-    let told = String::from_utf8(output.stdout).expect("text");
-    let told: Value = serde_json::from_str(told.lines().next().expect("a line")).expect("JSON");
+    let lines = String::from_utf8(output.stdout).expect("text");
+    let told: Value = serde_json::from_str(lines.lines().next().expect("a line")).expect("JSON");
     let packets = packets(&captured);
-    assert_eq!(packets.len(), 1);
-    assert_eq!(Some(u64::from(packets[0].client.port())), told["flow"]["client"]["port"].as_u64());
-    assert_eq!(packets[0].server.port(), 15);
+    assert_eq!(packets.len(), 1, "{lines}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(Some(u64::from(packets[0].client.port())), told["flow"]["client"]["port"].as_u64(), "{lines}");
+    assert_eq!(packets[0].server.port(), 15, "{lines}");
     assert!(packets[0].comment.contains(told["summary"].as_str().expect("a summary")), "{}", packets[0].comment);
     assert_eq!(fs::metadata(&captured).expect("it is there").permissions().mode() & 0o777, 0o600);
 }

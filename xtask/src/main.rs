@@ -14,7 +14,8 @@ mod soak;
 mod test;
 mod vm;
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::Parser;
 
 /// The tasks of this repository.
@@ -55,8 +56,8 @@ enum Task {
     Load(bench::Load),
 }
 
-fn main() -> Result<()> {
-    match Task::parse() {
+fn main() -> ExitCode {
+    let done = match Task::parse() {
         Task::Setup => setup::everything(),
         Task::Ebpf { check: false } => ebpf::build(),
         Task::Ebpf { check: true } => ebpf::check(),
@@ -69,5 +70,13 @@ fn main() -> Result<()> {
         Task::Soak(options) => soak::soak(&options),
         Task::Measure(options) => bench::measure(&options),
         Task::Load(options) => bench::load(&options),
-    }
+    };
+    // What failed is the last that is said: no backtrace of ours hides it.
+    done.map_or_else(
+        |why| {
+            eprintln!("error: {why:#}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
 }

@@ -29,6 +29,7 @@ fn native() -> Result<()> {
     println!("    $ cargo test --locked -- --show-output");
     let mut tests = cargo()?
         .args(["test", "--locked", "--", "--show-output"])
+        .env("RUST_BACKTRACE", "0")
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start `cargo test`")?;

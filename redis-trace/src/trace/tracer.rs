@@ -218,7 +218,7 @@ impl Tracer {
 
     /// The wall clock at a time since boot.
     pub fn wall(&self, time: u64) -> Timestamp {
-        explain::wall(time, &self.known)
+        self.known.clock.at(time)
     }
 
     /// Everything known.
@@ -309,7 +309,7 @@ impl Tracer {
         told.refusal.benign = true;
         Some(Step::Correct(Update {
             schema: schema::UPDATE.to_owned(),
-            time: explain::wall(time, &self.known),
+            time: self.known.clock.at(time),
             seq: told.seq,
             cause: None,
             summary: format!("the same thread was then connected to {}", flow.server),
@@ -320,7 +320,7 @@ impl Tracer {
     /// A listener appeared: whoever was refused there came too early.
     fn appeared(&mut self, time: u64, socket: &Socket, task: &Task) -> Vec<Step> {
         let process = explain::named(&self.known.process_of(task));
-        let wall = explain::wall(time, &self.known);
+        let wall = self.known.clock.at(time);
         let mut steps = Vec::new();
         self.told.retain(|told| {
             let Attempt::Connect(connect) = &told.refusal.attempt else { return true };

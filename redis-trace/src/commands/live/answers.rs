@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{mpsc as answers, oneshot};
@@ -10,7 +9,7 @@ use tokio::time::timeout;
 
 use super::sandbox::{self, Part};
 use crate::cli::Sandbox;
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::host::{self, Host};
 use crate::kernel;
 use crate::trace::fact::{Counters, Fact, What};
@@ -57,16 +56,7 @@ impl Answers {
     pub(super) fn start(sandbox: Sandbox) -> Result<Self, Failure> {
         let (tasks, asked) = mpsc::channel();
         let (told, facts) = answers::unbounded_channel();
-        let (ready, entered) = mpsc::channel();
-        thread::spawn(move || {
-            let is_ready = sandbox::enter(&Part::Asker, sandbox);
-            let is_over = is_ready.is_err() || ready.send(Ok(())).is_err();
-            if let Err(failure) = is_ready {
-                let _ = ready.send(Err(failure));
-            }
-            if is_over {
-                return;
-            }
+        sandbox::thread(Part::Asker, sandbox, move || {
             let mut host = Host::new();
             let (mut rest_until, mut queues_rest_until) = (0, 0);
             for task in asked {
@@ -115,9 +105,7 @@ impl Answers {
                     return;
                 }
             }
-        });
-        let gone = || Err(Failure::new(Exit::Bug, "the thread that asks the host ended"));
-        entered.recv().unwrap_or_else(|_| gone())?;
+        })?;
         Ok(Self { tasks, facts, ready: std::collections::VecDeque::new() })
     }
 

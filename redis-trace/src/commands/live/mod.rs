@@ -1,6 +1,7 @@
 //! Facts as they happen: the probes' records, the host's answers, and the passing of time.
 
 mod answers;
+mod clock;
 mod hooks;
 mod namespaces;
 mod polling;
@@ -13,6 +14,7 @@ use redis_trace_common::record::Record;
 use tokio::time::{Instant, sleep_until};
 
 use answers::Answers;
+use clock::Clock;
 pub use hooks::{all_wanted, banner, report as hooks_report, sight};
 use namespaces::Namespaces;
 use polling::Polling;
@@ -33,8 +35,6 @@ use crate::trace::text::Text;
 const COUNTS_AFTER: Duration = Duration::from_millis(200);
 /// How long the start may wait for the kernel's counters: without them nothing can be held against them later.
 const COUNTERS_AT_START: Duration = Duration::from_secs(5);
-/// A step of the wall clock smaller than this is drift, nanoseconds.
-const STEP: u64 = 50_000_000;
 
 /// Probes and host, as one source of facts.
 pub struct Live {
@@ -47,7 +47,7 @@ pub struct Live {
     polling: Polling,
     ready: VecDeque<Fact>,
     counts_at: Option<Instant>,
-    clock_offset: i64,
+    clock: Clock,
     /// Listeners that the first look found.
     pub listeners_found: usize,
     /// Namespaces that it found.
@@ -70,7 +70,7 @@ impl Live {
             probes,
             answers: Answers::start(sandbox)?,
             counts_at: None,
-            clock_offset: offset(),
+            clock: Clock::listen(sandbox)?,
             listeners_found: 0,
             namespaces_found: 0,
         };
@@ -104,7 +104,7 @@ impl Live {
                 }
                 return Ok(fact);
             }
-            let Self { probes, names, symbols, namespaces, answers, polling, ready, counts_at, .. } = self;
+            let Self { probes, names, symbols, namespaces, answers, polling, ready, counts_at, clock, .. } = self;
             let deadline = Instant::now() + patience.unwrap_or(Duration::from_hours(1));
             let reborn = polling.reborn();
             if !reborn.is_empty() {
@@ -113,6 +113,7 @@ impl Live {
             // In this order: nothing has happened for so long only where no record waits to be read.
             tokio::select! {
                 biased;
+                set = clock.set() => ready.push_back(set),
                 () = until(*counts_at) => self.read_counts()?,
                 () = until(polling.due()) => answers.poll(polling.turn(), false),
                 mut fact = answers.next() => {
@@ -139,8 +140,6 @@ impl Live {
                     }
                 }) => read?,
                 () = sleep_until(deadline) => {
-                    let step = self.clock_step();
-                    self.ready.extend(step);
                     self.ready.push_back(Fact { time: host::boottime(), what: What::Tick });
                 }
             }
@@ -235,15 +234,6 @@ impl Live {
             let _ = self.probes.watch_process(pid);
         }
     }
-
-    /// The wall clock was set: times told from now on follow it.
-    fn clock_step(&mut self) -> Option<Fact> {
-        let now = offset();
-        (now.abs_diff(self.clock_offset) > STEP).then(|| {
-            self.clock_offset = now;
-            clock()
-        })
-    }
 }
 
 /// Looks up the function that a record names by an address.
@@ -293,16 +283,8 @@ async fn until(moment: Option<Instant>) {
     }
 }
 
-fn offset() -> i64 {
-    host::wall().saturating_sub(host::boottime().cast_signed())
-}
-
-fn clock() -> Fact {
-    Fact { time: host::boottime(), what: What::Clock { unix_ns: host::wall() } }
-}
-
 fn clock_and(sight: Sight) -> [Fact; 2] {
-    let clock = clock();
+    let clock = clock::reading();
     let sight = Fact { time: clock.time, what: What::Sight(sight) };
     [clock, sight]
 }

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 
 use caps::{CapSet, Capability, CapsHashSet};
 use landlock::{
@@ -45,6 +47,19 @@ impl Part {
             ],
         }
     }
+}
+
+/// Starts a thread that is this part and does this work, once it has given up what it does not need.
+pub(super) fn thread(part: Part, wish: Sandbox, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    let (ready, entered) = mpsc::channel();
+    thread::spawn(move || {
+        let outcome = enter(&part, wish);
+        let is_free_to_work = outcome.is_ok();
+        if ready.send(outcome).is_ok() && is_free_to_work {
+            work();
+        }
+    });
+    entered.recv().unwrap_or_else(|_| Err(Failure::new(Exit::Bug, "a thread ended before it began")))
 }
 
 /// Gives up what this part, which the calling thread is, does not need.

@@ -12,8 +12,6 @@ mod rejected;
 mod summary;
 mod words;
 
-use jiff::Timestamp;
-
 pub(crate) use firewall::rule;
 
 use crate::redis::kin;
@@ -34,7 +32,7 @@ use crate::firewall::Site;
 
 /// What is told of a refusal.
 pub fn explain(refusal: &Refusal, verdict: &Verdict, known: &Known, seq: u64) -> Report {
-    let time = wall(refusal.time, known);
+    let time = known.clock.at(refusal.time);
     let (outcome, errno) = outcome(refusal, &verdict.cause);
     Report {
         schema: schema::REFUSAL.to_owned(),
@@ -82,12 +80,6 @@ fn site(cause: &Cause) -> Option<&Site> {
         Cause::NatToNowhere { rule, .. } => rule.as_ref().map(|rule| &rule.site),
         _ => None,
     }
-}
-
-/// Boot time as wall time.
-pub fn wall(boottime: u64, known: &Known) -> Timestamp {
-    let unix = i128::from(boottime) + i128::from(known.clock_offset);
-    Timestamp::from_nanosecond(unix).unwrap_or_default()
 }
 
 /// The sentence of an update.

@@ -1,5 +1,6 @@
 //! Everything known at a moment: who listens, who listened, who tried to, and what each process is.
 
+mod clock;
 mod denials;
 mod endings;
 mod listeners;
@@ -10,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub use clock::WallClock;
 pub use endings::{Dead, EndedListener, OomLimit, Sent};
 pub use listeners::{Listener, Miss, accepts};
 pub use redirects::Redirect;
@@ -39,8 +41,8 @@ const FRESH: u64 = 1_000_000_000;
 pub struct Known {
     /// What can be seen on this host.
     pub sight: Sight,
-    /// Wall clock minus boot clock, nanoseconds.
-    pub clock_offset: i64,
+    /// What the wall clock read, and when.
+    pub clock: WallClock,
     /// Time of the newest fact, boottime nanoseconds.
     pub now: u64,
     /// Listening sockets, now.
@@ -92,7 +94,7 @@ impl Known {
         let answers = Bounds { number: bounds.number.min(1024), age: 60 * FRESH };
         Self {
             sight: Sight::default(),
-            clock_offset: 0,
+            clock: WallClock::default(),
             now: 0,
             listeners: Listeners::default(),
             endings: Endings::new(bounds),
@@ -127,7 +129,7 @@ impl Known {
         let time = fact.time;
         self.now = self.now.max(time);
         match &fact.what {
-            What::Clock { unix_ns } => self.clock_offset = unix_ns.saturating_sub(time.cast_signed()),
+            What::Clock { unix_ns } => self.clock.set(time, *unix_ns),
             What::Sight(sight) => self.sight = sight.clone(),
             What::Queues(_) | What::Files(_) | What::AcceptFailed(_) => self.queues_told(time, &fact.what),
             What::Tick

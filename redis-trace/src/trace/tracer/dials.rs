@@ -39,7 +39,7 @@ impl Tracer {
         let (seq, cause) = self.syns.get(&failed.isn)?;
         Some(Step::Correct(Update {
             schema: schema::UPDATE.to_owned(),
-            time: explain::wall(time, &self.known),
+            time: self.known.clock.at(time),
             seq: *seq,
             cause: Some(cause.clone()),
             summary: explain::wait_ended(time, failed),
@@ -78,7 +78,7 @@ impl Tracer {
             let process = explain::named(&self.known.process_of(&failed.task));
             explain::failed(&process, failed.errno, time.saturating_sub(failed.dialled))
         };
-        let time = explain::wall(time, &self.known);
+        let time = self.known.clock.at(time);
         Some(Step::Correct(Update {
             schema: schema::UPDATE.to_owned(),
             time,

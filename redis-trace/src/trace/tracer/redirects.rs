@@ -25,7 +25,7 @@ impl Tracer {
         let Cause::Redirected(it) = &verdict.cause else { return None };
         Some(Step::Correct(Update {
             schema: schema::UPDATE.to_owned(),
-            time: explain::wall(time, known),
+            time: known.clock.at(time),
             seq: told.seq,
             cause: Some(explain::cause(&verdict)),
             summary: explain::redirected(&to.to_string(), it),
