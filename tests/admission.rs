@@ -1,10 +1,12 @@
 //! Who is let in: every combination of bind, protected mode, password and ACL is asked of a real redis-server from a dozen
 //! addresses, and the answer is the one that `audit` reads from the file. Needs root.
 
-use std::fs::File;
+#[path = "support/stranger.rs"]
+mod stranger;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -16,61 +18,29 @@ use redis_trace::redis::audit::server::Server;
 use redis_trace::redis::config::{Directive, acl_lines, lines};
 use redis_trace::trace::text::Text;
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use stranger::Stranger;
 
 const PORT: u16 = 6379;
 /// How long anything may take that is not to fail.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A network namespace, kept by a process that waits for its standard input to end.
-struct Netns(Child, File);
-
-impl Netns {
-    fn new() -> Self {
-        let mut holder = Command::new("unshare");
-        holder.args(["--net", "sh", "-c", "ip link set lo up && echo ready && exec cat"]);
-        let mut holder = holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("unshare: needs root");
-        let mut line = String::new();
-        BufReader::new(holder.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
-        assert_eq!(line, "ready\n");
-        let file = File::open(format!("/proc/{}/ns/net", holder.id())).expect("its namespace");
-        Self(holder, file)
-    }
-
-    fn within<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                move_into_link_name_space(self.1.as_fd(), Some(LinkNameSpaceType::Network)).expect("CAP_SYS_ADMIN");
-                what()
-            });
-            inside.join().expect("it does not panic")
-        })
-    }
-
-    fn ip(&self, arguments: &str) {
-        let arguments: Vec<&str> = arguments.split(' ').collect();
-        let done = self.within(|| Command::new("ip").args(arguments).status());
-        assert!(done.expect("ip").success());
-    }
-}
-
-impl Drop for Netns {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        let _ = self.0.wait();
-    }
+/// Runs `ip` there.
+fn ip(netns: &Stranger, arguments: &str) {
+    let arguments: Vec<&str> = arguments.split(' ').collect();
+    let done = netns.inside(|| Command::new("ip").args(arguments).status());
+    assert!(done.expect("ip").success());
 }
 
 /// The server's namespace and the clients', joined by a wire.
-fn stage() -> (Netns, Netns) {
-    let (server, clients) = (Netns::new(), Netns::new());
-    server.ip(&format!("link add wire type veth peer name wire netns {}", clients.0.id()));
+fn stage() -> (Stranger, Stranger) {
+    let (server, clients) = (Stranger::new(), Stranger::new());
+    ip(&server, &format!("link add wire type veth peer name wire netns {}", clients.id()));
     for (netns, host) in [(&server, 1), (&clients, 2)] {
-        netns.ip(&format!("address add 10.77.0.{host}/24 dev wire"));
-        netns.ip(&format!("address add fd77::{host}/64 dev wire nodad"));
-        netns.ip("link set wire up");
+        ip(netns, &format!("address add 10.77.0.{host}/24 dev wire"));
+        ip(netns, &format!("address add fd77::{host}/64 dev wire nodad"));
+        ip(netns, "link set wire up");
     }
-    clients.ip("address add 10.77.0.3/24 dev wire");
+    ip(&clients, "address add 10.77.0.3/24 dev wire");
     (server, clients)
 }
 
@@ -162,12 +132,12 @@ struct Redis {
 }
 
 impl Redis {
-    fn start(netns: &Netns, home: &Path, configuration: &str) -> Self {
+    fn start(netns: &Stranger, home: &Path, configuration: &str) -> Self {
         let (file, path) = (home.join("redis.conf"), home.join("redis.sock"));
         let _ = std::fs::remove_file(&path);
         let own = format!("{configuration}\nsave \"\"\ndir {}\nunixsocket {}\n", home.display(), path.display());
         std::fs::write(&file, own).expect("a file");
-        let child = netns.within(|| Command::new("redis-server").arg(&file).stdout(Stdio::null()).spawn());
+        let child = netns.inside(|| Command::new("redis-server").arg(&file).stdout(Stdio::null()).spawn());
         let child = child.expect("redis-server starts");
         let began = Instant::now();
         let admin = loop {
@@ -218,15 +188,15 @@ fn judged(text: &str, acl: Option<&str>) -> Vec<Answer> {
 }
 
 /// What the server says to each.
-fn answered(netns: &(Netns, Netns), home: &Path) -> Vec<Answer> {
+fn answered(netns: &(Stranger, Stranger), home: &Path) -> Vec<Answer> {
     let of = |elsewhere: bool| {
         move || {
             let dials = DIALS.iter().filter(move |(_, _, is_elsewhere)| *is_elsewhere == elsewhere);
             dials.map(|(from, to, _)| asked(from, to)).collect::<Vec<_>>()
         }
     };
-    let mut answers = netns.0.within(of(false));
-    answers.extend(netns.1.within(of(true)));
+    let mut answers = netns.0.inside(of(false));
+    answers.extend(netns.1.inside(of(true)));
     answers.push(heard(UnixStream::connect(home.join("redis.sock")).expect("its unix socket")));
     answers
 }

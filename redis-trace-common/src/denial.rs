@@ -71,7 +71,7 @@ pub const BIND: usize = 0;
 pub const CONNECT: usize = 2;
 /// Place in [`ATTACH_POINTS`] of socket(2).
 pub const CREATE: usize = 4;
-/// Place in [`ATTACH_POINTS`] of listen(2), in which no program has a say.
+/// Place in [`ATTACH_POINTS`] of listen(2) and of accept(2), in which no program has a say.
 pub const LISTEN: usize = 5;
 /// Place in [`ATTACH_POINTS`] of a packet that comes in for a socket.
 pub const INGRESS: usize = 6;

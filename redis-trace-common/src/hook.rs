@@ -104,8 +104,8 @@ roles! {
     Binds { essential: false, causes: [RT1011, RT1012, RT1013, RT1014, RT3010, RT3014, RT3020, RT3021], }
     /// listen(2) that failed, and unix sockets that listen.
     Listens { essential: false, causes: [RT1011, RT1016, RT1020, RT1021], }
-    /// accept(2) that failed for want of a file.
-    Accepts { essential: false, causes: [RT2003], }
+    /// accept(2) that failed for want of a file, or was denied.
+    Accepts { essential: false, causes: [RT2003, RT3013], }
     /// connect(2) that failed at once: on a unix socket, or before any SYN was sent.
     Connects { essential: false, causes: [RT1015, RT1016, RT1017, RT2007, RT3012, RT3020, RT3021, RT3030, RT3031], }
     /// socket(2) that failed.
@@ -115,7 +115,7 @@ roles! {
     /// Calls that seccomp filters keep from being entered, where the tracepoints of calls do not tell.
     Filters { essential: false, causes: [RT3021], }
     /// What SELinux denies.
-    Selinux { essential: false, causes: [RT3010, RT3011, RT3012, RT3014], }
+    Selinux { essential: false, causes: [RT3010, RT3011, RT3012, RT3013, RT3014], }
     /// Questions for capabilities that were answered by no.
     Capabilities { essential: false, causes: [RT1013, RT3014], }
     /// Connections that find a listener's queue full.
@@ -177,7 +177,7 @@ hooks! {
     Listens: Fexit "security_socket_listen" by "denied_listen";
     Listens: Syscall "sys_enter_listen" by "enter_listen";
     Listens: Syscall "sys_exit_listen" by "exit_listen";
-    // net/socket.c: no file, so that nothing below is called.
+    // net/socket.c: without a file nothing below is called.
     Accepts: Fexit "__x64_sys_accept4" by "accepted4";
     Accepts: Fexit "__x64_sys_accept" by "accepted";
     Accepts: Syscall "sys_exit_accept4" by "exit_accept4";
@@ -196,11 +196,13 @@ hooks! {
     Modules: Fexit "apparmor_socket_bind" by "apparmor_bind";
     Modules: Fexit "apparmor_socket_listen" by "apparmor_listen";
     Modules: Fexit "apparmor_socket_connect" by "apparmor_connect";
+    Modules: Fexit "apparmor_socket_accept" by "apparmor_accept";
     Modules: Fexit "apparmor_capable" by "apparmor_capability";
     Modules: Fexit "selinux_socket_create" by "selinux_create";
     Modules: Fexit "selinux_socket_bind" by "selinux_bind";
     Modules: Fexit "selinux_socket_listen" by "selinux_listen";
     Modules: Fexit "selinux_socket_connect" by "selinux_connect";
+    Modules: Fexit "selinux_socket_accept" by "selinux_accept";
     Modules: Fexit "selinux_capable" by "selinux_capability";
     Modules: Fexit "tomoyo_socket_bind" by "tomoyo_bind";
     Modules: Fexit "tomoyo_socket_listen" by "tomoyo_listen";
@@ -209,6 +211,7 @@ hooks! {
     Modules: Fexit "bpf_lsm_socket_bind" by "bpf_lsm_bind";
     Modules: Fexit "bpf_lsm_socket_listen" by "bpf_lsm_listen";
     Modules: Fexit "bpf_lsm_socket_connect" by "bpf_lsm_connect";
+    Modules: Fexit "bpf_lsm_socket_accept" by "bpf_lsm_accept";
     Modules: Fexit "__cgroup_bpf_run_filter_sock_addr" by "program_on_address";
     Modules: Fexit "__cgroup_bpf_run_filter_sk" by "program_on_sock";
     // kernel/seccomp.c

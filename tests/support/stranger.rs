@@ -23,6 +23,11 @@ impl Stranger {
         Self { child }
     }
 
+    /// The process that keeps it.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Does something in it.
     pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let door = File::open(format!("/proc/{}/ns/net", self.child.id())).expect("it lives");

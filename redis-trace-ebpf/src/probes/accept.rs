@@ -1,13 +1,15 @@
-//! accept(2) on TCP sockets that failed for want of a file: the connection stays in the queue, and its client believes that it
-//! is served.
+//! accept(2) on TCP sockets that failed for want of a file, or was denied: the connection stays in the queue, and its client
+//! believes that it is served.
 
 use aya_ebpf::macros::{fexit, tracepoint};
 use aya_ebpf::programs::{FExitContext, TracePointContext};
+use redis_trace_common::denial::LISTEN;
 use redis_trace_common::member::{SIGNAL_RLIM, SK_ACK_BACKLOG, SK_MAX_ACK_BACKLOG, SK_STATE, TASK_SIGNAL};
 use redis_trace_common::record::AcceptFailed;
 use redis_trace_common::tally::End;
 
-use super::{bind, queue, syscall, who};
+use super::{bind, queue, syscall};
+use crate::denial;
 use crate::emit::reserve;
 use crate::kernel::{current, fill_local, fill_socket, fill_task, local_port, peek, place, read};
 use crate::tally;
@@ -52,7 +54,7 @@ pub(crate) fn exit_accept(ctx: TracePointContext) -> u32 {
 /// does not let a probe read what the function's argument points to.
 #[inline(always)]
 fn left(result: i32) {
-    if NO_FILE.contains(&result) {
+    if NO_FILE.contains(&result) || denial::is_denial(result.unsigned_abs()) {
         tell_accept(syscall::sock(syscall::by_registers(syscall::registers()).fd), result);
     }
 }
@@ -63,9 +65,10 @@ fn tell_accept(sk: u64, result: i32) {
     if sk == 0 || !bind::is_tcp(sk) || read(sk, SK_STATE) != queue::LISTEN {
         return;
     }
-    let task = current();
-    who::watch(task);
-    if !tally::is_sample(End::Listen, &bind::key(sk, task, local_port(sk), result)) {
+    let (task, errno) = (current(), result.unsigned_abs());
+    let is_told = denial::is_told(task, &bind::key(sk, task, local_port(sk), result), LISTEN, errno, true);
+    denial::forget();
+    if !is_told {
         return;
     }
     let Some(mut slot) = reserve::<AcceptFailed>() else { return tally::lost(End::Listen) };
@@ -74,7 +77,7 @@ fn tell_accept(sk: u64, result: i32) {
         fill_socket(&raw mut (*record).socket, sk);
         fill_local(&raw mut (*record).socket, sk);
         fill_task(&raw mut (*record).task, task);
-        (&raw mut (*record).errno).write(result.unsigned_abs());
+        (&raw mut (*record).errno).write(errno);
         (&raw mut (*record).queued).write(read(sk, SK_ACK_BACKLOG));
         (&raw mut (*record).backlog).write(read(sk, SK_MAX_ACK_BACKLOG));
         (&raw mut (*record).reserved).write(0);

@@ -103,11 +103,13 @@ says! {
         "apparmor_socket_bind" by apparmor_bind returns at 3;
         "apparmor_socket_listen" by apparmor_listen returns at 2;
         "apparmor_socket_connect" by apparmor_connect returns at 3;
+        "apparmor_socket_accept" by apparmor_accept returns at 2;
     Selinux, Unseen:
         "selinux_socket_create" by selinux_create returns at 4;
         "selinux_socket_bind" by selinux_bind returns at 3;
         "selinux_socket_listen" by selinux_listen returns at 2;
         "selinux_socket_connect" by selinux_connect returns at 3;
+        "selinux_socket_accept" by selinux_accept returns at 2;
     Tomoyo, Unseen:
         "tomoyo_socket_bind" by tomoyo_bind returns at 3;
         "tomoyo_socket_listen" by tomoyo_listen returns at 2;
@@ -117,6 +119,7 @@ says! {
         "bpf_lsm_socket_bind" by bpf_lsm_bind returns at 3;
         "bpf_lsm_socket_listen" by bpf_lsm_listen returns at 2;
         "bpf_lsm_socket_connect" by bpf_lsm_connect returns at 3;
+        "bpf_lsm_socket_accept" by bpf_lsm_accept returns at 2;
 }
 
 /// Probes on what a module makes of a question for a capability: `int …(const struct cred *cred, struct user_namespace *ns,

@@ -64,6 +64,7 @@ pub fn page(code: Code) -> &'static str {
         Code::RT3010 => include_str!("../pages/RT3010.md"),
         Code::RT3011 => include_str!("../pages/RT3011.md"),
         Code::RT3012 => include_str!("../pages/RT3012.md"),
+        Code::RT3013 => include_str!("../pages/RT3013.md"),
         Code::RT3014 => include_str!("../pages/RT3014.md"),
         Code::RT3020 => include_str!("../pages/RT3020.md"),
         Code::RT3021 => include_str!("../pages/RT3021.md"),

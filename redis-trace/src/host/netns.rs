@@ -173,43 +173,24 @@ fn unescape_octal(path: &str) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::io::{BufRead, BufReader};
-    use std::process::{Child, Command, Stdio};
+#[expect(dead_code, reason = "here it is visited as the program does that")]
+#[path = "../../../tests/support/stranger.rs"]
+pub(crate) mod stranger;
 
+#[cfg(test)]
+mod tests {
+    use super::stranger::Stranger;
     use super::*;
 
-    /// A process that lives in a network namespace of its own until it is dropped.
-    pub(crate) struct Stranger {
-        /// The process.
-        pub(crate) child: Child,
-        /// Its namespace.
-        pub(crate) netns: Netns,
-    }
-
     impl Stranger {
-        /// Starts it and waits until it is there.
-        pub(crate) fn new() -> Self {
-            let mut command = Command::new("unshare");
-            command.args(["-n", "sh", "-c", "ip link set lo up; echo there; exec cat"]);
-            let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("unshare runs as root");
-            let mut line = String::new();
-            BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut line).expect("it says so");
-            let netns = read(Path::new(&format!("/proc/{}/ns/net", child.id()))).expect("it has a namespace");
-            assert_ne!(Some(netns), current());
-            Self { child, netns }
+        /// Its number.
+        pub(crate) fn netns(&self) -> Netns {
+            read(Path::new(&format!("/proc/{}/ns/net", self.id()))).expect("it has a namespace")
         }
 
         /// The way to it.
         pub(crate) fn place(&self) -> Place {
-            all(&[self.child.id()]).remove(&self.netns).expect("its namespace is found")
-        }
-    }
-
-    impl Drop for Stranger {
-        fn drop(&mut self) {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+            all(&[self.id()]).remove(&self.netns()).expect("its namespace is found")
         }
     }
 
@@ -217,12 +198,12 @@ pub(crate) mod tests {
     fn a_namespace_is_found_by_its_process_and_can_be_visited() {
         let stranger = Stranger::new();
         let place = stranger.place();
-        assert_eq!(place.pid, Some(stranger.child.id()));
+        assert_eq!(place.pid, Some(stranger.id()));
         let before = current();
-        assert_eq!(inside(stranger.netns, &place, current), Ok(Some(stranger.netns)));
+        assert_eq!(inside(stranger.netns(), &place, current), Ok(Some(stranger.netns())));
         assert_eq!(current(), before, "the visitor went alone");
-        let visited = inside_each(&BTreeMap::from([(stranger.netns, place)]), |netns| (netns, current()));
-        assert_eq!(visited, [(stranger.netns, Ok((stranger.netns, Some(stranger.netns))))]);
+        let visited = inside_each(&BTreeMap::from([(stranger.netns(), place)]), |netns| (netns, current()));
+        assert_eq!(visited, [(stranger.netns(), Ok((stranger.netns(), Some(stranger.netns()))))]);
     }
 
     #[test]
@@ -231,9 +212,9 @@ pub(crate) mod tests {
         let found = || {
             let mut places = BTreeMap::new();
             add_of_threads(&mut places, &[std::process::id()]);
-            places.remove(&stranger.netns)
+            places.remove(&stranger.netns())
         };
-        let visited = inside(stranger.netns, &stranger.place(), found).expect("a visit");
+        let visited = inside(stranger.netns(), &stranger.place(), found).expect("a visit");
         assert!(visited.is_some_and(|place| place.pid.is_none()));
         assert_eq!(found(), None, "the visitor is gone");
     }
@@ -241,7 +222,7 @@ pub(crate) mod tests {
     #[test]
     fn a_namespace_that_is_gone_is_a_sentence() {
         let stranger = Stranger::new();
-        let (netns, place) = (stranger.netns, stranger.place());
+        let (netns, place) = (stranger.netns(), stranger.place());
         drop(stranger);
         let error = inside(netns, &place, || ()).expect_err("nobody lives there");
         assert!(error.ends_with('.') && error.contains(&netns.0.to_string()), "{error}");

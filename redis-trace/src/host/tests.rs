@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use rustix::thread::UnshareFlags;
 
-use super::netns::tests::Stranger;
+use super::netns::stranger::Stranger;
 use super::*;
 use crate::trace::fact::{Process, UnixPath, UnixState};
 
 /// A listener in another namespace, held by this process.
 fn listener_in(stranger: &Stranger) -> (TcpListener, u16) {
-    let listener = netns::inside(stranger.netns, &stranger.place(), || TcpListener::bind("127.0.0.1:0"));
+    let listener = netns::inside(stranger.netns(), &stranger.place(), || TcpListener::bind("127.0.0.1:0"));
     let listener = listener.expect("a visit").expect("a free port");
     let port = listener.local_addr().expect("an address").port();
     (listener, port)
@@ -35,9 +35,9 @@ fn a_snapshot_names_every_namespace_its_listeners_and_their_owner() {
     let stranger = Stranger::new();
     let (_listener, port) = listener_in(&stranger);
     let facts = Host::new().snapshot();
-    let named = What::NetnsName { netns: stranger.netns, name: None, pid: Some(stranger.child.id()) };
+    let named = What::NetnsName { netns: stranger.netns(), name: None, pid: Some(stranger.id()) };
     assert!(facts.contains(&named));
-    let sockets = sockets_of(&facts, stranger.netns);
+    let sockets = sockets_of(&facts, stranger.netns());
     assert_eq!(sockets.len(), 1);
     assert_eq!(sockets[0].socket.local.port, port);
     assert_eq!(sockets[0].owner.as_ref().map(|owner| owner.pid), Some(std::process::id()));
@@ -48,11 +48,11 @@ fn a_question_about_a_port_finds_who_holds_it_in_another_namespace() {
     let stranger = Stranger::new();
     let (_listener, port) = listener_in(&stranger);
     let mut host = Host::new();
-    let answer = host.answer(&Question::Sockets { netns: stranger.netns, port }, boottime());
-    let sockets = sockets_of(&answer, stranger.netns);
+    let answer = host.answer(&Question::Sockets { netns: stranger.netns(), port }, boottime());
+    let sockets = sockets_of(&answer, stranger.netns());
     assert_eq!(sockets.len(), 1);
     assert_eq!(sockets[0].owner.as_ref().map(|owner| owner.pid), Some(std::process::id()));
-    let nobody = host.answer(&Question::Sockets { netns: stranger.netns, port: port ^ 1 }, boottime());
+    let nobody = host.answer(&Question::Sockets { netns: stranger.netns(), port: port ^ 1 }, boottime());
     assert!(matches!(&nobody[..], [What::Sockets { sockets, source: Source::SockDiag, .. }] if sockets.is_empty()));
 }
 
@@ -101,7 +101,7 @@ fn heir() {
 #[test]
 fn a_namespace_answers_with_its_addresses_and_one_that_is_gone_with_a_sentence() {
     let stranger = Stranger::new();
-    let netns = stranger.netns;
+    let netns = stranger.netns();
     let mut host = Host::new();
     let loopback = ["127.0.0.1", "::1"].map(|ip| ip.parse().expect("an address")).to_vec();
     assert_eq!(host.answer(&Question::Addresses(netns), boottime()), [What::Addresses { netns, addresses: loopback }]);
@@ -120,7 +120,7 @@ fn a_namespace_answers_with_its_addresses_and_one_that_is_gone_with_a_sentence()
 #[test]
 fn a_namespace_that_gets_its_name_after_it_was_found_has_it() {
     let stranger = Stranger::new();
-    let (netns, pid) = (stranger.netns, stranger.child.id());
+    let (netns, pid) = (stranger.netns(), stranger.id());
     let mut host = Host::new();
     assert_eq!(
         host.answer(&Question::NetnsName(netns), boottime()),
@@ -137,7 +137,7 @@ fn a_namespace_that_gets_its_name_after_it_was_found_has_it() {
 #[test]
 fn of_namespaces_that_died_together_only_the_first_is_searched_for() {
     let strangers = [Stranger::new(), Stranger::new()];
-    let gone = strangers.each_ref().map(|stranger| stranger.netns);
+    let gone = strangers.each_ref().map(Stranger::netns);
     drop(strangers);
     let (mut host, asked) = (Host::new(), boottime());
     let searched = gone.map(|netns| {
@@ -197,7 +197,7 @@ fn a_unix_listener_of_another_namespace_is_behind_its_file_too() {
     let stranger = Stranger::new();
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("redis.sock");
-    let listener = netns::inside(stranger.netns, &stranger.place(), || UnixListener::bind(&path));
+    let listener = netns::inside(stranger.netns(), &stranger.place(), || UnixListener::bind(&path));
     let _listener = listener.expect("a visit").expect("a free path");
     let state = unix_state(&mut Host::new(), UnixPath::File(Text::from(path.to_str().expect("a path"))));
     assert_eq!(state.listening, Some(true));

@@ -158,6 +158,8 @@ codes! {
     RT3011 = "lsm-denied-listen", LsmDenial;
     /// A security module denied connect in the client.
     RT3012 = "lsm-denied-connect", LsmDenial;
+    /// A security module denied accept.
+    RT3013 = "lsm-denied-inbound", LsmDenial;
     /// A security module denied the capability that a privileged port needs.
     RT3014 = "lsm-denied-capability", LsmDenial;
     /// A cgroup's BPF program denied it.

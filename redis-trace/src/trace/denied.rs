@@ -73,6 +73,8 @@ pub enum Call {
     Listen,
     /// connect(2).
     Connect,
+    /// accept(2).
+    Accept,
 }
 
 impl Call {
@@ -83,6 +85,7 @@ impl Call {
             Self::Bind => "bind",
             Self::Listen => "listen",
             Self::Connect => "connect",
+            Self::Accept => "accept",
         }
     }
 }
@@ -122,6 +125,7 @@ impl Denied {
             (By::Module { .. }, Call::Bind) => Code::RT3010,
             (By::Module { .. }, Call::Create | Call::Listen) => Code::RT3011,
             (By::Module { .. }, Call::Connect) => Code::RT3012,
+            (By::Module { .. }, Call::Accept) => Code::RT3013,
         }
     }
 }

@@ -1,9 +1,18 @@
 //! Names of the errno values that a refused connect, bind or listen can give.
 
+/// include/uapi/asm-generic/errno-base.h
+pub const EPERM: u32 = 1;
+/// include/uapi/asm-generic/errno-base.h
+pub const EACCES: u32 = 13;
 /// include/uapi/asm-generic/errno.h
 pub const ETIMEDOUT: u32 = 110;
 /// include/uapi/asm-generic/errno.h
 pub const ECONNREFUSED: u32 = 111;
+
+/// Whether it says that something may not be done.
+pub fn is_denial(errno: u32) -> bool {
+    matches!(errno, EPERM | EACCES)
+}
 
 /// The errno that a client gets for an ICMP or ICMPv6 unreachable error of this code: `icmp_err_convert` of net/ipv4/icmp.c,
 /// `tab_unreach` of net/ipv6/icmp.c.

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::errno;
 use super::fact::{Process, Queue, QueueKind, Serving, TaskState};
 use super::files::ENFILE;
 use super::known::{Sent, is_redis_like};
@@ -49,6 +50,8 @@ pub enum Stall {
     },
     /// Nobody on this host may open one more: accept fails with ENFILE.
     HostOutOfFiles,
+    /// A security module denies it accept, with this errno.
+    Denied(u32),
     /// It runs without coming to its event loop.
     Busy,
     /// It is in this system call.
@@ -87,6 +90,7 @@ impl Stall {
             Self::Traced => "traced".to_owned(),
             Self::Blocked => "blocked".to_owned(),
             Self::OutOfFiles { .. } | Self::HostOutOfFiles => "out-of-files".to_owned(),
+            Self::Denied(_) => "denied".to_owned(),
             Self::Busy => "busy".to_owned(),
             Self::InCall(call) => format!("in {call}"),
             Self::NotAccepting(_) => "not-accepting".to_owned(),
@@ -112,6 +116,7 @@ impl Stall {
             (TaskState::Ended, _) => Self::Unseen,
             // A server that cannot accept may try again and again: that comes before being busy.
             _ if failed == Some(ENFILE) => Self::HostOutOfFiles,
+            _ if failed.is_some_and(errno::is_denial) => Self::Denied(failed.unwrap_or_default()),
             (_, Some(limit)) if failed.is_some() || files.is_some_and(|files| files >= *limit) => {
                 Self::OutOfFiles { limit: *limit }
             }
@@ -149,7 +154,7 @@ pub struct QueueReport {
     /// What sets the limit: `tcp-backlog`, `backlog` or `net.core.somaxconn`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub limited_by: Option<String>,
-    /// Why nobody empties it: `stopped`, `frozen`, `traced`, `blocked`, `out-of-files`, `busy`, `in CALL`, `not-accepting`, `slow`.
+    /// Why nobody empties it: `stopped`, `frozen`, `traced`, `blocked`, `out-of-files`, `denied`, `busy`, `in CALL`, `not-accepting`, `slow`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub why: Option<String>,
     /// How long the connection that has waited longest has, milliseconds: nobody has accepted since.

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
@@ -73,6 +73,7 @@ pub(crate) fn play(arguments: &[String]) -> Result<()> {
         ["apparmor", profile, rest @ ..] => confine::apparmor(profile.as_bytes(), rest),
         ["apparmor-hostile", rest @ ..] => confine::apparmor(HOSTILE_PROFILE, rest),
         ["bind-under", profile, address] => bind_under(profile, address.parse()?),
+        ["accept-under", profile, address] => accept_under(profile, address.parse()?),
         ["bind-hostile", address] => bind_hostile(address.parse()?),
         ["files", most, taken, rest @ ..] => confine::files(most.parse()?, taken.parse()?, rest),
         ["selinux", domain, rest @ ..] => confine::selinux(domain, rest),
@@ -254,6 +255,21 @@ fn bind_under(profile: &str, address: SocketAddr) -> Result<()> {
     let socket = stream_socket(address)?;
     confine::change_profile(profile)?;
     report(None, bind(&socket, &address))
+}
+
+/// Listens, comes under an AppArmor profile, and only then accepts, until it is told to end.
+fn accept_under(profile: &str, address: SocketAddr) -> Result<()> {
+    set_name(c"server").context("cannot name the task")?;
+    let socket = bound(address, false)?;
+    listen(&socket, 16)?;
+    confine::change_profile(profile)?;
+    say("listening")?;
+    let ready = &mut [PollFd::new(&socket, PollFlags::IN)];
+    poll(ready, None).context("cannot wait for a client")?;
+    let accepted = acceptfrom_with(&socket, SocketFlags::CLOEXEC);
+    ensure!(accepted.err() == Some(Errno::ACCESS), "accept was not denied");
+    say("denied")?;
+    until_end_of_input()
 }
 
 /// Binds under a name that would forge a line, a field or a sequence of a terminal's.

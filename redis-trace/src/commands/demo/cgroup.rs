@@ -77,11 +77,14 @@ pub(crate) fn has_chosen_errno() -> bool {
 /// Whether BPF programs may stand on the hooks of security modules.
 pub(crate) fn has_bpf_lsm() -> bool {
     let is_at_work = kernel::modules().is_some_and(|modules| modules.iter().any(|module| module == "bpf"));
-    is_at_work && Ebpf::load(&object(BIND, PROGRAM, NO)).is_ok_and(|mut ebpf| on_hook(&mut ebpf, BIND).is_ok())
+    let is_loaded = |hook| -> Result<()> { on_hook(&mut Ebpf::load(&of_hook(hook, NO))?, hook).map(drop) };
+    is_at_work && is_loaded("socket_bind").is_ok()
 }
 
-/// The hook of security modules on bind(2), as a section.
-const BIND: &str = "lsm/socket_bind";
+/// An object with a program for a hook of security modules.
+fn of_hook(hook: &str, instructions: &[u8]) -> Vec<u8> {
+    object(&format!("lsm/{hook}"), PROGRAM, instructions)
+}
 
 /// A cgroup whose processes do not run; removed when this value ends.
 pub(crate) struct FrozenCgroup {
@@ -144,13 +147,12 @@ impl DenyingCgroup {
         Self::with(unit, |directory| filter_packets(way, directory))
     }
 
-    /// Makes one whose members a program on the hook of security modules denies bind.
-    pub(crate) fn by_lsm(name: &str) -> Result<Self> {
+    /// Makes one whose members a program on this hook of security modules denies a call: `socket_bind`, `socket_accept`.
+    pub(crate) fn by_lsm(name: &str, hook: &str) -> Result<Self> {
         Self::with(name, |directory| {
             let id = fs::metadata(directory)?.ino();
-            let mut ebpf =
-                Ebpf::load(&object(BIND, PROGRAM, &no_to_cgroup(id))).context("cannot read the BPF LSM program")?;
-            on_hook(&mut ebpf, BIND)?.attach().context("cannot attach the BPF LSM program")?;
+            let mut ebpf = Ebpf::load(&of_hook(hook, &no_to_cgroup(id))).context("cannot read the BPF LSM program")?;
+            on_hook(&mut ebpf, hook)?.attach().context("cannot attach the BPF LSM program")?;
             Ok(ebpf)
         })
     }
@@ -167,6 +169,12 @@ impl DenyingCgroup {
         }
     }
 
+    /// Moves a process out of it.
+    pub(crate) fn let_go(&self, pid: u32) -> Result<()> {
+        let door = self.directory.with_file_name("cgroup.procs");
+        fs::write(&door, pid.to_string()).with_context(|| format!("cannot write {}", door.display()))
+    }
+
     /// The file that takes a process in.
     pub(crate) fn door(&self) -> String {
         self.directory.join("cgroup.procs").display().to_string()
@@ -181,8 +189,7 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut CgroupSockAddr>
 }
 
 /// A program on a hook of security modules, loaded.
-fn on_hook<'a>(ebpf: &'a mut Ebpf, section: &str) -> Result<&'a mut Lsm> {
-    let hook = section.trim_start_matches("lsm/");
+fn on_hook<'a>(ebpf: &'a mut Ebpf, hook: &str) -> Result<&'a mut Lsm> {
     let program: &mut Lsm = ebpf.program_mut(PROGRAM).context("the program is missing")?.try_into()?;
     program.load(hook, &kernel::types(&[&format!("bpf_lsm_{hook}")])?).context("cannot load the BPF LSM program")?;
     Ok(program)

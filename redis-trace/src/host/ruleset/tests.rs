@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 
-use super::super::netns::{self, tests::Stranger};
+use super::super::netns::{self, stranger::Stranger};
 use super::*;
 use crate::firewall::{Candidate, Effect, Hook, Interface, Packet, State, Suspects, Wanted};
 use crate::trace::flow::Endpoint;
@@ -42,7 +42,7 @@ impl Stage {
     /// Runs a command there with something to read.
     fn run_with(&self, command: &[&str], input: &str) -> String {
         let mut child = Command::new("nsenter")
-            .args(["--net", &format!("--target={}", self.stranger.child.id()), "--"])
+            .args(["--net", &format!("--target={}", self.stranger.id()), "--"])
             .args(command)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -56,8 +56,8 @@ impl Stage {
 
     /// The ruleset as the host reads it.
     fn ruleset(&mut self) -> Arc<Ruleset> {
-        self.host.find(self.stranger.netns, crate::host::boottime());
-        self.host.ruleset(self.stranger.netns, None).expect("it can be read").ruleset
+        self.host.find(self.stranger.netns(), crate::host::boottime());
+        self.host.ruleset(self.stranger.netns(), None).expect("it can be read").ruleset
     }
 
     /// Who can have refused a packet.
@@ -86,7 +86,7 @@ impl Stage {
     /// Dials a port there, and is refused.
     fn refused(&self, port: u16) {
         let dial = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(|error| error.kind());
-        let outcome = netns::inside(self.stranger.netns, &self.stranger.place(), dial).expect("a visit");
+        let outcome = netns::inside(self.stranger.netns(), &self.stranger.place(), dial).expect("a visit");
         assert_eq!(outcome.err(), Some(ErrorKind::ConnectionRefused), "port {port}");
     }
 

@@ -2,21 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use crate::trace::errno;
+use crate::trace::errno::{self, ECONNREFUSED, EPERM, ETIMEDOUT};
 use crate::trace::fact::{ConnectFailed, IcmpError, Phase, Way};
 use crate::trace::flow::{Flow, Netns};
 use crate::trace::known::Known;
 use crate::trace::question::Question;
 use crate::trace::verdict::{Cause, Dialling, NoWay, Verdict};
 
-use super::no_listener::{self, EACCES, EADDRNOTAVAIL};
+use super::no_listener::{self, EADDRNOTAVAIL};
 use super::{Judged, queue, unanswered};
 
-/// errno values, include/uapi/asm-generic/errno*.h.
-const EPERM: u32 = 1;
+/// include/uapi/asm-generic/errno.h
 const ENETUNREACH: u32 = 101;
-const ETIMEDOUT: u32 = 110;
-const ECONNREFUSED: u32 = 111;
 
 /// What a dial gets by an ICMP error and by nothing else that comes from the network: icmp_err_convert in
 /// net/ipv4/icmp.c, tab_unreach in net/ipv6/icmp.c. ECONNREFUSED is left aside.
@@ -45,7 +42,7 @@ pub(super) fn attribute(time: u64, client: &ConnectFailed, known: &Known) -> Jud
 
 /// Whether a security module or a program may have refused a dial before the kernel looked for a way.
 pub(super) fn may_be_denied(client: &ConnectFailed) -> bool {
-    client.phase == Phase::AtOnce && matches!(client.errno, EPERM | EACCES)
+    client.phase == Phase::AtOnce && errno::is_denial(client.errno)
 }
 
 /// The kernel found no port for the dial.

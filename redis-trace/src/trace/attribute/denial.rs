@@ -2,17 +2,14 @@
 
 use crate::trace::cause::Confidence;
 use crate::trace::denied::{By, Call, Denied, Failed};
-use crate::trace::errno;
+use crate::trace::errno::{self, EACCES, EPERM};
 use crate::trace::fact::{ConnectFailed, Denial, Module, Said, Task};
 use crate::trace::known::{FailedBind, FailedStart, Known};
 use crate::trace::question::Question;
 use crate::trace::text::Text;
 use crate::trace::verdict::{Cause, Verdict};
 
-use super::no_listener::EACCES;
 use super::{Judged, client};
-
-const EPERM: u32 = 1;
 
 /// A bind or listen that failed: who denied it, when anybody did.
 pub(super) fn of_bind(failed: &FailedBind, known: &Known) -> Option<(Denied, Confidence)> {
@@ -53,15 +50,15 @@ pub(super) fn of_dial(time: u64, failed: &ConnectFailed, known: &Known) -> Judge
     }
 }
 
-/// A socket that could not be made.
-pub(super) fn of_socket(time: u64, task: &Task, errno: u32, known: &Known) -> Judged {
+/// A call of a thread's that got this errno, which is nobody else's: of socket, or of accept.
+pub(super) fn of_call(call: Call, time: u64, task: &Task, errno: u32, known: &Known) -> Judged {
     let denial = known.denials.of(task.tid, time);
     if let Some(question) = question(errno, denial, time, known) {
         return Judged::Ask(vec![question]);
     }
-    match denial.and_then(|denial| judge(Call::Create, errno, denial, known)) {
+    match denial.and_then(|denial| judge(call, errno, denial, known)) {
         Some((denied, confidence)) => verdict(denied, confidence),
-        None => unknown("socket", errno),
+        None => unknown(call, errno),
     }
 }
 
@@ -69,8 +66,9 @@ fn verdict(denied: Denied, confidence: Confidence) -> Judged {
     Verdict { cause: Cause::Denied(Box::new(denied)), confidence }.into()
 }
 
-fn unknown(call: &str, got: u32) -> Judged {
-    let missing = format!("{call} failed with {}, and nothing that was seen says who refused it", errno::name(got));
+fn unknown(call: Call, got: u32) -> Judged {
+    let (call, got) = (call.name(), errno::name(got));
+    let missing = format!("{call} failed with {got}, and nothing that was seen says who refused it");
     Verdict::possible(Cause::Unknown { missing }).into()
 }
 
@@ -126,7 +124,9 @@ fn suspects(call: Call, errno: u32, denial: &Denial, known: &Known) -> Vec<By> {
     let has_voice = |module: Module| match module {
         Module::Bpf => known.lsm_programs().is_none_or(|all| !all.is_empty()),
         Module::Apparmor => denial.subject.as_ref().is_none_or(|profile| profile.as_str() != "unconfined"),
-        Module::Landlock | Module::Selinux | Module::Tomoyo => true,
+        // It is not asked for an accept: security/tomoyo/tomoyo.c.
+        Module::Tomoyo => call != Call::Accept,
+        Module::Landlock | Module::Selinux => true,
     };
     let silent = silent.iter().filter(|module| is_at_work(**module) && has_voice(**module));
     suspects.extend(silent.map(|module| by_module(*module, denial, false)));

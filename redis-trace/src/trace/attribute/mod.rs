@@ -14,6 +14,7 @@ mod unix;
 
 pub use redirected::redirected;
 
+use super::denied::Call;
 use super::known::Known;
 use super::question::Question;
 use super::refusal::{Attempt, Connect, Refusal};
@@ -46,7 +47,7 @@ pub fn attribute(refusal: &Refusal, known: &Known) -> Judged {
         }
         Attempt::Unix { task, errno, path } => unix::attribute(task, *errno, path, known),
         Attempt::Listen(bind) => listen::bind_failed(refusal.time, bind, known),
-        Attempt::Socket { task, errno, .. } => denial::of_socket(refusal.time, task, *errno, known),
+        Attempt::Socket { task, errno, .. } => denial::of_call(Call::Create, refusal.time, task, *errno, known),
         Attempt::Overflow(overflow) => queue::overflow(refusal.time, overflow, known),
         Attempt::Counted(overflows) => queue::counted(refusal.time, overflows, known),
         Attempt::Accept(failed) => queue::accept_failed(refusal.time, failed, known),

@@ -23,7 +23,6 @@ pub(super) struct Dial<'a> {
 }
 
 /// errno values, include/uapi/asm-generic/errno*.h.
-pub(super) const EACCES: u32 = 13;
 pub(super) const EADDRINUSE: u32 = 98;
 pub(super) const EADDRNOTAVAIL: u32 = 99;
 const EAFNOSUPPORT: u32 = 97;

@@ -1,5 +1,6 @@
 //! A connection found a queue full: which listener's, what limits it, and why nobody empties it.
 
+use crate::trace::denied::Call;
 use crate::trace::fact::{
     AcceptFailed, BoundSocket, Overflow, Overflows, Process, Queue, QueueKind, Queues, UnixPath, UnixQueue,
 };
@@ -12,7 +13,7 @@ use crate::trace::refusal::ClosedQueue;
 use crate::trace::text::Text;
 use crate::trace::verdict::{Cause, Verdict};
 
-use super::{Judged, unanswered};
+use super::{Judged, denial, unanswered};
 
 /// `SIGSTOP`, `SIGTSTP`, `SIGTTIN` and `SIGTTOU`.
 const STOPS: [u32; 4] = [19, 20, 21, 22];
@@ -62,8 +63,12 @@ pub(super) fn counted(time: u64, overflows: &Overflows, known: &Known) -> Judged
     Verdict::likely(cause(queue)).into()
 }
 
-/// The kernel gave the server no file for a connection: the errno says so, the host says what limits it.
+/// The kernel gave the server no connection: the errno says whether it was denied one, or had no file for it. What limits its
+/// files the host says.
 pub(super) fn accept_failed(time: u64, failed: &AcceptFailed, known: &Known) -> Judged {
+    if failed.is_denied() {
+        return denial::of_call(Call::Accept, time, &failed.task, failed.errno, known);
+    }
     let process = failed.task.key();
     let argv = known.servers.start_of(process).map(|(argv, _)| argv.to_vec()).unwrap_or_default();
     let questions = unanswered([Question::Files { process, argv }], time, known);

@@ -1,6 +1,6 @@
 //! A unix socket could not be dialled.
 
-use crate::trace::errno;
+use crate::trace::errno::{self, EACCES, ECONNREFUSED};
 use crate::trace::fact::{Task, UnixPath};
 use crate::trace::known::Known;
 use crate::trace::question::Question;
@@ -10,9 +10,7 @@ use super::Judged;
 
 const ENOENT: u32 = 2;
 const EAGAIN: u32 = 11;
-const EACCES: u32 = 13;
 const ENOTDIR: u32 = 20;
-const ECONNREFUSED: u32 = 111;
 
 pub(super) fn attribute(task: &Task, errno: u32, path: &UnixPath, known: &Known) -> Judged {
     match errno {

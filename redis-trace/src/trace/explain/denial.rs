@@ -9,6 +9,7 @@ use crate::trace::refusal::{Attempt, Refusal};
 use crate::trace::report::{Evidence, Fix, LsmReport};
 use crate::trace::text::Text;
 
+use super::files;
 use super::fix::advice;
 use super::summary::target;
 use super::words::{self, plain};
@@ -33,6 +34,7 @@ pub(super) fn summary(refusal: &Refusal, denied: &Denied, listeners: &[Listener]
     let errno = match &refusal.attempt {
         Attempt::Listen(bind) => bind.errno,
         Attempt::Socket { errno, .. } => *errno,
+        Attempt::Accept(failed) => failed.errno,
         Attempt::Connect(connect) if denied.call == Call::Connect => {
             connect.client.as_ref().map_or(0, |client| client.errno)
         }
@@ -49,6 +51,10 @@ pub(super) fn summary(refusal: &Refusal, denied: &Denied, listeners: &[Listener]
         }
         (Attempt::Socket { task, .. }, _) => {
             format!("{} (pid {}) could not make a TCP socket: {clause}", task.comm, task.pid)
+        }
+        (Attempt::Accept(failed), _) => {
+            let (comm, pid) = (&failed.task.comm, failed.task.pid);
+            format!("{comm} (pid {pid}) cannot accept on {}: {clause}{}", failed.socket.local, files::waiting(failed))
         }
         (_, Some(failed)) => format!(
             "nothing listens on {}; {} {} {}: {clause}{besides}",
@@ -113,6 +119,7 @@ pub(super) fn caller<'a>(refusal: &Refusal, denied: &'a Denied, known: &'a Known
     let task = match &refusal.attempt {
         Attempt::Connect(connect) => &connect.client.as_ref()?.task,
         Attempt::Socket { task, .. } => task,
+        Attempt::Accept(failed) => &failed.task,
         _ => return None,
     };
     known.process(task.key())

@@ -1,4 +1,4 @@
-//! Words about an accept that failed for want of a file.
+//! Words about an accept that failed, for want of a file above all.
 
 use crate::trace::errno;
 use crate::trace::fact::AcceptFailed;
@@ -19,12 +19,16 @@ pub(super) fn summary(no_file: &NoFile) -> String {
         (_, (None, _)) => "it may open no more files (EMFILE)".to_owned(),
     };
     let (process, local) = (words::process(&no_file.process), failed.socket.local);
-    let waiting = match failed.queued {
+    format!("{process} cannot accept on {local}: {why}{}", waiting(failed))
+}
+
+/// Who waits meanwhile.
+pub(super) fn waiting(failed: &AcceptFailed) -> String {
+    match failed.queued {
         0 => String::new(),
         1 => "; 1 connection waits, connected and not served".to_owned(),
         many => format!("; {many} connections wait, connected and not served"),
-    };
-    format!("{process} cannot accept on {local}: {why}{waiting}")
+    }
 }
 
 /// The accept itself.

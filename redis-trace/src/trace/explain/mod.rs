@@ -139,7 +139,10 @@ fn outcome(refusal: &Refusal, cause: &Cause) -> (Outcome, Option<String>) {
         }
         // What the client gets in the end depends on its patience.
         Attempt::Overflow(_) | Attempt::Counted(_) => (Outcome::Timeout, None),
-        Attempt::Accept(failed) => (Outcome::ListenFailed, Some(errno::name(failed.errno))),
+        Attempt::Accept(failed) => {
+            let outcome = if failed.is_denied() { Outcome::Denied } else { Outcome::ListenFailed };
+            (outcome, Some(errno::name(failed.errno)))
+        }
         Attempt::Early(_) => (Outcome::Rejected, None),
         Attempt::Start(_) => (Outcome::ListenFailed, None),
     }
@@ -259,6 +262,7 @@ fn server(attempt: &Attempt, cause: &Cause, known: &Known) -> Option<Process> {
         | Cause::PacketFiltered { .. }
         | Cause::Dialling(_) => match attempt {
             Attempt::Listen(bind) => Some(known.process_of(&bind.task)),
+            Attempt::Accept(failed) => Some(known.process_of(&failed.task)),
             Attempt::Socket { task, .. } if is_server(task) => Some(known.process_of(task)),
             _ => None,
         },

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::trace::container;
+use crate::trace::errno;
 use crate::trace::fact::Process;
 use crate::trace::fact::{Ending, Overflow, Overflows, QueueKind, Serving};
 use crate::trace::known::is_redis_like;
@@ -94,6 +95,7 @@ fn why(stall: &Stall) -> Option<String> {
         }
         Stall::OutOfFiles { limit } => format!("cannot accept: all {limit} files that it may open are (EMFILE)"),
         Stall::HostOutOfFiles => "cannot accept: this host may open no more files (ENFILE, fs.file-max)".to_owned(),
+        Stall::Denied(errno) => format!("cannot accept: a security module denies it ({})", errno::name(*errno)),
         Stall::Busy => "does not accept: it is busy on the CPU and does not come to its event loop".to_owned(),
         Stall::InCall(call) => format!("does not accept: it is in {call}"),
         Stall::NotAccepting(Some(call)) => format!("does not call accept: it waits in {call}"),

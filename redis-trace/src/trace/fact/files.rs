@@ -3,16 +3,18 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ProcessKey, Socket, Task};
+use crate::trace::errno;
 use crate::trace::text::Text;
 
-/// accept(2) failed for want of a file: the connection stays in the queue, and its client believes that it is served.
+/// accept(2) failed for want of a file, or was denied: the connection stays in the queue, and its client believes that it is
+/// served.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AcceptFailed {
     /// The listener.
     pub socket: Socket,
     /// Who called.
     pub task: Task,
-    /// `EMFILE`: the process may open no more; `ENFILE`: nobody on this host may.
+    /// `EMFILE`: the process may open no more; `ENFILE`: nobody on this host may; `EPERM` or `EACCES`: it may not accept.
     pub errno: u32,
     /// Connections that wait to be accepted.
     pub queued: u32,
@@ -22,6 +24,13 @@ pub struct AcceptFailed {
     pub limit: Option<u64>,
     /// To what it may raise that limit itself.
     pub hard: Option<u64>,
+}
+
+impl AcceptFailed {
+    /// Somebody said no to it.
+    pub fn is_denied(&self) -> bool {
+        errno::is_denial(self.errno)
+    }
 }
 
 /// How many files are open, and what may have set the limits.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::trace::errno::EACCES;
 use crate::trace::fact::{Asked, Bind, BpfProgram, Denial, Task};
 use crate::trace::flow::{Endpoint, Netns};
 use crate::trace::question::Question;
@@ -79,7 +80,6 @@ impl Known {
     /// Whether a bind failed for want of CAP_NET_BIND_SERVICE: the kernel said so, or where it cannot be heard, nothing
     /// else stands against it.
     fn is_privileged(&self, bind: &Bind, denial: Option<&Denial>) -> bool {
-        const EACCES: u32 = 13;
         if bind.errno != EACCES || bind.listen {
             return false;
         }

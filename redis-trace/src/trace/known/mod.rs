@@ -1,13 +1,15 @@
 //! Everything known at a moment: who listens, who listened, who tried to, and what each process is.
 
+mod answers;
 mod clock;
 mod denials;
 mod endings;
 mod listeners;
+mod lookups;
 mod redirects;
 mod servers;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -228,149 +230,11 @@ impl Known {
         }
     }
 
-    /// What is known of the process that this task belongs to.
-    pub fn process_of(&self, task: &Task) -> Process {
-        let mut process = Process {
-            pid: task.pid,
-            start: task.start,
-            comm: task.comm.clone(),
-            uid: Some(task.uid),
-            ..Process::default()
-        };
-        if let Some(told) = self.process(task.key()) {
-            process.parent = told.parent;
-            process.exe.clone_from(&told.exe);
-            process.cgroup.clone_from(&told.cgroup);
-            process.cmdline.clone_from(&told.cmdline);
-        }
-        process
-    }
-
-    /// What is known of a process, when this very one is known.
-    pub fn process(&self, key: ProcessKey) -> Option<&Process> {
-        self.processes.get(&key.pid).filter(|process| process.key() == key)
-    }
-
-    /// What is known of a namespace.
-    pub fn namespace(&self, netns: Netns) -> Option<&Namespace> {
-        self.namespaces.get(&netns)
-    }
-
-    /// Sockets bound to a port, as the host showed them; absent when it could not, or has not in time.
-    pub fn sockets_at(&self, netns: Netns, port: u16, now: u64) -> Option<&[BoundSocket]> {
-        let (time, ()) = self.answered.get_with_time(&Question::Sockets { netns, port })?;
-        let shown = self.sockets.get(&(netns, port))?;
-        (time.saturating_add(FRESH) > now).then_some(shown.as_slice())
-    }
-
-    /// The queues of the listeners on a port, as the host showed them of late.
-    pub fn queues(&self, netns: Netns, port: u16, now: u64) -> Option<&Queues> {
-        let (time, queues) = self.queues.get_with_time(&(netns, port))?;
-        (time.saturating_add(FRESH) > now).then_some(queues)
-    }
-
-    /// The files of a process, as the host showed them of late.
-    pub fn files(&self, process: ProcessKey, now: u64) -> Option<&Files> {
-        let (time, files) = self.files.get_with_time(&process)?;
-        (time.saturating_add(FRESH) > now).then_some(files)
-    }
-
-    /// How a server stands on a port, as the host showed of late.
-    pub fn standing(&self, process: ProcessKey, port: u16, now: u64) -> Option<&Standing> {
-        let (time, standing) = self.standings.get_with_time(&(process, port))?;
-        (time.saturating_add(FRESH) > now).then_some(standing)
-    }
-
-    /// The errno of a process's last accept that failed for want of a file, if that was of late.
-    pub fn failed_accept(&self, process: ProcessKey, now: u64) -> Option<u32> {
-        let (time, errno) = self.failed_accepts.get_with_time(&process)?;
-        (time.saturating_add(FRESH) > now).then_some(*errno)
-    }
-
-    /// The way to an address, as the host said of late.
-    pub fn way(&self, netns: Netns, to: IpAddr) -> Option<&Way> {
-        self.ways.get(&(netns, to))
-    }
-
-    /// The ports that a server may be dialled from, as the host said of late.
-    pub fn ports(&self, netns: Netns, to: Endpoint) -> Option<&Ports> {
-        self.ports.get(&(netns, to))
-    }
-
-    /// What stands behind a unix path that a process dialled.
-    pub fn unix_state(&self, pid: u32, path: &UnixPath) -> Option<&UnixState> {
-        self.unix_states.get(&(pid, path.clone()))
-    }
-
-    /// The firewall's rules that can have done this to that SYN, as far as the host said.
-    pub fn suspected(&self, netns: Netns, isn: u32, wanted: Wanted) -> Option<&Suspected> {
-        self.suspected.get(&(netns, isn, wanted))
-    }
-
-    /// The unix sockets that servers listen on in a namespace.
-    pub fn unix_listeners(&self, netns: Netns) -> &[UnixListener] {
-        self.unix_listeners.get(&netns).map_or(&[], Vec::as_slice)
-    }
-
-    /// Whether this very process lives, as far as the host said.
-    pub fn is_alive(&self, key: ProcessKey) -> Option<bool> {
-        self.alive.get(&key).copied()
-    }
-
-    /// Whether a process still holds a socket, as far as the host said.
-    pub fn holds(&self, process: ProcessKey, inode: u64) -> bool {
-        self.held.get(&(process, inode)).copied().unwrap_or(false)
-    }
-
-    /// Whether the host has answered of late, or will not.
-    pub fn is_answered(&self, question: &Question, now: u64) -> bool {
-        let fresh = |time: u64| time.saturating_add(FRESH) > now;
-        let is_there = match question {
-            // Asked anew for each dial and each start: `learn` forgets the state of the dial before.
-            Question::Unix { pid, path, .. } => self.unix_state(*pid, path).is_some(),
-            Question::Files { process, .. } => self.files(*process, now).is_some(),
-            Question::Standing { process, port, .. } => self.standing(*process, *port, now).is_some(),
-            Question::Firewall { flow, isn, wanted, .. } => self.suspected(flow.netns, *isn, *wanted).is_some(),
-            Question::LastWords { process, .. } => {
-                self.servers.failed_start(*process).is_some_and(|failed| failed.heard)
-            }
-            Question::Way { netns, to, .. } => {
-                self.ways.get_with_time(&(*netns, to.ip)).is_some_and(|(time, _)| fresh(time))
-            }
-            Question::Ports { netns, to } => {
-                self.ports.get_with_time(&(*netns, *to)).is_some_and(|(time, _)| fresh(time))
-            }
-            other => self.answered.get_with_time(other).is_some_and(|(time, ())| fresh(time)),
-        };
-        let unreadable = question.netns().and_then(|netns| self.unreadable.get_with_time(&netns));
-        let given_up = self.given_up.get_with_time(question).is_some_and(|(time, ())| fresh(time));
-        is_there || given_up || unreadable.is_some_and(|(time, _)| fresh(time))
-    }
-
-    /// The host has not answered in time: do without, until it answers.
-    pub fn give_up(&mut self, question: Question) {
-        self.given_up.insert(self.now, question, ());
-    }
-
-    /// Whether a process descends from the command that the tool runs.
-    pub fn is_family(&self, pid: u32) -> bool {
-        self.family.get(&pid).is_some()
-    }
-
     /// A connection ended early: its server may have sent its client elsewhere.
     fn ended_early(&mut self, time: u64, end: &EarlyEnd) {
         if let Some(task) = &end.server {
             let server = self.process_of(task);
             self.redirects.told(time, end, server);
-        }
-    }
-
-    /// The host told of the way to a server, or of the ports to start from.
-    fn way_told(&mut self, time: u64, what: &What) {
-        match what {
-            What::Way(way) => self.ways.insert(time, (way.netns, way.to), way.way.clone()),
-            What::Ports(ports) => self.ports.insert(time, (ports.netns, ports.to), ports.clone()),
-            _ => {}
         }
     }
 
@@ -393,76 +257,6 @@ impl Known {
         for listeners in self.unix_listeners.values_mut() {
             listeners.retain(|listener| listener.owner.key() != task.key());
         }
-    }
-
-    fn describe(&mut self, time: u64, process: &Process) {
-        let mut told = process.clone();
-        if let Some(before) = self.process(process.key()) {
-            told.exe = told.exe.or_else(|| before.exe.clone());
-            told.cgroup = told.cgroup.or_else(|| before.cgroup.clone());
-            if told.cmdline.is_empty() {
-                told.cmdline.clone_from(&before.cmdline);
-            }
-        }
-        self.answered.insert(time, Question::Process(process.key()), ());
-        self.processes.insert(time, process.pid, told);
-    }
-
-    fn sockets_read(&mut self, time: u64, netns: Netns, port: Option<u16>, sockets: &[BoundSocket]) {
-        let owners: BTreeMap<u32, &Process> =
-            sockets.iter().filter_map(|bound| bound.owner.as_deref()).map(|owner| (owner.pid, owner)).collect();
-        for owner in owners.into_values() {
-            self.describe(time, owner);
-        }
-        match port {
-            Some(port) => {
-                let question = Question::Sockets { netns, port };
-                self.given_up.remove(&question);
-                self.answered.insert(time, question, ());
-                self.sockets.insert(time, (netns, port), sockets.to_vec());
-            }
-            None => {
-                for bound in sockets.iter().filter(|bound| bound.listening) {
-                    self.listeners.up(&bound.socket, bound.backlog, bound.owner.clone(), None);
-                }
-            }
-        }
-    }
-
-    /// The host looked whether a process lives.
-    fn looked_for(&mut self, time: u64, process: ProcessKey, alive: bool) {
-        self.alive.insert(time, process, alive);
-        self.answered.insert(time, Question::Alive(process), ());
-        self.answered.insert(time, Question::Process(process), ());
-    }
-
-    /// The host said what a namespace is called, and who lives in it.
-    fn netns_named(&mut self, time: u64, netns: Netns, name: Option<Text>, pid: Option<u32>) {
-        let namespace = self.namespaces.entry(netns).or_default();
-        (namespace.name, namespace.pid) = (name, pid);
-        self.answered.insert(time, Question::NetnsName(netns), ());
-    }
-
-    /// Something about whoever is to accept, or about who waits for that.
-    fn queues_told(&mut self, time: u64, what: &What) {
-        match what {
-            What::Queues(queues) => self.queues_read(time, queues),
-            What::Files(files) => self.files.insert(time, files.process(), files.clone()),
-            What::AcceptFailed(failed) => {
-                self.meet(time, &failed.task);
-                self.failed_accepts.insert(time, failed.task.key(), failed.errno);
-            }
-            _ => {}
-        }
-    }
-
-    fn queues_read(&mut self, time: u64, queues: &Queues) {
-        for owner in queues.queues.iter().filter_map(|queue| queue.bound.owner.as_deref()) {
-            self.describe(time, owner);
-        }
-        let Queues { netns, port, .. } = *queues;
-        self.answered.insert(time, Question::Queues { netns, port }, ());
-        self.queues.insert(time, (netns, port), queues.clone());
     }
 
     /// A server listens on a unix socket.

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use aya::programs::CgroupSkbAttachType;
 use serde_json::{Value, json};
 
-use super::{Needs, Scenario};
+use super::{Agent, Needs, Scenario};
 use crate::commands::demo::actor::Dialled;
 use crate::commands::demo::confine::REDIS_DOMAIN;
 use crate::commands::demo::expect::Expected;
@@ -35,6 +35,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     .needing(Needs::LandlockAndChosenErrno),
     Scenario::new("a BPF LSM program denies bind to redis-server", Code::RT3010, &[lsm_bind, dial_after_denial])
         .needing(Needs::BpfLsm),
+    Scenario {
+        agent: Agent::Own,
+        ..Scenario::new("a BPF LSM program denies accept to redis-server", Code::RT3013, &[lsm_accept])
+            .needing(Needs::BpfLsm)
+    },
     Scenario::new("a seccomp filter denies bind to redis-server", Code::RT3021, &[filtered, dial_after_denial]),
     Scenario::new("Landlock denies bind to a process with a hostile name", Code::RT3010, &[hostile_comm])
         .needing(Needs::Landlock),
@@ -50,6 +55,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         .needing(Needs::AppArmor),
     Scenario::new("AppArmor denies a socket under a profile with a hostile name", Code::RT3011, &[hostile_profile])
         .needing(Needs::AppArmor),
+    Scenario::new(
+        "AppArmor denies accept under a profile that is changed to",
+        Code::RT3013,
+        &[changed_while_listening],
+    )
+    .needing(Needs::AppArmor),
     Scenario::new("AppArmor denies redis-server the capability for port 79", Code::RT3014, &[no_capability_rule])
         .needing(Needs::AppArmor),
     Scenario {
@@ -64,6 +75,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     )
     .needing(Needs::Selinux),
     Scenario::new("SELinux denies redis-server a port and does not log it", Code::RT3010, &[selinux_quiet])
+        .needing(Needs::Selinux),
+    Scenario::new("SELinux denies redis-server the way to its master", Code::RT3012, &[selinux_replica])
         .needing(Needs::Selinux),
     Scenario::new("SELinux denies redis-server the capability for port 79", Code::RT3014, &[selinux_capability])
         .needing(Needs::Selinux),
@@ -162,11 +175,30 @@ fn cgroup_bind_access(stage: &mut Stage) -> Result<()> {
 }
 
 fn lsm_bind(stage: &mut Stage) -> Result<()> {
-    let cgroup = stage.deny_by_lsm()?;
+    let cgroup = stage.deny_by_lsm("socket_bind")?;
     let redis = stage.confined_redis(&cgroup, "--bind 127.0.0.1")?;
     let lsm = json!({"module": "bpf", "operation": "bind", "object": "tcp 127.0.0.1:6379"});
     let expected = denied_bind(stage, Code::RT3010, redis, REDIS, "EPERM").with(json!({"lsm": lsm}));
     stage.expect(expected.says("a BPF LSM program denied bind"));
+    Ok(())
+}
+
+/// What must be told of an accept that was denied while one connection waits.
+fn denied_accept(stage: &Stage, pid: u32, errno: &str, lsm: &Value) -> Expected {
+    let flow = json!({"client": null, "server": endpoint(loopback(REDIS)), "netns": stage.netns()});
+    let is = json!({"outcome": "denied", "side": "server", "errno": errno, "flow": flow, "lsm": lsm,
+        "server_process": {"pid": pid}, "client_process": null});
+    Expected::refusal(Code::RT3013).with(is).says("denied accept").says("1 connection waits, connected and not served")
+}
+
+/// The client is connected by the kernel and waits; redis-server tries again and again, which is told as often as it counts.
+fn lsm_accept(stage: &mut Stage) -> Result<()> {
+    let cgroup = stage.deny_by_lsm("socket_accept")?;
+    let redis = stage.unharmed_redis(&cgroup, "--bind 127.0.0.1")?;
+    let denied = stage.served_in_the_end(redis, "Accepting client connection", |stage| stage.let_go(redis))?;
+    let lsm = json!({"module": "bpf", "operation": "accept", "object": "tcp 127.0.0.1:6379"});
+    let expected = denied_accept(stage, redis, "EPERM", &lsm).with(json!({"count": denied}));
+    stage.expect(expected.says("a BPF LSM program denied accept"));
     Ok(())
 }
 
@@ -271,6 +303,18 @@ fn changed_profile(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
+/// It listens before it comes under the profile: it is accept that is denied.
+fn changed_while_listening(stage: &mut Stage) -> Result<()> {
+    let profile = stage.profile("", CAPABILITIES)?;
+    let server = stage.actor(&format!("accept-under {profile} 127.0.0.1:6379"), "listening")?;
+    stage.actor(&format!("fill {} 1", loopback(REDIS)), "filled")?;
+    stage.process(server)?.wait_for("denied")?;
+    let lsm = json!({"module": "apparmor", "operation": "accept", "subject": profile, "object": "tcp 127.0.0.1:6379"});
+    let expected = denied_accept(stage, server, "EACCES", &lsm).says(&format!("AppArmor profile {profile}"));
+    stage.expect(expected.with(json!({"cause": {"confidence": "certain"}})).says("network inet stream,"));
+    Ok(())
+}
+
 fn no_capability_rule(stage: &mut Stage) -> Result<()> {
     let profile = stage.profile("", &format!("{CAPABILITIES}  network,"))?;
     let redis = stage.confined_redis(&format!("apparmor {profile}"), "--bind 127.0.0.1 --port 79")?;
@@ -308,6 +352,21 @@ fn selinux_quiet(stage: &mut Stage) -> Result<()> {
     let lsm = json!({"operation": "bind", "object": "tcp 127.0.0.1:6391"});
     let expected = denied_by_selinux(stage, Code::RT3010, 6391, &lsm)?.says("semodule -DB");
     stage.expect(expected);
+    Ok(())
+}
+
+/// A replica is a client: of a port that is not Redis's by its type.
+fn selinux_replica(stage: &mut Stage) -> Result<()> {
+    let master: SocketAddr = loopback(6380);
+    let options = format!("--bind 127.0.0.1 --replicaof {} {}", master.ip(), master.port());
+    let redis = stage.unharmed_redis(&Stage::redis_domain(), &options)?;
+    stage.process(redis)?.wait_for("Unable to connect to MASTER")?;
+    let object = "system_u:object_r:unreserved_port_t:s0";
+    let lsm = json!({"module": "selinux", "operation": "connect", "subject": REDIS_DOMAIN, "object": object});
+    let flow = json!({"netns": stage.netns(), "server": endpoint(master)});
+    let is = json!({"outcome": "denied", "side": "client", "errno": "EACCES", "flow": flow, "lsm": lsm,
+        "cause": {"confidence": "certain"}, "client_process": {"pid": redis, "comm": "redis-server"}});
+    stage.expect(Expected::refusal(Code::RT3012).with(is).says("denied connect").says("audit2allow"));
     Ok(())
 }
 

@@ -129,7 +129,7 @@ fn a_ruleset_of_twenty_thousand_rules_and_a_set_of_a_hundred_thousand_elements_i
 #[test]
 fn a_namespace_that_is_gone_is_a_sentence() {
     let Stage { stranger, mut host } = Stage::new();
-    let netns = stranger.netns;
+    let netns = stranger.netns();
     drop(stranger);
     let error = host.ruleset(netns, None).expect_err("nobody lives there");
     assert!(error.ends_with('.'), "{error}");

@@ -1,20 +1,24 @@
 //! From records to facts: kernel numbers get their names, bytes become text, sentinels become absence.
 
+mod denial;
+mod dropped;
+mod early;
+
 use std::collections::BTreeMap;
 
-use redis_trace_common::denial;
 use redis_trace_common::record::{self, Record};
-use redis_trace_common::reply::alert;
 use redis_trace_common::tally::{End, Key};
 
+use denial::denial;
+use dropped::dropped;
+use early::early_end;
+
 use super::fact::{
-    AcceptFailed, Alike, Asked, Bind, BpfProgram, ConnectFailed, Denial, Dropped, EarlyEnd, Ending, Fact, Filters,
-    IcmpError, Module, Overflow, Parting, Passing, Phase, Process, QueueKind, Rejected, Reset, Said, Socket, Task,
-    UnixPath, What,
+    AcceptFailed, Alike, Bind, ConnectFailed, Ending, Fact, IcmpError, Overflow, Phase, Process, QueueKind, Reset,
+    Socket, Task, UnixPath, What,
 };
 use super::flow::{Endpoint, Flow, Netns};
 use super::text::Text;
-use crate::redis::reply;
 
 /// Names that the running kernel gives its numbers, from its BTF.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -143,80 +147,6 @@ fn reset(r: &record::Reset, names: &Names) -> What {
     })
 }
 
-fn dropped(r: &record::Dropped, names: &Names) -> Dropped {
-    let known = |number: u32| (number != u32::MAX).then_some(number);
-    Dropped {
-        flow: flow(&r.flow),
-        isn: r.isn,
-        caller: (r.task.pid != 0).then(|| (task(&r.task), r.dialled)),
-        reason: known(r.reason).and_then(|reason| Names::of(&names.drop_reasons, reason)),
-        function: names.functions.get(&r.location).cloned(),
-        ttl: r.ttl,
-        sight: Passing {
-            outgoing: r.outgoing != 0,
-            input: r.input,
-            output: r.output,
-            mark: r.mark,
-            tracking: known(r.tracking),
-            flags: u8::try_from(r.flags & 0xff).unwrap_or_default(),
-            generation: (r.generation != 0).then_some(r.generation),
-            rejected: rejected(r),
-        },
-        filters: Filters {
-            socket: known(r.filter).map(|filter| filter != 0),
-            programs: r.programs,
-            program: program(r.programs, r.program, &r.program_name),
-        },
-    }
-}
-
-/// What is known of the rule that rejected it; nothing where it was not seen to be rejected.
-fn rejected(r: &record::Dropped) -> Option<Rejected> {
-    let followers = (r.followers != record::MANY).then_some(r.followers);
-    let is_seen = r.handles.iter().any(|handle| *handle != 0) || followers.is_some();
-    is_seen.then_some(Rejected { handles: r.handles, table: (r.table != 0).then_some(r.table), followers })
-}
-
-fn denial(r: &record::Denial) -> Denial {
-    let context = |bytes: &[u8], length: u32| (length > 0).then(|| Text::new(taken(bytes, length)));
-    Denial {
-        tid: r.tid,
-        said: said(r.said),
-        capability: match r.capability {
-            lacked if lacked == denial::Asked::Lacked as u32 => Some(Asked::Lacked),
-            denied if denied == denial::Asked::Denied as u32 => Some(Asked::Denied),
-            _ => None,
-        },
-        seccomp: r.seccomp != 0,
-        landlock: r.landlock == 1,
-        domain: (r.domain != 0).then_some(r.domain),
-        programs: r.programs,
-        program: program(r.programs, r.program, &r.program_name),
-        subject: context(&r.subject, r.subject_length),
-        object: context(&r.object, r.object_length),
-    }
-}
-
-/// The first of so many programs.
-fn program(programs: u32, id: u32, name: &[u8]) -> Option<BpfProgram> {
-    (programs > 0).then(|| BpfProgram { id, name: Text::until_nul(name) })
-}
-
-/// Who said no, by its number.
-fn said(number: u32) -> Option<Said> {
-    let said = denial::Said::ALL.into_iter().find(|said| *said as u32 == number)?;
-    Some(Said::Module(match said {
-        denial::Said::Nobody => return None,
-        denial::Said::CgroupBpf => return Some(Said::CgroupBpf),
-        denial::Said::Filter => return Some(Said::Filter),
-        denial::Said::Landlock => Module::Landlock,
-        denial::Said::Selinux => Module::Selinux,
-        denial::Said::AppArmor => Module::Apparmor,
-        denial::Said::Tomoyo => Module::Tomoyo,
-        denial::Said::BpfLsm => Module::Bpf,
-    }))
-}
-
 fn overflow(r: &record::QueueFull) -> Overflow {
     Overflow {
         flow: flow(&r.flow),
@@ -228,61 +158,6 @@ fn overflow(r: &record::QueueFull) -> Overflow {
         length: r.length,
         limit: r.limit,
     }
-}
-
-fn early_end(r: &record::EarlyEnd) -> EarlyEnd {
-    EarlyEnd {
-        flow: flow(&r.flow),
-        server: (r.task.pid != 0).then(|| task(&r.task)),
-        client: false,
-        sent: r.sent,
-        received: r.received,
-        read: (r.read != UNKNOWN).then_some(r.read),
-        end: r.end,
-        idle_ms: r.idle,
-        waiting: r.waiting,
-        quiet_ms: r.quiet,
-        parting: parting(r.parting),
-        kind: u16::try_from(r.kind).unwrap_or_default(),
-        known: r.length,
-        reply: refusal(taken(&r.reply, r.length)),
-        redirect: reply::redirect(taken(&r.reply, r.length), Endpoint::from_bytes(r.flow.server, r.flow.server_port)),
-        alert: alert(taken(&r.reply, r.length)),
-    }
-}
-
-/// A number of bytes that was not counted.
-const UNKNOWN: u32 = u32::MAX;
-
-fn parting(number: u32) -> Parting {
-    const RESET: u32 = record::Parting::Reset as u32;
-    const LEFT: u32 = record::Parting::Left as u32;
-    const WAITED: u32 = record::Parting::Waited as u32;
-    const ALERTED: u32 = record::Parting::Alerted as u32;
-    const LEFT_BY_SERVER: u32 = record::Parting::LeftByServer as u32;
-    const HELLO_UNANSWERED: u32 = record::Parting::HelloUnanswered as u32;
-    match number {
-        RESET => Parting::Reset,
-        LEFT => Parting::Left,
-        WAITED => Parting::Waited,
-        ALERTED => Parting::Alerted,
-        LEFT_BY_SERVER => Parting::LeftByServer,
-        HELLO_UNANSWERED => Parting::HelloUnanswered,
-        _ => Parting::Closed,
-    }
-}
-
-/// The first line of what a server said; nothing when another reply than a refusal follows: whoever got one was served, and the
-/// words may be a part of a value.
-fn refusal(bytes: &[u8]) -> Option<Text> {
-    let text = String::from_utf8_lossy(bytes);
-    let (first, rest) = text.split_once("\r\n").unwrap_or((&text, ""));
-    let refuses = |line: &str| line.strip_prefix('-').is_some_and(|error| reply::of_error(error).is_some());
-    // The last may be cut short.
-    let (whole, cut) = rest.rsplit_once("\r\n").map_or(("", rest), |(whole, cut)| (whole, cut));
-    let are_refusals = whole.split("\r\n").filter(|line| !line.is_empty()).all(refuses);
-    let is_error = first.starts_with('-') && (cut.is_empty() || cut.starts_with('-'));
-    (is_error && are_refusals).then(|| Text::from(first))
 }
 
 fn connect_failed(r: &record::ConnectFailed) -> ConnectFailed {
@@ -420,21 +295,6 @@ mod tests {
         assert_eq!(walked_path(b"redis-server\0bin\0usr\0/\0"), Some(Text::from("/usr/bin/redis-server")));
         assert_eq!(walked_path(b"/\0"), Some(Text::from("/")));
         assert_eq!(walked_path(b""), None);
-    }
-
-    #[test]
-    fn a_refusal_is_a_line_that_nothing_but_errors_follows() {
-        assert_eq!(
-            refusal(b"-NOAUTH Authentication required.\r\n"),
-            Some(Text::from("-NOAUTH Authentication required."))
-        );
-        assert_eq!(refusal(b"-NOAUTH no\r\n-NOAUTH no\r\n"), Some(Text::from("-NOAUTH no")));
-        assert_eq!(refusal(b"-DENIED Redis is running in pro"), Some(Text::from("-DENIED Redis is running in pro")));
-        assert_eq!(refusal(b"-NOAUTH no\r\n+OK\r\n"), None);
-        assert_eq!(refusal(b"-NOAUTH no\r\n-ERR value is not an integer or out of range\r\n"), None);
-        assert_eq!(refusal(b"-NOAUTH no\r\n-NOAUTH no\r\n$3"), None);
-        assert_eq!(refusal(b"+OK\r\n"), None);
-        assert_eq!(refusal(b""), None);
     }
 
     #[test]
