@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::command::{output, program};
-use super::{Host, nf_tables};
+use super::{Host, netns, nf_tables, process};
 use crate::firewall::{Backend, Ruleset, is_of_nft, parse_nft, parse_save};
 use crate::trace::flow::Netns;
 
@@ -25,9 +25,36 @@ const LIMIT: usize = 64 << 20;
 /// So often rules may change while they are read.
 const ATTEMPTS: usize = 3;
 
-/// The rulesets that were read, by namespace: the last, and those before it that packets may still have met.
+/// Rules that take longer are read again when they change, before anybody asks for them.
+const LONG: Duration = Duration::from_millis(100);
+
+/// Reading them again takes at most one part in so many of a processor.
+const SHARE: u32 = 100;
+
+/// The rulesets that were read, by namespace.
 #[derive(Debug, Default)]
-pub(super) struct Rulesets(HashMap<Netns, Vec<Known>>);
+pub(super) struct Rulesets(HashMap<Netns, Read>);
+
+/// What was read of a namespace's rules.
+#[derive(Clone, Debug, Default)]
+struct Read {
+    /// The last, and those before it that packets may still have met.
+    known: Vec<Known>,
+    /// When they were last read, and how long that took.
+    last: Option<(Instant, Duration)>,
+}
+
+impl Read {
+    /// Rules that take so long to read that whoever is refused should not wait for it.
+    fn takes_long(&self) -> bool {
+        self.last.is_some_and(|(_, took)| took >= LONG)
+    }
+
+    /// Such rules, when they may be read again.
+    fn is_due(&self) -> bool {
+        self.takes_long() && self.last.is_some_and(|(end, took)| end.elapsed() >= took * SHARE)
+    }
+}
 
 /// So many are kept of a namespace.
 const KEPT: usize = 2;
@@ -56,23 +83,55 @@ impl Host {
         self.rulesets.0.remove(&netns);
     }
 
+    /// The namespaces in which nf_tables has, or had, rules.
+    pub fn with_rules(&mut self) -> Vec<Netns> {
+        self.look(&process::ids());
+        let were_written = |_| has_nf_tables() && nf_tables::generation().is_ok_and(|now| now != nf_tables::FIRST);
+        let looks = netns::inside_each(&self.places, were_written);
+        looks.into_iter().filter(|(_, were_written)| *were_written == Ok(true)).map(|(netns, _)| netns).collect()
+    }
+
+    /// Reads the rules of a namespace before anybody asks for them; what cannot be read is told to who asks.
+    pub fn read_ahead(&mut self, netns: Netns) {
+        let _ = self.ruleset(netns, None);
+    }
+
+    /// Whether some namespace's rules take long to read.
+    pub fn reads_long(&self) -> bool {
+        self.rulesets.0.values().any(Read::takes_long)
+    }
+
+    /// The namespaces whose rules take long to read and have changed since.
+    pub fn with_changed_rules(&self) -> Vec<Netns> {
+        let due = self.rulesets.0.iter().filter(|(_, read)| read.is_due());
+        let changed = due.filter(|(netns, read)| {
+            let now = self.inside(**netns, nf_tables::generation).flatten().ok();
+            now.is_some() && now != read.known.first().and_then(|last| last.generation)
+        });
+        changed.map(|(netns, _)| *netns).collect()
+    }
+
     /// The rules of a namespace: those of this generation, if they were read before, else those of now.
     pub(super) fn ruleset(&mut self, netns: Netns, generation: Option<u32>) -> Result<Rules, String> {
-        let known = self.rulesets.0.get(&netns).cloned().unwrap_or_default();
-        let wanted = known.iter().position(|known| generation.is_some() && known.generation == generation);
-        let (known, rules) = self.inside(netns, move || read(known, wanted)).flatten()?;
+        let before = self.rulesets.0.get(&netns).cloned().unwrap_or_default();
+        let wanted = before.known.iter().position(|known| generation.is_some() && known.generation == generation);
+        let (read, rules) = self.inside(netns, move || read(before, wanted)).flatten()?;
         self.rulesets.0.retain(|netns, _| self.places.contains_key(netns));
-        self.rulesets.0.insert(netns, known);
+        self.rulesets.0.insert(netns, read);
         Ok(rules)
     }
 }
 
 /// Reads the rules of the calling thread's namespace, unless the wanted ones are known; the last that were read come first.
-fn read(mut known: Vec<Known>, wanted: Option<usize>) -> Result<(Vec<Known>, Rules), String> {
+fn read(Read { mut known, mut last }: Read, wanted: Option<usize>) -> Result<(Read, Rules), String> {
     if wanted.is_none() {
-        let last = kept_by_nf_tables(known.first().cloned())?;
-        known.retain(|known| known.generation != last.generation);
-        known.insert(0, last);
+        let (before, began) = (known.first().and_then(|known| known.generation), Instant::now());
+        let now = kept_by_nf_tables(known.first().cloned())?;
+        if now.generation != before {
+            last = Some((Instant::now(), began.elapsed()));
+        }
+        known.retain(|known| known.generation != now.generation);
+        known.insert(0, now);
         known.truncate(KEPT);
     }
     let Known { mut generation, nf_tables: mut ruleset } = known[wanted.unwrap_or(0)].clone();
@@ -83,7 +142,7 @@ fn read(mut known: Vec<Known>, wanted: Option<usize>) -> Result<(Vec<Known>, Rul
             generation = None;
         }
     }
-    Ok((known, Rules { ruleset, generation }))
+    Ok((Read { known, last }, Rules { ruleset, generation }))
 }
 
 /// Reads what nf_tables keeps, unless it is known already.

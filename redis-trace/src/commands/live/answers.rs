@@ -1,4 +1,4 @@
-//! The host on a thread of its own: questions go in, facts come out, and the ring is read meanwhile.
+//! The host on threads of its own: questions go in, facts come out, and the ring is read meanwhile.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc as answers, oneshot};
 use tokio::time::timeout;
 
+use super::rules::Rules;
 use super::sandbox::{self, Part};
 use crate::cli::Sandbox;
 use crate::failure::Failure;
@@ -31,82 +32,33 @@ enum Task {
     Queues(BTreeSet<Netns>),
     /// These namespaces have got the number of one that is gone.
     Forget(Vec<Netns>),
-    /// Nothing: this namespace has got the number of one that is gone, and its rules are others.
-    ForgetRules(Netns),
     /// One thing, and since when an answer is waited for.
     Answer(Question, u64),
 }
 
-/// The two ends of the host's thread.
+/// The ends of the host's threads.
 pub(super) struct Answers {
     tasks: mpsc::Sender<Task>,
+    rules: Rules,
     facts: answers::UnboundedReceiver<Vec<Fact>>,
     ready: std::collections::VecDeque<Fact>,
 }
 
 impl Drop for Answers {
-    /// The thread may be waiting for a program that hangs.
+    /// A thread may be waiting for a program that hangs.
     fn drop(&mut self) {
         host::end_programs();
     }
 }
 
 impl Answers {
-    /// Starts the thread, which gives up what it does not need; it ends with this value.
+    /// Starts the threads, which give up what they do not need; they end with this value.
     pub(super) fn start(sandbox: Sandbox) -> Result<Self, Failure> {
         let (tasks, asked) = mpsc::channel();
         let (told, facts) = answers::unbounded_channel();
-        sandbox::thread(Part::Asker, sandbox, move || {
-            let mut host = Host::new();
-            let (mut rest_until, mut queues_rest_until) = (0, 0);
-            for task in asked {
-                let found = match task {
-                    Task::Snapshot => host.snapshot(),
-                    Task::Counters(to) => {
-                        // Whoever asked may have stopped waiting.
-                        let _ = to.send(host.counters());
-                        continue;
-                    }
-                    Task::ForgetRules(netns) => {
-                        host.forget_rules(netns);
-                        continue;
-                    }
-                    Task::Forget(namespaces) => {
-                        host.counters_begin(&namespaces);
-                        continue;
-                    }
-                    Task::Poll(namespaces, at_once) => {
-                        let began = host::boottime();
-                        if began < rest_until && !at_once {
-                            continue;
-                        }
-                        let grown = host.grown(&namespaces);
-                        let now = host::boottime();
-                        rest_until = now + (now - began) * SHARE;
-                        host.overflows(grown)
-                    }
-                    Task::Queues(namespaces) => {
-                        let began = host::boottime();
-                        if began < queues_rest_until {
-                            continue;
-                        }
-                        let found = host.listeners(&namespaces, began);
-                        let now = host::boottime();
-                        queues_rest_until = now + (now - began) * SHARE;
-                        found
-                    }
-                    Task::Answer(Question::LsmPrograms, _) => {
-                        vec![What::LsmPrograms { programs: kernel::lsm_programs() }]
-                    }
-                    Task::Answer(question, asked) => host.answer(&question, asked),
-                };
-                let time = host::boottime();
-                if told.send(found.into_iter().map(|what| Fact { time, what }).collect()).is_err() {
-                    return;
-                }
-            }
-        })?;
-        Ok(Self { tasks, facts, ready: std::collections::VecDeque::new() })
+        let rules = Rules::start(sandbox, told.clone())?;
+        sandbox::thread(Part::Asker, sandbox, move || answer(asked, &told))?;
+        Ok(Self { tasks, rules, facts, ready: std::collections::VecDeque::new() })
     }
 
     /// Looks at the whole host.
@@ -148,11 +100,14 @@ impl Answers {
 
     /// The rules that were read of a namespace are another's; before anything is asked of the one that has its number.
     pub(super) fn forget_rules(&self, netns: Netns) {
-        let _ = self.tasks.send(Task::ForgetRules(netns));
+        self.rules.forget(netns);
     }
 
     /// Asks one thing.
     pub(super) fn ask(&self, question: Question) {
+        if matches!(question, Question::Firewall { .. }) {
+            return self.rules.ask(question);
+        }
         // The thread ends only with us, or in a panic that ends us.
         let _ = self.tasks.send(Task::Answer(question, host::boottime()));
     }
@@ -169,4 +124,57 @@ impl Answers {
             }
         }
     }
+}
+
+/// Does what is asked, until nobody can ask any more.
+fn answer(asked: mpsc::Receiver<Task>, told: &answers::UnboundedSender<Vec<Fact>>) {
+    let mut host = Host::new();
+    let (mut rest_until, mut queues_rest_until) = (0, 0);
+    for task in asked {
+        let found = match task {
+            Task::Snapshot => host.snapshot(),
+            Task::Counters(to) => {
+                // Whoever asked may have stopped waiting.
+                let _ = to.send(host.counters());
+                continue;
+            }
+            Task::Forget(namespaces) => {
+                host.counters_begin(&namespaces);
+                continue;
+            }
+            Task::Poll(namespaces, at_once) => {
+                let began = host::boottime();
+                if began < rest_until && !at_once {
+                    continue;
+                }
+                let grown = host.grown(&namespaces);
+                let now = host::boottime();
+                rest_until = now + (now - began) * SHARE;
+                host.overflows(grown)
+            }
+            Task::Queues(namespaces) => {
+                let began = host::boottime();
+                if began < queues_rest_until {
+                    continue;
+                }
+                let found = host.listeners(&namespaces, began);
+                let now = host::boottime();
+                queues_rest_until = now + (now - began) * SHARE;
+                found
+            }
+            Task::Answer(Question::LsmPrograms, _) => {
+                vec![What::LsmPrograms { programs: kernel::lsm_programs() }]
+            }
+            Task::Answer(question, asked) => host.answer(&question, asked),
+        };
+        if told.send(as_facts(found)).is_err() {
+            return;
+        }
+    }
+}
+
+/// What was found, as facts of this moment.
+pub(super) fn as_facts(found: Vec<What>) -> Vec<Fact> {
+    let time = host::boottime();
+    found.into_iter().map(|what| Fact { time, what }).collect()
 }

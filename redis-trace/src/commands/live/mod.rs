@@ -5,6 +5,7 @@ mod clock;
 mod hooks;
 mod namespaces;
 mod polling;
+mod rules;
 mod sandbox;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
