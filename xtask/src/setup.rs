@@ -62,6 +62,9 @@ const EVERYTHING: &[Need] = &[
     // What the tests make real refusals with, and look at the kernel with.
     need("nft", &[&["nftables"]]),
     need("iptables", &[&["iptables"]]),
+    need("ufw", &[&["ufw"]]),
+    need(FIREWALLD, &[&["firewalld"]]),
+    need("dbus-daemon", &[&["dbus-daemon"], &["dbus"]]),
     need("python3", &[&["python3-minimal"]]),
     need("tmux", &[&["tmux"]]),
     need("bpftool", BPFTOOL),
@@ -76,6 +79,9 @@ const BENCH: &[Need] = &[
     need("strace", &[&["strace"]]),
     need("tcpdrop-bpfcc", &[&["bpfcc-tools"]]),
 ];
+
+/// A firewall that is on once it is started.
+const FIREWALLD: &str = "firewalld";
 
 /// The tool that lists the kernel's BPF programs.
 const BPFTOOL: &[&[&str]] = &[&["bpftool"], &["linux-tools-common", "linux-tools-generic"]];
@@ -133,6 +139,10 @@ fn install_packages(needs: &[&Need]) -> Result<()> {
     let packages = missing.iter().map(|need| choose(need)).collect::<Result<Vec<_>>>()?.concat();
     let _quiet = NoServices::begin()?;
     run(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages))?;
+    if missing.iter().any(|need| need.probe == FIREWALLD) {
+        // Debian has it started at the next boot, and then it keeps everybody out.
+        run(Command::new("systemctl").args(["disable", "firewalld.service"]))?;
+    }
     let missing = self::missing(needs);
     if !missing.is_empty() {
         let report = missing.iter().map(|need| describe(need)).collect::<Vec<_>>().join("\n");
