@@ -1,6 +1,5 @@
 //! What a running agent serves to whoever scrapes it, and to whom it does not. Each listens at a loopback address of its own.
 
-use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
@@ -9,8 +8,11 @@ use std::time::{Duration, Instant};
 use rustix::net::{AddressFamily, SocketType, bind, connect, getsockname, listen, socket};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
+use crate::scraping::{Series, answer, scrape, scrape_in_time};
 use crate::support::{Agent, refused};
 
+#[path = "support/scrape.rs"]
+mod scraping;
 mod support;
 
 /// Port of all the agents: each has its own address.
@@ -28,35 +30,8 @@ fn agent(host: u8, arguments: &[&str]) -> (Agent, SocketAddr) {
     (Agent::start(&[&["--metrics", &address.to_string()], arguments].concat()), address)
 }
 
-/// What is answered to these bytes.
-fn answer(address: SocketAddr, request: &str) -> String {
-    let mut client = TcpStream::connect(address).expect("it listens");
-    client.write_all(request.as_bytes()).expect("sent");
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).expect("an answer");
-    answer
-}
-
-/// The series of a scrape, and their numbers.
-fn scrape(address: SocketAddr) -> BTreeMap<String, String> {
-    scrape_in_time(address).expect("an answer in time")
-}
-
-/// The same; nothing when the agent was too busy to answer within the two seconds that a client has.
-fn scrape_in_time(address: SocketAddr) -> Option<BTreeMap<String, String>> {
-    let answer = answer(address, "GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n");
-    let (head, page) = answer.split_once("\r\n\r\n")?;
-    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
-    assert!(page.ends_with("# EOF\n"), "the page is whole");
-    let series = page.lines().filter(|line| !line.starts_with('#')).map(|line| {
-        let (name, value) = line.rsplit_once(' ').expect("a number");
-        (name.to_owned(), value.to_owned())
-    });
-    Some(series.collect())
-}
-
 /// The sum of the series whose names begin so and have these words, which are whole numbers.
-fn sum(series: &BTreeMap<String, String>, name: &str, words: &str) -> u64 {
+fn sum(series: &Series, name: &str, words: &str) -> u64 {
     let ours = series.iter().filter(|(key, _)| key.starts_with(name) && key.contains(words));
     ours.map(|(key, value)| value.parse::<u64>().unwrap_or_else(|_| panic!("{key} is {value}"))).sum()
 }
@@ -159,9 +134,9 @@ fn a_thousand_listeners_and_ten_thousand_clients_are_scraped_in_ten_milliseconds
         let server = SocketAddr::from((Ipv4Addr::new(127, 94, 64, 101), 20_000 + number % 700));
         connect(&client, &server).expect_err("nobody listens there");
     }
-    let mut series = BTreeMap::new();
+    let mut series = Series::new();
     // Of a flood as wide as this not every kind is looked into.
-    let seen = |series: &BTreeMap<String, String>| {
+    let seen = |series: &Series| {
         let families = ["refusals", "refusals_unattributed", "refusals_unfiltered"];
         families.iter().map(|family| sum(series, &format!("redistrace_{family}_total"), "")).sum::<u64>()
     };
@@ -170,14 +145,17 @@ fn a_thousand_listeners_and_ten_thousand_clients_are_scraped_in_ten_milliseconds
         assert!(began.elapsed() < TO_COUNT, "{} are counted of 10,000", seen(&series));
         series = scrape_in_time(address).unwrap_or(series);
     }
-    let times = (0..100).map(|_| {
+    let scraped = || {
         let began = Instant::now();
         series = scrape(address);
         began.elapsed()
-    });
-    // The fastest: what else this machine does is not measured.
-    let fastest = times.min().expect("some");
-    assert!(fastest <= TO_SCRAPE, "it took {fastest:?}");
+    };
+    let mut times: Vec<Duration> = std::iter::repeat_with(scraped).take(101).collect();
+    times.sort_unstable();
+    // Half of them take less, and most of the other half hardly more.
+    let (median, ninetieth) = (times[50], times[90]);
+    println!("a scrape takes {median:?}, nine of ten at most {ninetieth:?}");
+    assert!(median <= TO_SCRAPE, "it took {median:?}, nine of ten at most {ninetieth:?}");
     assert!((400..=2_000).contains(&series.len()), "{} series", series.len());
     assert!(sum(&series, "redistrace_listeners", "") >= 1_000);
     drop(listeners);

@@ -1,5 +1,6 @@
 //! redis-trace's own tasks: everything that is done to this repository, as `cargo xtask TASK`.
 
+mod alerts;
 mod bench;
 mod deb;
 mod demo;

@@ -175,7 +175,7 @@ fn choose(need: &Need) -> Result<&'static [&'static str]> {
 }
 
 /// apt-get, told to ask nothing.
-fn apt() -> Command {
+pub(crate) fn apt() -> Command {
     let mut apt = Command::new("apt-get");
     apt.arg("--quiet").env("DEBIAN_FRONTEND", "noninteractive");
     apt

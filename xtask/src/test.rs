@@ -6,7 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, bail};
 
 use crate::run::{cargo, run};
-use crate::{ebpf, setup, vm};
+use crate::{alerts, ebpf, setup, vm};
 
 /// Runs every tier in turn and stops at the first that fails; no tier is ever skipped.
 pub(crate) fn test() -> Result<()> {
@@ -20,6 +20,7 @@ pub(crate) fn test() -> Result<()> {
     run(cargo()?.args(["fmt", "--all", "--check"]))?;
     run(cargo()?.args(["clippy", "--locked", "--all-targets", "--", "-D", "warnings"]))?;
     ebpf::check()?;
+    alerts::check()?;
     native()?;
     vm::test()
 }

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::When;
 
 /// Who to log in as, where a server is asked.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct LoginArgs {
     /// Log in as this user
     #[arg(long, value_name = "NAME")]
@@ -19,7 +19,7 @@ pub struct LoginArgs {
 }
 
 /// Which servers are trusted that speak TLS, and who this client is to them.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct TlsArgs {
     /// Name to ask for by TLS, when it is another than the host's
     #[arg(long, value_name = "HOST")]

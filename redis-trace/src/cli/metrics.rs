@@ -4,7 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use clap::Args;
 
-use super::OBSERVATION;
+use super::{OBSERVATION, TlsArgs};
+
+const TLS: &str = "Servers of --redis that speak TLS";
 
 /// Where metrics are served.
 #[derive(Clone, Debug, Default, Args)]
@@ -16,6 +18,13 @@ pub struct MetricsArgs {
     /// Let --metrics listen where other hosts reach it: whoever can dial it learns who dials whom
     #[arg(long, requires = "metrics")]
     pub metrics_public: bool,
+    /// Ask this server for INFO every 15 s while somebody scrapes (repeatable): HOST[:PORT], redis://USER@HOST, rediss://HOST
+    /// or unix:PATH; a password is taken from REDISCLI_AUTH
+    #[arg(long, value_name = "TARGET", requires = "metrics")]
+    pub redis: Vec<String>,
+    /// Which of these servers are trusted.
+    #[command(flatten, next_help_heading = TLS)]
+    pub trust: TlsArgs,
 }
 
 /// A port of this host alone, or an address with a port.

@@ -1,12 +1,13 @@
 //! `redis-trace watch`: every refused connection as it happens, and why. The line, from hook to sink.
 
 use std::io::{self, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis_trace_common::tally;
 use tokio::time::timeout;
 
-use super::exporter::Exporter;
+use super::exporter::{Ends, Exporter};
 use super::live::{Live, Part, banner, enter_sandbox, hooks_report};
 use super::output;
 use super::pipe::Drain;
@@ -44,7 +45,7 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
         samples: samples(&args.filters, args.output.no_aggregate || args.cmd.is_some()),
         ..options(&args.observation)
     };
-    let mut exporter = Exporter::start(&args.metrics).await?;
+    let mut exporter = Exporter::start(&args.metrics, args.sandbox).await?;
     let mut live = Live::start(&options, args.sandbox).await?;
     // Who waits for the banner may signal at once.
     let mut stop = live.adopting(|| Stop::new(&args.limits, args.cmd.as_deref()))??;
@@ -58,7 +59,7 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
     let (sink, drained) = output::patient_sink(&args.output);
     let packets = recorder.as_ref().and_then(Recorder::packets);
     let sinks = [Some(sink), exporter.counter(), packets].into_iter().flatten().collect();
-    let mut telling = telling(args, stop.family(), sinks);
+    let mut telling = telling(args, but_our_own(stop.family(), exporter.ends()), sinks);
     while !stop.is_enough(telling.seen()) {
         let patience = patience(&telling, output::is_live(&args.output));
         let fact = tokio::select! {
@@ -144,6 +145,17 @@ fn patience(telling: &Telling, is_live: bool) -> Option<Duration> {
     } else {
         None
     }
+}
+
+/// What we ourselves are refused where we ask servers how they are is told by our metrics, and is no refusal of this host's.
+fn but_our_own(wanted: Wanted, ends: Option<Arc<Ends>>) -> Wanted {
+    let Some(ends) = ends else { return wanted };
+    let us = std::process::id();
+    Box::new(move |report, known| {
+        let is_our_end = report.flow.as_ref().and_then(|flow| flow.client).is_some_and(|client| ends.has(client));
+        let is_ours = is_our_end || report.client_process.as_ref().is_some_and(|client| client.pid == us);
+        !is_ours && wanted(report, known)
+    })
 }
 
 /// Waits until the reader of the output has gone, for ever where it has none.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, getsockname, socket_with, sockopt};
 use tokio::time::timeout;
 
+use super::paced::Paced;
 use super::tls;
 use crate::host;
 use crate::redis::target::Target;
@@ -20,6 +22,8 @@ use crate::trace::text::Text;
 
 /// How long a name may take to be resolved.
 const RESOLVING: Duration = Duration::from_secs(3);
+/// How long who was reached has to answer, until it is said otherwise.
+const ANSWER: Duration = Duration::from_secs(2);
 /// How long a dial may take: a SYN that nobody answers is sent again after one second and after three.
 const DIALLING: Duration = Duration::from_millis(3_300);
 
@@ -42,9 +46,19 @@ impl fmt::Display for Place {
 /// A connection to a server.
 #[derive(Debug)]
 pub(crate) enum Connection {
-    Tcp(TcpStream),
+    Tcp(Paced<TcpStream>),
     Tls(Box<tls::Stream>, tls::Identity),
-    Unix(UnixStream),
+    Unix(Paced<UnixStream>),
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Tls(stream, _) => stream.sock.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
 }
 
 /// A dial that is over.
@@ -100,8 +114,10 @@ pub(crate) fn dial(place: Place) -> Dial {
     let (started, began) = (host::boottime(), Instant::now());
     let mut sent_again = 0;
     let result = match &place {
-        Place::Tcp(address) => dial_tcp(address, &mut sent_again).map(Connection::Tcp),
-        Place::Unix(path) => dial_unix(path).map(Connection::Unix),
+        Place::Tcp(address) => {
+            dial_tcp(address, &mut sent_again).map(|stream| Connection::Tcp(Paced::new(stream, ANSWER)))
+        }
+        Place::Unix(path) => dial_unix(path).map(|stream| Connection::Unix(Paced::new(stream, ANSWER))),
     };
     Dial { place, started, took: began.elapsed(), sent_again, result }
 }

@@ -10,6 +10,7 @@ mod home;
 mod leads;
 mod means;
 mod names;
+pub(super) mod paced;
 mod report;
 pub(super) mod server;
 mod service;

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
-use redis::{Cmd, Parser, Value};
+use redis::{Cmd, Parser, RedisResult, Value};
 
 use super::dial::Connection;
 use super::tls;
@@ -30,24 +30,21 @@ pub(crate) struct Server(pub(crate) Connection);
 
 impl Server {
     /// What it says before it is asked: nothing, when it lets in.
-    pub(crate) fn lets_in(&mut self) -> io::Result<Result<(), No>> {
-        self.patience(AT_THE_DOOR)?;
-        let greeting = self.first();
-        self.patience(ANSWER)?;
-        Ok(match greeting {
+    pub(crate) fn lets_in(&mut self) -> Result<(), No> {
+        self.give(AT_THE_DOOR);
+        match self.first() {
             Ok(greeting) => {
                 let said = reply::of_bytes(&greeting).unwrap_or_else(reply::speaks_first);
                 Err(No::Said(said, greeting))
             }
             Err(error) if tls::is_late(&error) => Ok(()),
             Err(error) => Err(no(&error)),
-        })
+        }
     }
 
     /// What it answers to a command; if it does not serve, why.
     pub(crate) fn serves(&mut self, command: &Cmd) -> Result<Vec<u8>, No> {
-        let asked = self.0.write_all(&command.get_packed_command()).and_then(|()| self.0.flush());
-        match asked.and_then(|()| self.first()) {
+        match self.say(command).and_then(|()| self.first()) {
             Ok(answer) => match reply::of_bytes(&answer) {
                 Some(said) => Err(No::Said(said, answer)),
                 None => Ok(answer),
@@ -58,17 +55,25 @@ impl Server {
 
     /// An answer, when there is one.
     pub(crate) fn ask(&mut self, command: &Cmd) -> Option<Value> {
-        self.0.write_all(&command.get_packed_command()).and_then(|()| self.0.flush()).ok()?;
-        Parser::new().parse_value((&mut self.0).take(MOST)).ok()
+        self.answer(command).ok()
+    }
+
+    /// An answer; an error when there is none in time, or none that can be read.
+    pub(crate) fn answer(&mut self, command: &Cmd) -> RedisResult<Value> {
+        self.say(command)?;
+        Parser::new().parse_value((&mut self.0).take(MOST))
     }
 
     /// What INFO tells; nothing where it may not be asked.
     pub(crate) fn info(&mut self) -> Info {
-        match self.ask(&redis::cmd("INFO")) {
-            Some(Value::BulkString(text)) => Info::new(&String::from_utf8_lossy(&text)),
-            Some(Value::VerbatimString { text, .. }) => Info::new(&text),
-            _ => Info::default(),
-        }
+        self.ask(&redis::cmd("INFO")).and_then(info).unwrap_or_default()
+    }
+
+    /// Says a command; all of the answer to it may take as long as one answer may.
+    fn say(&mut self, command: &Cmd) -> io::Result<()> {
+        self.give(ANSWER);
+        self.0.write_all(&command.get_packed_command())?;
+        self.0.flush()
     }
 
     /// The first bytes that come.
@@ -78,17 +83,12 @@ impl Server {
         Ok(bytes[..length].to_vec())
     }
 
-    fn patience(&self, time: Duration) -> io::Result<()> {
-        let stream = match &self.0 {
-            Connection::Tcp(stream) => stream,
-            Connection::Tls(stream, _) => &stream.sock,
-            Connection::Unix(stream) => {
-                stream.set_write_timeout(Some(ANSWER))?;
-                return stream.set_read_timeout(Some(time));
-            }
-        };
-        stream.set_write_timeout(Some(ANSWER))?;
-        stream.set_read_timeout(Some(time))
+    fn give(&mut self, patience: Duration) {
+        match &mut self.0 {
+            Connection::Tcp(stream) => stream.give(patience),
+            Connection::Tls(stream, _) => stream.sock.give(patience),
+            Connection::Unix(stream) => stream.give(patience),
+        }
     }
 
     /// It asked for a client certificate, and was given none.
@@ -102,6 +102,15 @@ impl Server {
     }
 }
 
+/// An answer to INFO, read.
+pub(crate) fn info(answer: Value) -> Option<Info> {
+    match answer {
+        Value::BulkString(text) => Some(Info::new(&String::from_utf8_lossy(&text))),
+        Value::VerbatimString { text, .. } => Some(Info::new(&text)),
+        _ => None,
+    }
+}
+
 /// Why nothing was answered: late, TLS has something against it, reset or closed.
 fn no(error: &io::Error) -> No {
     match tls::said(error) {
@@ -112,7 +121,7 @@ fn no(error: &io::Error) -> No {
 }
 
 /// It closed, or reset, without a word.
-pub(super) fn closed() -> Said {
+pub(crate) fn closed() -> Said {
     reply::of_bytes(b"").unwrap_or_else(reply::silent)
 }
 

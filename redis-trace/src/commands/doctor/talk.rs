@@ -93,7 +93,7 @@ pub(super) fn with(
 
 /// Through the door, with the password, to an answered `PING`.
 fn log_in(server: &mut Server, credentials: &Credentials, doctor: &mut Doctor) -> io::Result<Result<(), No>> {
-    if let Err(no) = server.lets_in()? {
+    if let Err(no) = server.lets_in() {
         return Ok(Err(no));
     }
     if let Some(auth) = credentials.auth() {

@@ -1,11 +1,14 @@
-//! `--metrics`: answers GET and HEAD of /metrics, and nothing else. The socket is made before privileges are given up.
+//! `--metrics`: answers GET and HEAD of /metrics, and nothing else. The socket is made before privileges are given up. What
+//! servers say of themselves is asked elsewhere, and a scrape has what they said last.
 
 mod http;
+mod servers;
 
 use std::cell::RefCell;
 use std::future::pending;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -16,13 +19,15 @@ use tokio::time::{Instant, sleep_until};
 use super::live::{Live, all_wanted, hooks_report};
 use super::recorder::Recorder;
 use super::telling::Telling;
-use crate::cli::MetricsArgs;
+use crate::cli::{MetricsArgs, Sandbox};
 use crate::failure::{Exit, Failure};
 use crate::kernel::{HookState, State};
 use crate::sink::Sink;
 use crate::sink::metrics::{Counter, Metrics, Probe, Process, Standing};
 use crate::trace::fact::Fact;
 use http::{AT_ONCE, Scrape, serve};
+pub use servers::Ends;
+use servers::Servers;
 
 /// How often queues and the kernel's counters are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -45,11 +50,12 @@ struct Serving {
     scrapes: mpsc::Receiver<Scrape>,
     look_at: Instant,
     started: SystemTime,
+    servers: Servers,
 }
 
 impl Exporter {
     /// Listens where that is wanted, and says where. To be called in a tokio runtime.
-    pub async fn start(args: &MetricsArgs) -> Result<Self, Failure> {
+    pub async fn start(args: &MetricsArgs, sandbox: Sandbox) -> anyhow::Result<Self> {
         let Some(address) = args.metrics else { return Ok(Self(None)) };
         if !address.ip().is_loopback() {
             if !args.metrics_public {
@@ -57,7 +63,8 @@ impl Exporter {
                     format!("{address} can be dialled by other hosts: metrics say what is refused here, and to whom");
                 return Err(Failure::new(Exit::Usage, what)
                     .attempt(format!("--metrics 127.0.0.1:{}", address.port()))
-                    .attempt("--metrics-public, if other hosts are to read them"));
+                    .attempt("--metrics-public, if other hosts are to read them")
+                    .into());
             }
             eprintln!("warning: whoever can dial {address} can read the metrics");
         }
@@ -67,14 +74,21 @@ impl Exporter {
         };
         let listener = TcpListener::bind(address).await.map_err(cannot)?;
         eprintln!("metrics at http://{}/metrics", listener.local_addr().unwrap_or(address));
+        let servers = Servers::start(args, sandbox)?;
         let (asks, scrapes) = mpsc::channel(AT_ONCE);
         tokio::spawn(serve(listener, asks));
-        Ok(Self(Some(Serving { metrics: Rc::default(), scrapes, look_at: Instant::now(), started: SystemTime::now() })))
+        let (look_at, started) = (Instant::now(), SystemTime::now());
+        Ok(Self(Some(Serving { metrics: Rc::default(), scrapes, look_at, started, servers })))
     }
 
     /// What counts for whoever scrapes.
     pub fn counter(&self) -> Option<Box<dyn Sink>> {
         self.0.as_ref().map(|serving| Box::new(Counter(Rc::clone(&serving.metrics))) as Box<dyn Sink>)
+    }
+
+    /// Our ends of the connections by which servers are asked how they are.
+    pub fn ends(&self) -> Option<Arc<Ends>> {
+        self.0.as_ref().map(|serving| Arc::clone(&serving.servers.ends))
     }
 
     /// What a fact says of queues, once it is known.
@@ -109,7 +123,8 @@ impl Exporter {
                 serving.look_at = Instant::now() + LOOK_EVERY;
             }
             Due::Scrape(scrape) => {
-                let standing = standing(serving.started, live, telling, recorder)?;
+                let servers = serving.servers.scraped();
+                let standing = Standing { servers, ..standing(serving.started, live, telling, recorder)? };
                 let page = serving.metrics.borrow().page(&standing)?;
                 // Whoever asked may have gone.
                 let _ = scrape.send(page);
@@ -144,6 +159,7 @@ fn standing(
     };
     Ok(Standing {
         probes: all_wanted(live.hooks()).map(probe).collect(),
+        servers: Vec::new(),
         summary: telling.so_far(lost, missed, hooks_report(live.hooks())),
         recording: recorder.map(Recorder::is_whole),
         process: own_cost(started),

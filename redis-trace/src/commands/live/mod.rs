@@ -19,7 +19,7 @@ use clock::Clock;
 pub use hooks::{all_wanted, banner, report as hooks_report, sight};
 use namespaces::Namespaces;
 use polling::Polling;
-pub use sandbox::{Part, enter as enter_sandbox};
+pub use sandbox::{Part, enter as enter_sandbox, thread as confined_thread};
 
 use crate::cli::Sandbox;
 use crate::failure::Failure;

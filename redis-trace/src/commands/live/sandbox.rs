@@ -1,7 +1,8 @@
 //! What the program gives up once its probes are attached, thread by thread: the one that tells needs next to nothing, the one
-//! that asks the host needs what its questions need. What was to be given up and is not ends the program.
+//! that asks the host needs what its questions need, and who dials a server that was named has no privilege at all. What was
+//! to be given up and is not ends the program.
 //!
-//! Both threads share one memory, so this is no wall between them: it takes from the whole program what nobody in it needs.
+//! All threads share one memory, so this is no wall between them: it takes from the whole program what nobody in it needs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,8 @@ use std::thread;
 
 use caps::{CapSet, Capability, CapsHashSet};
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _,
-    RulesetStatus,
+    ABI, Access as _, AccessFs, AccessNet, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
+    RulesetCreatedAttr as _, RulesetStatus,
 };
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -28,6 +29,8 @@ pub enum Part {
     Teller(Option<PathBuf>),
     /// Asks the host: other processes, namespaces, files, firewalls; starts nft and its like.
     Asker,
+    /// Dials those whom the administrator has named, at these ports and no other.
+    Dialler(Vec<u16>),
 }
 
 impl Part {
@@ -45,12 +48,13 @@ impl Part {
                 Capability::CAP_NET_RAW,
                 Capability::CAP_SYS_ADMIN,
             ],
+            Self::Dialler(_) => &[],
         }
     }
 }
 
 /// Starts a thread that is this part and does this work, once it has given up what it does not need.
-pub(super) fn thread(part: Part, wish: Sandbox, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+pub fn thread(part: Part, wish: Sandbox, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
     let (ready, entered) = mpsc::channel();
     thread::spawn(move || {
         let outcome = enter(&part, wish);
@@ -72,8 +76,8 @@ pub fn enter(part: &Part, wish: Sandbox) -> Result<(), Failure> {
             .attempt("--sandbox off, which keeps all privileges")
     };
     rustix::thread::set_no_new_privs(true).map_err(|why| cannot("new privileges", &why))?;
-    if let Part::Teller(writes) = part {
-        let status = landlock(writes.as_deref()).map_err(|why| cannot("files, by Landlock", &why))?;
+    if *part != Part::Asker {
+        let status = landlock(part).map_err(|why| cannot("files and ports, by Landlock", &why))?;
         if status == RulesetStatus::NotEnforced && wish == Sandbox::Strict {
             let what = "cannot give up files: this kernel has no Landlock, or it is not at work";
             return Err(Failure::new(Exit::Unsupported, what).attempt("--sandbox auto, which does without"));
@@ -98,19 +102,35 @@ fn capabilities(part: &Part) -> Result<(), String> {
     if has == kept { Ok(()) } else { Err(format!("{has:?} are left")) }
 }
 
-/// No file but `/proc` and time zones is to be read, none but a recording to be made, and no TCP connection.
-fn landlock(writes: Option<&Path>) -> Result<RulesetStatus, landlock::RulesetError> {
+/// What a resolver reads: its configuration, and what the C library loads to act on it.
+const RESOLVER: [&str; 5] = ["/etc", "/lib", "/lib64", "/usr/lib", "/run"];
+/// The port of a name server that has much to say.
+const DNS: u16 = 53;
+
+/// Who tells reads nothing but `/proc` and time zones, makes none but a recording, and no TCP connection. Who dials reads what
+/// resolves a name, and connects to the ports that were named.
+fn landlock(part: &Part) -> Result<RulesetStatus, landlock::RulesetError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let make = AccessFs::MakeReg | AccessFs::WriteFile | AccessFs::Truncate;
-    let allowed = ["/proc", "/usr/share/zoneinfo"].map(|place| (Path::new(place), read));
+    let (readable, writes, ports): (&[&str], Option<&Path>, &[u16]) = match part {
+        Part::Teller(writes) => (&["/proc", "/usr/share/zoneinfo"], writes.as_deref(), &[]),
+        Part::Dialler(ports) => (&RESOLVER, None, ports),
+        Part::Asker => return Ok(RulesetStatus::NotEnforced),
+    };
     let mut ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(ABI::V5))?
         .handle_access(AccessNet::from_all(ABI::V5))?
         .create()?;
-    for (place, access) in allowed.into_iter().chain(writes.map(|place| (place, make))) {
+    let allowed = readable.iter().map(|place| (Path::new(place), read));
+    for (place, access) in allowed.chain(writes.map(|place| (place, make))) {
         // What is not there need not be allowed.
         if let Ok(place) = PathFd::new(place) {
             ruleset = ruleset.add_rule(PathBeneath::new(place, access))?;
+        }
+    }
+    if !ports.is_empty() {
+        for port in ports.iter().chain([&DNS]) {
+            ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
         }
     }
     Ok(ruleset.restrict_self()?.ruleset)
@@ -187,6 +207,17 @@ const NEVER_TELLER: &[i64] = &[
     libc::SYS_mkdirat,
 ];
 
+/// What a dialler never does besides: it starts nothing, listens nowhere, and has nothing to do with the kernel's programs.
+const NEVER_DIALLER: &[i64] = &[
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_listen,
+    libc::SYS_setns,
+    libc::SYS_bpf,
+    libc::SYS_unlinkat,
+    libc::SYS_mkdirat,
+];
+
 /// Commands of bpf(2) that read maps or say what programs there are, and that change an element of a map of ours: enum bpf_cmd
 /// of include/uapi/linux/bpf.h.
 const BPF_COMMANDS: &[u64] = &[
@@ -210,12 +241,18 @@ fn seccomp(part: &Part) -> Result<(), String> {
 
 /// The filter of a part.
 fn filter(part: &Part) -> Result<BpfProgram, seccompiler::BackendError> {
-    let more = if *part == Part::Asker { &[][..] } else { NEVER_TELLER };
+    let more = match part {
+        Part::Teller(_) => NEVER_TELLER,
+        Part::Asker => &[],
+        Part::Dialler(_) => NEVER_DIALLER,
+    };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = NEVER.iter().chain(more).map(|call| (*call, Vec::new())).collect();
     let other =
         |argument: u8, value: u64| SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value);
-    let commands = BPF_COMMANDS.iter().map(|command| other(0, *command)).collect::<Result<_, _>>()?;
-    rules.insert(libc::SYS_bpf, vec![SeccompRule::new(commands)?]);
+    if !matches!(part, Part::Dialler(_)) {
+        let commands = BPF_COMMANDS.iter().map(|command| other(0, *command)).collect::<Result<_, _>>()?;
+        rules.insert(libc::SYS_bpf, vec![SeccompRule::new(commands)?]);
+    }
     if *part == Part::Asker {
         // Into network namespaces, and no other.
         let elsewhere = other(1, u64::from(libc::CLONE_NEWNET.unsigned_abs()))?;
@@ -229,6 +266,7 @@ fn filter(part: &Part) -> Result<BpfProgram, seccompiler::BackendError> {
 mod tests {
     use std::fs::{self, File};
     use std::io::ErrorKind;
+    use std::net::{Ipv4Addr, TcpListener, TcpStream, ToSocketAddrs as _};
     use std::os::fd::AsFd as _;
     use std::process::Command;
     use std::thread;
@@ -282,6 +320,25 @@ mod tests {
         let kept: u64 = Part::Asker.keeps().iter().map(Capability::bitmask).sum();
         let has = u64::from_str_radix(field("CapPrm:"), 16).expect("a number");
         assert_eq!(has & !kept, 0, "cat has {has:x}");
+    }
+
+    #[test]
+    fn a_dialler_reaches_what_was_named_and_nothing_else() {
+        let named = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let [named_at, other_at] = [&named, &other].map(|listener| listener.local_addr().expect("a name"));
+        let place = tempfile::tempdir().expect("a directory");
+        let file = place.path().join("there");
+        fs::write(&file, "").expect("written");
+        within(Part::Dialler(vec![named_at.port()]), move || {
+            assert!(TcpStream::connect(named_at).is_ok());
+            let elsewhere = TcpStream::connect(other_at).expect_err("it was not named");
+            assert_eq!(elsewhere.kind(), ErrorKind::PermissionDenied);
+            assert!(("localhost", 1).to_socket_addrs().expect("it is resolved").next().is_some());
+            assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).is_err() && fs::read(&file).is_err());
+            assert!(Command::new("/bin/true").status().is_err_and(|why| why.kind() == ErrorKind::PermissionDenied));
+            assert!(caps::read(None, CapSet::Permitted).expect("capabilities").is_empty());
+        });
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! What is counted for whoever scrapes it: refusals by cause and by what was dialled, listeners with their queues, and how the
-//! view itself stands. However many there are, a scrape has at most [`SERIES`].
+//! What is counted for whoever scrapes it: refusals by cause and by what was dialled, listeners with their queues, how the view
+//! itself stands, and what servers say of themselves where they are asked. However many there are, a scrape has at most
+//! [`SERIES`].
 
 mod page;
+mod servers;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,10 +20,12 @@ use crate::trace::fact::{Fact, What};
 use crate::trace::known::Known;
 use crate::trace::report::{Outcome, Report, Summary, Update};
 
+pub use servers::{SERVERS, Server};
+
 /// Most series of one scrape.
 pub const SERIES: usize = 2_000;
 /// Most series of refusals that say what was dialled.
-const REFUSALS: usize = 600;
+const REFUSALS: usize = 400;
 /// Most listeners that are told one by one, with two series each.
 const LISTENERS: usize = 150;
 /// What stands for all that are not told one by one.
@@ -89,6 +93,8 @@ pub struct Standing {
     pub summary: Summary,
     /// The probes that are wanted on this kernel.
     pub probes: Vec<Probe>,
+    /// The servers that are asked how they are.
+    pub servers: Vec<Server>,
     /// Whether the recording, where one is made, is whole so far.
     pub recording: Option<bool>,
     /// What this process costs; absent where the kernel does not say.

@@ -7,24 +7,24 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
-use super::{Kind, LISTENERS, Metrics, OTHER, Probe, Process, Standing};
+use super::{Kind, LISTENERS, Metrics, OTHER, Probe, Process, Standing, servers};
 use crate::trace::report::{Lost, Missed, Summary};
 
 /// The labels of a series.
-type Labels = Vec<(&'static str, String)>;
+pub(super) type Labels = Vec<(&'static str, String)>;
 
 /// A number.
 #[derive(Clone, Copy, Debug)]
-enum Value {
+pub(super) enum Value {
     Whole(u64),
     Real(f64),
 }
 
 /// Series that share a name.
 #[derive(Debug)]
-struct Family {
+pub(super) struct Family {
     name: &'static str,
     help: &'static str,
     kind: MetricType,
@@ -32,16 +32,17 @@ struct Family {
 }
 
 impl Family {
-    fn counter(name: &'static str, help: &'static str, series: Vec<(Labels, Value)>) -> Self {
+    pub(super) fn counter(name: &'static str, help: &'static str, series: Vec<(Labels, Value)>) -> Self {
         Self { name, help, kind: MetricType::Counter, series }
     }
 
-    fn gauge(name: &'static str, help: &'static str, series: Vec<(Labels, Value)>) -> Self {
+    pub(super) fn gauge(name: &'static str, help: &'static str, series: Vec<(Labels, Value)>) -> Self {
         Self { name, help, kind: MetricType::Gauge, series }
     }
 
     fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let mut family = encoder.encode_descriptor(self.name, self.help, None, self.kind)?;
+        let (name, unit) = self.unit();
+        let mut family = encoder.encode_descriptor(name, self.help, unit.as_ref(), self.kind)?;
         for (labels, value) in &self.series {
             if labels.is_empty() {
                 self.value(&mut family, *value)?;
@@ -50,6 +51,13 @@ impl Family {
             }
         }
         Ok(())
+    }
+
+    /// The name, and the unit that it ends with; the encoder joins the two.
+    fn unit(&self) -> (&'static str, Option<Unit>) {
+        let units = [("_seconds", Unit::Seconds), ("_bytes", Unit::Bytes), ("_ratio", Unit::Other("ratio".to_owned()))];
+        let found = units.into_iter().find_map(|(end, unit)| Some((self.name.strip_suffix(end)?, Some(unit))));
+        found.unwrap_or((self.name, None))
     }
 
     fn value(&self, series: &mut MetricEncoder<'_>, value: Value) -> fmt::Result {
@@ -81,6 +89,7 @@ impl Metrics {
         families.extend(self.queues());
         families.extend(view(&standing.summary, standing.recording));
         families.extend(probes(&standing.probes));
+        families.extend(servers::families(&standing.servers));
         families.extend(standing.process.iter().flat_map(process));
         families.push(build(&standing.kernel));
         let mut registry = Registry::default();
@@ -232,6 +241,6 @@ fn build(kernel: &str) -> Family {
 
 /// Milliseconds as seconds.
 #[expect(clippy::cast_precision_loss, reason = "a time in milliseconds fits for some 280,000 years")]
-fn seconds(milliseconds: i64) -> f64 {
+pub(super) fn seconds(milliseconds: i64) -> f64 {
     milliseconds as f64 / 1000.0
 }

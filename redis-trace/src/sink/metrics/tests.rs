@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::redis::info::Info;
 use crate::trace::fact::{BoundSocket, Socket};
 use crate::trace::flow::{Endpoint, Netns};
 use crate::trace::report::HooksReport;
@@ -39,11 +40,46 @@ fn standing() -> Standing {
     Standing {
         summary: Summary { coverage: Some(0.5), hooks, ..Summary::default() },
         probes: redis_trace_common::hook::HOOKS.iter().map(probe).collect(),
+        servers: (0..SERVERS).map(|number| server(&format!("10.0.3.9:{number}"))).collect(),
         recording: Some(true),
         process: Some(Process { cpu_seconds: 1.5, resident_bytes: 1 << 20, started: 1.0 }),
         kernel: "6.1".to_owned(),
     }
 }
+
+/// A server that answered once, and failed to in every way that there is.
+fn server(target: &str) -> Server {
+    let mut server = Server::new(target.to_owned());
+    let said = "redis_version:7.0.15\r\nconnected_clients:7\r\nmaxclients:100\r\nused_memory:1000\r\nmaxmemory:2000\r\n\
+                rejected_connections:3\r\nuptime_in_seconds:60\r\n";
+    for why in WHYS {
+        server.take(Err(why), Timestamp::UNIX_EPOCH);
+    }
+    server.take(Ok(&Info::new(said)), Timestamp::UNIX_EPOCH);
+    server
+}
+
+/// Every reason for which a server does not answer.
+const WHYS: [&str; 18] = [
+    "name",
+    "refused",
+    "timeout",
+    "unreachable",
+    "silent",
+    "error",
+    "plaintext-to-tls-port",
+    "tls-to-plaintext-port",
+    "tls-handshake-failed",
+    "protected-mode",
+    "max-clients",
+    "auth-required",
+    "wrong-password",
+    "loading",
+    "server-refuses-commands",
+    "closed-after-accept",
+    "protocol-mismatch",
+    "server-closed",
+];
 
 const OUTCOMES: [Outcome; 6] =
     [Outcome::Refused, Outcome::Reset, Outcome::Timeout, Outcome::Denied, Outcome::Rejected, Outcome::ListenFailed];
@@ -104,14 +140,66 @@ fn what_is_not_known_is_not_there() {
     let nothing = Standing {
         summary: Summary::default(),
         probes: Vec::new(),
+        servers: Vec::new(),
         recording: None,
         process: None,
         kernel: String::new(),
     };
     let page = Metrics::default().page(&nothing).expect("a page");
-    for absent in ["coverage", "recording", "process_", "probe_", "listen_queue", "listeners", "refusals_total"] {
+    for absent in
+        ["coverage", "recording", "redis_", "process_", "probe_", "listen_queue", "listeners", "refusals_total"]
+    {
         assert!(!page.contains(absent), "{absent}: {page}");
     }
+}
+
+#[test]
+fn a_server_that_does_not_answer_has_no_facts_and_one_without_limits_has_none() {
+    let page = |server: Server| {
+        let standing = Standing { servers: vec![server], ..standing() };
+        Metrics::default().page(&standing).expect("a page")
+    };
+    let asked = "redistrace_redis_asked_timestamp_seconds{target=\"db:6379\"} 0.0";
+    let mut down = server("db:6379");
+    down.take(Err("silent"), Timestamp::UNIX_EPOCH);
+    let told = page(down);
+    let ours: Vec<&str> = series(&told).into_iter().filter(|line| line.starts_with("redistrace_redis_")).collect();
+    assert_eq!(ours.len(), 2 + WHYS.len(), "{told}");
+    for line in [
+        "redistrace_redis_up{target=\"db:6379\"} 0",
+        asked,
+        "redistrace_redis_unanswered_total{target=\"db:6379\",reason=\"silent\"} 2",
+    ] {
+        assert!(ours.contains(&line), "{line}: {told}");
+    }
+    let mut endless = Server::new("db:6379".to_owned());
+    let hostile = "redis_version:6.0.16\nconnected_clients:1\nmaxmemory:0\nused_memory:-1\nuptime_in_seconds:99999999999999999999\n\
+                   rejected_connections:1} 2\n";
+    endless.take(Ok(&Info::new(hostile)), Timestamp::UNIX_EPOCH);
+    let told = page(endless);
+    let ours: Vec<&str> = series(&told).into_iter().filter(|line| line.starts_with("redistrace_redis_")).collect();
+    let clients = "redistrace_redis_clients{target=\"db:6379\"} 1";
+    assert_eq!(ours, ["redistrace_redis_up{target=\"db:6379\"} 1", asked, clients], "{told}");
+    let unasked = page(Server::new("db:6379".to_owned()));
+    assert!(!unasked.contains("redistrace_redis_"), "{unasked}");
+}
+
+#[test]
+fn what_has_a_unit_says_so_and_every_family_says_what_it_is() {
+    let page =
+        Metrics { queues_read: Some(Timestamp::UNIX_EPOCH), ..Metrics::default() }.page(&standing()).expect("a page");
+    for unit in [
+        "# UNIT redistrace_redis_memory_limit_bytes bytes",
+        "# UNIT redistrace_redis_uptime_seconds seconds",
+        "# UNIT redistrace_coverage_ratio ratio",
+        "# UNIT redistrace_probe_run_seconds seconds",
+    ] {
+        assert!(page.lines().any(|line| line == unit), "{unit}: {page}");
+    }
+    for name in names(&page).into_iter().map(|name| name.strip_suffix("_total").unwrap_or(name)) {
+        assert!(page.contains(&format!("# HELP {name} ")) && page.contains(&format!("# TYPE {name} ")), "{name}");
+    }
+    assert!(page.contains("redistrace_probe_run_seconds_total{") && page.contains("process_resident_memory_bytes "));
 }
 
 /// Names of metrics that a text has.

@@ -12,6 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{AlertDescription, CertificateError, ClientConnection, Error, PeerIncompatible, StreamOwned};
 
 use super::dial::{self, Connection, Place};
+use super::paced::Paced;
 use super::report::{Doctor, Finding, State, fix};
 use super::server::closed;
 use crate::host;
@@ -23,11 +24,11 @@ use trust::{Seen, Witness};
 
 pub(crate) use trust::Trust;
 
-/// How long each answer of a handshake may take.
+/// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(2);
 
 /// A connection by TLS.
-pub(super) type Stream = StreamOwned<ClientConnection, TcpStream>;
+pub(super) type Stream = StreamOwned<ClientConnection, Paced<TcpStream>>;
 
 /// Whether the server wants to know who its client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ impl Broken {
 /// Shakes hands and tells what was seen; the connection, when there is one and its server may be trusted.
 pub(super) fn speak(
     doctor: &mut Doctor,
-    stream: TcpStream,
+    stream: Paced<TcpStream>,
     place: &Place,
     name: &str,
     trust: &Trust,
@@ -112,7 +113,7 @@ pub(super) fn speak(
 
 /// A handshake, and who witnessed it.
 fn greet(
-    stream: TcpStream,
+    stream: Paced<TcpStream>,
     place: &Place,
     name: &str,
     trust: &Trust,
@@ -127,7 +128,7 @@ fn greet(
 
 /// Shakes hands with a server that may be trusted; the error is a sentence.
 pub(crate) fn connect(
-    stream: TcpStream,
+    stream: Paced<TcpStream>,
     place: &Place,
     name: &str,
     trust: &Trust,
@@ -173,9 +174,9 @@ pub(crate) fn heard(bytes: &[u8]) -> Result<(), Error> {
 }
 
 /// The handshake itself.
-fn shake(mut connection: ClientConnection, mut stream: TcpStream) -> Result<Stream, Broken> {
-    let limited = stream.set_read_timeout(Some(HANDSHAKE)).and(stream.set_write_timeout(Some(HANDSHAKE)));
-    limited.and_then(|()| connection.complete_io(&mut stream)).map_err(|error| broken(&error))?;
+fn shake(mut connection: ClientConnection, mut stream: Paced<TcpStream>) -> Result<Stream, Broken> {
+    stream.give(HANDSHAKE);
+    connection.complete_io(&mut stream).map_err(|error| broken(&error))?;
     Ok(StreamOwned::new(connection, stream))
 }
 
@@ -332,7 +333,7 @@ fn do_without() -> Fix {
 /// What it answers to a `PING` without TLS; nothing when nothing comes.
 fn without_tls(place: &Place) -> Option<Vec<u8>> {
     let Ok(Connection::Tcp(mut stream)) = dial::dial(place.clone()).result else { return None };
-    stream.set_read_timeout(Some(HANDSHAKE)).ok()?;
+    stream.give(HANDSHAKE);
     stream.write_all(&redis::cmd("PING").get_packed_command()).ok()?;
     let mut answer = [0; 512];
     let length = io::Read::read(&mut stream, &mut answer).ok()?;
