@@ -118,6 +118,10 @@ pub struct WatchArgs {
     /// Who may scrape.
     #[command(flatten)]
     pub metrics: MetricsArgs,
+    /// Deliver refusals to this OpenTelemetry collector too, as log records: http://127.0.0.1:4318
+    #[cfg(feature = "otlp")]
+    #[arg(long, value_name = "URL", help_heading = OUTPUT)]
+    pub otlp: Option<String>,
 }
 
 /// `redis-trace top`.

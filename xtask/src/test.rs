@@ -8,6 +8,9 @@ use anyhow::{Context as _, Result, bail};
 use crate::run::{cargo, run};
 use crate::{alerts, ebpf, setup, vm};
 
+/// What the feature that is not in the program by default has of its own: all else is the same with and without it.
+const OTLP: &[&str] = &["--package", "redis-trace", "--features", "otlp", "--test", "otlp"];
+
 /// Runs every tier in turn and stops at the first that fails; no tier is ever skipped.
 pub(crate) fn test() -> Result<()> {
     setup::everything()?;
@@ -19,17 +22,21 @@ pub(crate) fn test() -> Result<()> {
     }
     run(cargo()?.args(["fmt", "--all", "--check"]))?;
     run(cargo()?.args(["clippy", "--locked", "--all-targets", "--", "-D", "warnings"]))?;
+    run(cargo()?.args(["clippy", "--locked"]).args(OTLP).args(["--bins", "--", "-D", "warnings"]))?;
     ebpf::check()?;
     alerts::check()?;
-    native()?;
+    native(&[])?;
+    native(OTLP)?;
     vm::test()
 }
 
-/// Runs the tests on this host; one that says that it skipped something fails them all.
-fn native() -> Result<()> {
-    println!("    $ cargo test --locked -- --show-output");
+/// Runs these tests on this host, all where none are named; one that says that it skipped something fails them all.
+fn native(which: &[&str]) -> Result<()> {
+    println!("    $ cargo test --locked {} -- --show-output", which.join(" "));
     let mut tests = cargo()?
-        .args(["test", "--locked", "--", "--show-output"])
+        .args(["test", "--locked"])
+        .args(which)
+        .args(["--", "--show-output"])
         .env("RUST_BACKTRACE", "0")
         .stdout(Stdio::piped())
         .spawn()

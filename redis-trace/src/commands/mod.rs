@@ -6,6 +6,8 @@ use crate::failure::Exit;
 pub mod audit;
 pub mod capabilities;
 pub mod check;
+#[cfg_attr(not(feature = "otlp"), path = "no_collector.rs")]
+pub mod collector;
 pub mod completions;
 pub mod demo;
 pub mod doctor;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use redis_trace_common::tally;
 use tokio::time::timeout;
 
+use super::collector::{Collector, Ending};
 use super::exporter::{Ends, Exporter};
 use super::live::{Live, Part, banner, enter_sandbox, hooks_report};
 use super::output;
@@ -46,6 +47,7 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
         ..options(&args.observation)
     };
     let mut exporter = Exporter::start(&args.metrics, args.sandbox).await?;
+    let collector = Collector::start(args)?;
     let mut live = Live::start(&options, args.sandbox).await?;
     // Who waits for the banner may signal at once.
     let mut stop = live.adopting(|| Stop::new(&args.limits, args.cmd.as_deref()))??;
@@ -58,7 +60,9 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
     writeln!(io::stderr(), "{}", banner(live.hooks(), live.listeners_found, live.namespaces_found))?;
     let (sink, drained) = output::patient_sink(&args.output);
     let packets = recorder.as_ref().and_then(Recorder::packets);
-    let sinks = [Some(sink), exporter.counter(), packets].into_iter().flatten().collect();
+    exporter.tells_of(collector.as_ref().map(Collector::delivery));
+    let delivers = collector.as_ref().map(Collector::sink);
+    let sinks = [Some(sink), exporter.counter(), packets, delivers].into_iter().flatten().collect();
     let mut telling = telling(args, but_our_own(stop.family(), exporter.ends()), sinks);
     while !stop.is_enough(telling.seen()) {
         let patience = patience(&telling, output::is_live(&args.output));
@@ -92,11 +96,16 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
     let summary = telling.finish(lost, missed, hooks_report(live.hooks()))?;
     let is_recorded = recorder.is_none_or(Recorder::finish);
     drop(telling);
+    let ending = collector.map(Collector::end);
     let unwritten = drained.map_or(0, Drain::finish);
     if unwritten > 0 {
         writeln!(io::stderr(), "{unwritten} bytes of output were not written: whoever reads it is too slow")?;
     }
-    Ok(exit(args, &summary, is_recorded && unwritten == 0, &stop))
+    let undelivered = ending.map_or(0, Ending::undelivered);
+    if undelivered > 0 {
+        writeln!(io::stderr(), "{undelivered} log records were not delivered: the collector is away or too slow")?;
+    }
+    Ok(exit(args, &summary, is_recorded && unwritten == 0 && undelivered == 0, &stop))
 }
 
 /// One fact through the line.
@@ -147,12 +156,13 @@ fn patience(telling: &Telling, is_live: bool) -> Option<Duration> {
     }
 }
 
-/// What we ourselves are refused where we ask servers how they are is told by our metrics, and is no refusal of this host's.
+/// What we ourselves are refused, by servers that we ask how they are or by a collector, is told by our metrics, and is no
+/// refusal of this host's.
 fn but_our_own(wanted: Wanted, ends: Option<Arc<Ends>>) -> Wanted {
-    let Some(ends) = ends else { return wanted };
     let us = std::process::id();
     Box::new(move |report, known| {
-        let is_our_end = report.flow.as_ref().and_then(|flow| flow.client).is_some_and(|client| ends.has(client));
+        let client = report.flow.as_ref().and_then(|flow| flow.client);
+        let is_our_end = ends.as_ref().zip(client).is_some_and(|(ends, client)| ends.has(client));
         let is_ours = is_our_end || report.client_process.as_ref().is_some_and(|client| client.pid == us);
         !is_ours && wanted(report, known)
     })

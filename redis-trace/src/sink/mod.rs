@@ -11,6 +11,8 @@ mod block;
 pub mod json;
 mod line;
 pub mod metrics;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod pcapng;
 mod queues;
 mod storm;

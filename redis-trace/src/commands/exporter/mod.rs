@@ -23,7 +23,7 @@ use crate::cli::{MetricsArgs, Sandbox};
 use crate::failure::{Exit, Failure};
 use crate::kernel::{HookState, State};
 use crate::sink::Sink;
-use crate::sink::metrics::{Counter, Metrics, Probe, Process, Standing};
+use crate::sink::metrics::{Counter, Delivery, Metrics, Probe, Process, Standing};
 use crate::trace::fact::Fact;
 use http::{AT_ONCE, Scrape, serve};
 pub use servers::Ends;
@@ -51,6 +51,7 @@ struct Serving {
     look_at: Instant,
     started: SystemTime,
     servers: Servers,
+    delivery: Option<Arc<Delivery>>,
 }
 
 impl Exporter {
@@ -78,12 +79,19 @@ impl Exporter {
         let (asks, scrapes) = mpsc::channel(AT_ONCE);
         tokio::spawn(serve(listener, asks));
         let (look_at, started) = (Instant::now(), SystemTime::now());
-        Ok(Self(Some(Serving { metrics: Rc::default(), scrapes, look_at, started, servers })))
+        Ok(Self(Some(Serving { metrics: Rc::default(), scrapes, look_at, started, servers, delivery: None })))
     }
 
     /// What counts for whoever scrapes.
     pub fn counter(&self) -> Option<Box<dyn Sink>> {
         self.0.as_ref().map(|serving| Box::new(Counter(Rc::clone(&serving.metrics))) as Box<dyn Sink>)
+    }
+
+    /// What becomes of records for a collector is told too.
+    pub fn tells_of(&mut self, delivery: Option<Arc<Delivery>>) {
+        if let Some(serving) = &mut self.0 {
+            serving.delivery = delivery;
+        }
     }
 
     /// Our ends of the connections by which servers are asked how they are.
@@ -124,7 +132,8 @@ impl Exporter {
             }
             Due::Scrape(scrape) => {
                 let servers = serving.servers.scraped();
-                let standing = Standing { servers, ..standing(serving.started, live, telling, recorder)? };
+                let delivery = serving.delivery.clone();
+                let standing = Standing { servers, delivery, ..standing(serving.started, live, telling, recorder)? };
                 let page = serving.metrics.borrow().page(&standing)?;
                 // Whoever asked may have gone.
                 let _ = scrape.send(page);
@@ -160,6 +169,7 @@ fn standing(
     Ok(Standing {
         probes: all_wanted(live.hooks()).map(probe).collect(),
         servers: Vec::new(),
+        delivery: None,
         summary: telling.so_far(lost, missed, hooks_report(live.hooks())),
         recording: recorder.map(Recorder::is_whole),
         process: own_cost(started),

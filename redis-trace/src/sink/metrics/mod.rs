@@ -9,6 +9,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 
@@ -97,6 +99,8 @@ pub struct Standing {
     pub servers: Vec<Server>,
     /// Whether the recording, where one is made, is whole so far.
     pub recording: Option<bool>,
+    /// What became of the records for a collector, where there is one.
+    pub delivery: Option<Arc<Delivery>>,
     /// What this process costs; absent where the kernel does not say.
     pub process: Option<Process>,
     /// The kernel's release.
@@ -116,6 +120,24 @@ pub struct Probe {
     pub misses: Option<u64>,
     /// Times that it was run and the seconds that took: only where the administrator has the kernel measure that.
     pub ran: Option<(u64, f64)>,
+}
+
+/// What became of the records for a collector.
+#[derive(Debug, Default)]
+pub struct Delivery {
+    /// Handed over for it.
+    pub seen: AtomicU64,
+    /// Taken by it.
+    pub delivered: AtomicU64,
+    /// Found no room, or were not taken.
+    pub lost: AtomicU64,
+}
+
+impl Delivery {
+    /// Those that it has not got: lost, or not sent yet.
+    pub fn undelivered(&self) -> u64 {
+        self.seen.load(Ordering::Relaxed).saturating_sub(self.delivered.load(Ordering::Relaxed))
+    }
 }
 
 /// What this process costs.

@@ -1,6 +1,7 @@
 //! The page that a scrape gets, in OpenMetrics.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -9,7 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Kind, LISTENERS, Metrics, OTHER, Probe, Process, Standing, servers};
+use super::{Delivery, Kind, LISTENERS, Metrics, OTHER, Probe, Process, Standing, servers};
 use crate::trace::report::{Lost, Missed, Summary};
 
 /// The labels of a series.
@@ -90,6 +91,7 @@ impl Metrics {
         families.extend(view(&standing.summary, standing.recording));
         families.extend(probes(&standing.probes));
         families.extend(servers::families(&standing.servers));
+        families.extend(standing.delivery.as_deref().map(delivery));
         families.extend(standing.process.iter().flat_map(process));
         families.push(build(&standing.kernel));
         let mut registry = Registry::default();
@@ -223,6 +225,13 @@ fn probes(probes: &[Probe]) -> [Family; 4] {
             series(&|probe| probe.ran.map(|(_, seconds)| Value::Real(seconds))),
         ),
     ]
+}
+
+fn delivery(delivery: &Delivery) -> Family {
+    let [delivered, lost] = [&delivery.delivered, &delivery.lost].map(|number| number.load(Ordering::Relaxed));
+    let series = [("delivered", delivered), ("lost", lost)];
+    let series = series.map(|(fate, number)| (vec![("fate", fate.to_owned())], Value::Whole(number)));
+    Family::counter("redistrace_otlp_records", "Log records for the collector, by what became of them", series.into())
 }
 
 fn process(process: &Process) -> [Family; 3] {

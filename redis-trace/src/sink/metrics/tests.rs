@@ -42,6 +42,7 @@ fn standing() -> Standing {
         probes: redis_trace_common::hook::HOOKS.iter().map(probe).collect(),
         servers: (0..SERVERS).map(|number| server(&format!("10.0.3.9:{number}"))).collect(),
         recording: Some(true),
+        delivery: Some(Arc::default()),
         process: Some(Process { cpu_seconds: 1.5, resident_bytes: 1 << 20, started: 1.0 }),
         kernel: "6.1".to_owned(),
     }
@@ -142,13 +143,22 @@ fn what_is_not_known_is_not_there() {
         probes: Vec::new(),
         servers: Vec::new(),
         recording: None,
+        delivery: None,
         process: None,
         kernel: String::new(),
     };
     let page = Metrics::default().page(&nothing).expect("a page");
-    for absent in
-        ["coverage", "recording", "redis_", "process_", "probe_", "listen_queue", "listeners", "refusals_total"]
-    {
+    for absent in [
+        "coverage",
+        "recording",
+        "redis_",
+        "otlp_",
+        "process_",
+        "probe_",
+        "listen_queue",
+        "listeners",
+        "refusals_total",
+    ] {
         assert!(!page.contains(absent), "{absent}: {page}");
     }
 }

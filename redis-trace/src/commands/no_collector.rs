@@ -1,0 +1,41 @@
+//! In the place of `collector.rs` in a program that was built without the feature `otlp`: there never is one.
+
+use std::sync::Arc;
+
+use crate::cli::WatchArgs;
+use crate::sink::Sink;
+use crate::sink::metrics::Delivery;
+
+/// Nobody.
+pub enum Collector {}
+
+/// Nobody's end.
+pub type Ending = Collector;
+
+impl Collector {
+    /// Nobody is delivered to.
+    #[expect(clippy::unnecessary_wraps, reason = "with the feature it may fail")]
+    pub fn start(_: &WatchArgs) -> anyhow::Result<Option<Self>> {
+        Ok(None)
+    }
+
+    /// Takes refusals for nobody.
+    pub fn sink(&self) -> Box<dyn Sink> {
+        match *self {}
+    }
+
+    /// What nobody was delivered.
+    pub fn delivery(&self) -> Arc<Delivery> {
+        match *self {}
+    }
+
+    /// Nobody ends.
+    pub fn end(self) -> Ending {
+        self
+    }
+
+    /// And nobody is waited for.
+    pub fn undelivered(self) -> u64 {
+        match self {}
+    }
+}
