@@ -1,15 +1,18 @@
 //! What servers say, with a real redis-server: a password is in nothing that is told or recorded, and whoever is served is
 //! not refused. Needs root.
 
+#[path = "support/redis.rs"]
+mod redis;
 #[expect(dead_code, reason = "what is told is read when the agent has ended")]
 mod support;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 
+use redis::Redis;
 use rustix::process::Signal;
 use serde_json::Value;
 use support::Agent;
@@ -19,31 +22,6 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 /// What must appear nowhere.
 const CANARY: &str = "canary-77b1e2";
-
-/// A redis-server on a port of its own, ended with the test.
-struct Redis(Child);
-
-impl Redis {
-    fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new("redis-server");
-        let mut server = command.args(arguments).stdout(Stdio::piped()).spawn().expect("redis-server is installed");
-        let mut log = BufReader::new(server.stdout.take().expect("a pipe"));
-        let mut said = String::new();
-        while !said.contains("Ready to accept connections") {
-            assert_ne!(log.read_line(&mut said).expect("its log is text"), 0, "redis-server ended: {said}");
-        }
-        // It is read to its end, or the server would wait for room.
-        thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self(server)
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// What a server answers to this, until it has nothing more to say.
 fn answer(server: SocketAddr, request: &str) -> String {
@@ -65,6 +43,7 @@ fn code(line: &Value) -> &str {
 fn a_password_is_in_nothing_that_is_told_or_recorded() {
     const PORT: u16 = 16_391;
     let _alone = ALONE.lock();
+    const METRICS: u16 = 16_394;
     let directory = tempfile::tempdir().expect("a directory");
     let configuration = directory.path().join("redis.conf");
     let text = format!("requirepass {CANARY}\nuser bob on >{CANARY} ~* +ping\nbind 127.0.0.1\n");
@@ -74,7 +53,7 @@ fn a_password_is_in_nothing_that_is_told_or_recorded() {
     let port = PORT.to_string();
     let program = env!("CARGO_BIN_EXE_redis-trace");
     let agents = [
-        Agent::start(&["--port", &port]),
+        Agent::start(&["--port", &port, "--metrics", &format!("127.0.0.1:{METRICS}")]),
         Agent::started(Command::new(program).args(["watch", "--port", &port])),
         Agent::started(Command::new(program).args(["record", recording, "--port", &port])),
     ];
@@ -104,6 +83,9 @@ fn a_password_is_in_nothing_that_is_told_or_recorded() {
         .output()
         .expect("redis-cli");
     drop(redis);
+    let scrape = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let metrics = answer(SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS)), scrape);
+    assert!(metrics.contains("redistrace_"), "{metrics}");
     let [json, text, record] = agents.map(|agent| {
         agent.signal(Signal::INT);
         said(agent)
@@ -116,9 +98,13 @@ fn a_password_is_in_nothing_that_is_told_or_recorded() {
     let recorded = std::fs::read(recording).expect("a recording");
     assert!(recorded.len() > 1_000, "nothing was recorded");
     let recorded = String::from_utf8_lossy(&recorded).into_owned();
-    for (name, text) in
-        [("the JSON", json), ("the text", text), ("what record says", record), ("the recording", recorded)]
-    {
+    for (name, text) in [
+        ("the JSON", json),
+        ("the text", text),
+        ("what record says", record),
+        ("the recording", recorded),
+        ("the metrics", metrics),
+    ] {
         assert!(!text.contains(CANARY), "{name} has the password: {text}");
     }
 }

@@ -188,6 +188,9 @@ pub struct DemoArgs {
     /// Stage everything this many times
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub repeat: u32,
+    /// Stage it with this server: redis-server, valkey-server, the path of another
+    #[arg(long, value_name = "PROGRAM", default_value = "redis-server")]
+    pub server: String,
     /// Record each scenario into this directory, and replay it
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! redis-trace's own tasks: everything that is done to this repository, as `cargo xtask TASK`.
 
 mod alerts;
+mod apt;
 mod bench;
 mod deb;
 mod demo;
@@ -10,6 +11,7 @@ mod functions;
 #[path = "../../redis-trace/bpf/lock.rs"]
 mod lock;
 mod run;
+mod servers;
 mod setup;
 mod soak;
 mod test;
@@ -59,7 +61,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Task::parse() {
-        Task::Setup => setup::everything(),
+        Task::Setup => setup::everything().and_then(|()| servers::fetch()),
         Task::Ebpf { check: false } => ebpf::build(),
         Task::Ebpf { check: true } => ebpf::check(),
         Task::Demo { arguments } => demo::demo(&arguments),

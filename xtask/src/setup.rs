@@ -66,6 +66,8 @@ const EVERYTHING: &[Need] = &[
     need(FIREWALLD, &[&["firewalld"]]),
     need("dbus-daemon", &[&["dbus-daemon"], &["dbus"]]),
     need("python3", &[&["python3-minimal"]]),
+    need("/usr/lib/python3/dist-packages/redis", &[&["python3-redis"]]),
+    need("haproxy", &[&["haproxy"]]),
     need("tmux", &[&["tmux"]]),
     need("bpftool", BPFTOOL),
     need("setpriv", &[&["util-linux"]]),

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, bail};
 
 use crate::run::{cargo, run};
-use crate::{alerts, ebpf, setup, vm};
+use crate::{alerts, ebpf, servers, setup, vm};
 
 /// What the feature that is not in the program by default has of its own: all else is the same with and without it.
 const OTLP: &[&str] = &["--package", "redis-trace", "--features", "otlp", "--test", "otlp"];
@@ -20,6 +20,7 @@ pub(crate) fn test() -> Result<()> {
              try   sudo env PATH=\"$PATH\" cargo xtask test"
         );
     }
+    servers::fetch()?;
     run(cargo()?.args(["fmt", "--all", "--check"]))?;
     run(cargo()?.args(["clippy", "--locked", "--all-targets", "--", "-D", "warnings"]))?;
     run(cargo()?.args(["clippy", "--locked"]).args(OTLP).args(["--bins", "--", "-D", "warnings"]))?;

@@ -14,7 +14,6 @@ pub type Ending = Collector;
 
 impl Collector {
     /// Nobody is delivered to.
-    #[expect(clippy::unnecessary_wraps, reason = "with the feature it may fail")]
     pub fn start(_: &WatchArgs) -> anyhow::Result<Option<Self>> {
         Ok(None)
     }
@@ -30,6 +29,7 @@ impl Collector {
     }
 
     /// Nobody ends.
+    #[must_use]
     pub fn end(self) -> Ending {
         self
     }

@@ -118,8 +118,9 @@ pub fn complaint(what: u8, is_of_client: bool) -> &'static str {
     }
 }
 
-/// Bytes of `-WRONGPASS invalid username-password pair or user is disabled.` with its line's end.
-pub const WRONG_PASSWORD_LENGTH: u32 = 64;
+/// Bytes of what is said of a wrong password, with the line's end: `-WRONGPASS invalid username-password pair or user is
+/// disabled.` by Valkey and Redis since 6.2, without the last four words by Redis 6.0, and `-ERR invalid password` before.
+pub const WRONG_PASSWORD_LENGTHS: [u32; 3] = [64, 43, 23];
 
 /// What each cause of a server that says no means, and what would end it.
 pub fn of_code(code: Code) -> Option<Said> {

@@ -48,7 +48,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
          apart.",
     );
     let mut costs = Costs::default();
-    for round in 0..bench.pick([15, 5, 3]) {
+    for round in 0..bench.pick([15, 5, 9]) {
         let server = Server::start()?;
         // The first requests fill the server's caches, and set the key.
         server.cost(&["--request", "set"], bench.pick(["20000", "2000", "1000"]))?;
@@ -86,7 +86,7 @@ fn table(costs: &Costs) -> Table {
 fn figures(costs: &Costs, tier: &str) -> Vec<Figure> {
     let default = if tier == "T1" { 1.01 } else { 1.025 };
     let mut figures = Vec::new();
-    for (costs, (kind, _)) in costs.iter().zip(KINDS).take(2) {
+    for (costs, (kind, _)) in costs.iter().zip(KINDS) {
         for (variant, target) in [(1, default), (2, 1.01)] {
             let ratio = Spread::ratios(&costs[variant], &costs[0]);
             let what = format!("CPU per redis {kind}, {} / without", VARIANTS[variant].0);

@@ -17,6 +17,7 @@ const PROGRAMS: &[&str] = &[
     "busybox",
     "redis-server",
     "redis-cli",
+    "haproxy",
     "ip",
     "ss",
     "nft",

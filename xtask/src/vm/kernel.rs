@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::modules;
-use crate::run::{output, run};
+use crate::apt::{Apt, unpack};
 
 /// The archive of a kernel's modules; the number grows with the list of them, so that none is kept that lacks some.
 const MODULES: &str = "modules-2.cpio";
@@ -30,9 +29,6 @@ pub(crate) const SERIES: [Series; 5] = [
     // Since 6.19 linux-image is an empty shell around linux-binary and linux-modules.
     Series { name: "7.x", packages: r"^linux-binary-7\..*-cloud-amd64$" },
 ];
-
-/// The suites that hold the series.
-const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "trixie-backports"];
 
 /// A kernel that can be booted.
 #[derive(Clone, Debug)]
@@ -89,7 +85,7 @@ impl Cache {
 
     /// Downloads and unpacks the newest kernel of a series.
     fn fetch(&self, series: Series, apt: &Apt) -> Result<()> {
-        let image = apt.newest(series)?;
+        let image = newest(series, apt)?;
         println!("vm: fetching {image}");
         let work = self.0.join(format!("{}.{}", series.name, std::process::id()));
         let tree = work.join("tree");
@@ -97,12 +93,7 @@ impl Cache {
         let mut packages = vec![image.clone()];
         packages.extend(image.strip_prefix("linux-binary-").map(|rest| format!("linux-modules-{rest}")));
         apt.download(&packages, &work)?;
-        for package in fs::read_dir(&work)?.collect::<std::io::Result<Vec<_>>>()? {
-            if package.path().extension().is_some_and(|extension| extension == "deb") {
-                run(Command::new("dpkg-deb").arg("-x").arg(package.path()).arg(&tree))?;
-                fs::remove_file(package.path())?;
-            }
-        }
+        unpack(&work, &tree)?;
         let release = image.splitn(3, '-').nth(2).context("a kernel's package is named after its release")?;
         fs::copy(find_image(&tree, release)?, work.join("vmlinuz"))?;
         modules::pack(&tree, release, &work.join(MODULES))?;
@@ -127,78 +118,16 @@ fn find_image(tree: &Path, release: &str) -> Result<PathBuf> {
     found.with_context(|| format!("the packages of kernel {release} hold no image at {}", places.join(" or ")))
 }
 
-/// apt with a state of its own: the machine's sources and packages stay untouched, signatures are still checked.
-struct Apt {
-    /// Its configuration file.
-    configuration: PathBuf,
-}
-
-impl Apt {
-    /// Prepares the state below `directory` and reads what the suites hold now.
-    fn open(directory: &Path) -> Result<Self> {
-        let state = directory.join("apt");
-        for place in ["lists/partial", "cache/archives/partial"] {
-            fs::create_dir_all(state.join(place)).with_context(|| format!("cannot create {}", state.display()))?;
-        }
-        let mirror = mirror()?;
-        let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
-        let sources =
-            SUITES.map(|suite| format!("deb [arch=amd64 signed-by={keyring}] {mirror} {suite} main\n")).concat();
-        fs::write(state.join("sources.list"), sources)?;
-        let at = state.display();
-        let configuration = format!(
-            "Dir::Etc::SourceList \"{at}/sources.list\";\nDir::Etc::SourceParts \"-\";\n\
-             Dir::State::Lists \"{at}/lists\";\nDir::Cache \"{at}/cache\";\nAcquire::Languages \"none\";\n\
-             Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\nAPT::Sandbox::User \"root\";\n"
-        );
-        fs::write(state.join("apt.conf"), configuration)?;
-        let apt = Self { configuration: state.join("apt.conf") };
-        run(apt.command("apt-get").args(["--quiet", "update"]))?;
-        Ok(apt)
-    }
-
-    /// A command of apt's, in this state.
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.env("APT_CONFIG", &self.configuration);
-        command
-    }
-
-    /// The newest image package of a series.
-    fn newest(&self, series: Series) -> Result<String> {
-        let found = output(self.command("apt-cache").args(["search", "--names-only", series.packages]))?;
-        let names = found.lines().filter_map(|line| line.split(' ').next()).filter(|name| !name.contains("rc"));
-        let newest = names.max_by_key(|name| numbers(name)).map(str::to_owned);
-        newest.with_context(|| format!("Debian's suites {} hold no package {}", SUITES.join(", "), series.packages))
-    }
-
-    /// Downloads packages into a directory.
-    fn download(&self, packages: &[String], directory: &Path) -> Result<()> {
-        run(self.command("apt-get").args(["--quiet", "download"]).args(packages).current_dir(directory))
-    }
+/// The newest image package of a series.
+fn newest(series: Series, apt: &Apt) -> Result<String> {
+    let names = apt.named(series.packages)?;
+    let newest = names.into_iter().filter(|name| !name.contains("rc")).max_by_key(|name| numbers(name));
+    newest.with_context(|| format!("Debian's suites hold no package {}", series.packages))
 }
 
 /// The numbers in a package's name, in order: what makes one newer than the next.
 fn numbers(name: &str) -> Vec<u64> {
     name.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
-}
-
-/// The Debian mirror that this machine itself uses.
-fn mirror() -> Result<String> {
-    let configured = || {
-        let format = "$(REPO_URI) $(ORIGIN) $(LABEL)";
-        output(Command::new("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]))
-    };
-    let mut targets = configured()?;
-    if targets.is_empty() {
-        run(Command::new("apt-get").args(["--quiet", "update"]))?;
-        targets = configured()?;
-    }
-    let main = targets.lines().find_map(|line| line.strip_suffix(" Debian Debian"));
-    match main {
-        Some(mirror) => Ok(mirror.to_owned()),
-        None => bail!("this machine's apt sources name no Debian mirror to take kernels from.\n  try   a Debian host"),
-    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@ use clap::Args;
 use crate::run::{cargo, run, workspace};
 use crate::setup;
 use boot::{Clock, Load, Outcome, Policy};
-use kernel::{Cache, Kernel, SERIES, Series};
+pub(crate) use kernel::Cache;
+use kernel::{Kernel, SERIES, Series};
 use table::Table;
 
 /// How many machines run at once.

@@ -13,6 +13,7 @@ use self::agent::{Agent, PATIENCE, Running};
 use self::expect::{Judgement, is_sentinel, judge};
 use self::programme::Programme;
 use self::scenarios::{Scenario, Step};
+use self::server::Server;
 use self::stage::Stage;
 use crate::cli::{DemoArgs, Tier};
 use crate::failure::{Exit, Failure};
@@ -33,6 +34,7 @@ pub mod programme;
 mod record;
 mod rules;
 mod scenarios;
+mod server;
 mod sk_lookup;
 mod stage;
 mod visitor;
@@ -50,7 +52,7 @@ pub fn run(args: &DemoArgs) -> Result<Exit> {
     let _alone = alone()?;
     let running = Running::default();
     interrupt::end_when_told(running.clone())?;
-    let theatre = Theatre { args, running };
+    let theatre = Theatre { args, running, server: Server::of(&args.server)? };
     let fine = match &args.record {
         Some(directory) => theatre.record(&scenarios, directory)?,
         None if args.rehearse => theatre.rehearse(&scenarios)?,
@@ -107,6 +109,7 @@ fn alone() -> Result<File> {
 struct Theatre<'a> {
     args: &'a DemoArgs,
     running: Running,
+    server: Server,
 }
 
 impl Theatre<'_> {
@@ -208,7 +211,7 @@ impl Theatre<'_> {
 
     /// A stage on which what came before has happened.
     fn stage(&self, before: Option<Step>) -> Result<Stage> {
-        let mut stage = Stage::new(self.args.connections)?;
+        let mut stage = Stage::new(self.server.clone(), self.args.connections)?;
         if let Some(before) = before {
             before(&mut stage)?;
         }

@@ -50,10 +50,13 @@ pub(super) fn hello(server: SocketAddr) -> Result<()> {
     }
 }
 
-/// Sends a TLS `ClientHello` of version 1.2 to a server that speaks 1.3 alone, and reads its alert.
-pub(super) fn alert(server: SocketAddr) -> Result<()> {
+/// Sends a TLS `ClientHello` of version 1.2 or 1.1 to a server that speaks none so old, and reads its alert.
+pub(super) fn alert(server: SocketAddr, version: &str) -> Result<()> {
+    let mut hello = HELLO;
+    // RFC 8446, 4.1.2: what the client speaks at most, where no extension says more.
+    hello[10] = if version == "1.1" { 2 } else { 3 };
     let mut stream = connected(server)?;
-    stream.write_all(&HELLO)?;
+    stream.write_all(&hello)?;
     let mut said = Vec::new();
     stream.read_to_end(&mut said).context("the server reset it")?;
     ensure!(said.starts_with(&[0x15, 0x03]), "a ClientHello of an old version was answered by {said:?}");

@@ -93,11 +93,15 @@ fn said(end: &EarlyEnd, words: &Text) -> Option<Code> {
     match before {
         _ if before.is_multiple_of(line) => Some(code),
         // Once more: a password was refused, and what came after it was too.
-        _ if code == Code::RT6003 && before.checked_sub(reply::WRONG_PASSWORD_LENGTH)?.is_multiple_of(line) => {
-            Some(Code::RT6004)
-        }
+        _ if code == Code::RT6003 && begins_with_wrong_password(before, line) => Some(Code::RT6004),
         _ => None,
     }
+}
+
+/// So many bytes are what is said of one wrong password, and lines of this length.
+fn begins_with_wrong_password(bytes: u32, line: u32) -> bool {
+    let mut rests = reply::WRONG_PASSWORD_LENGTHS.iter().filter_map(|length| bytes.checked_sub(*length));
+    rests.any(|rest| rest.is_multiple_of(line))
 }
 
 /// A server of Redis's kind that closed: what it says in each case is known to the byte, and how it stands may tell more.
@@ -168,4 +172,19 @@ fn server(end: &EarlyEnd, known: &Known) -> Option<Process> {
 
 fn verdict(code: Code, confidence: Confidence, server: Option<Process>, standing: Option<Standing>) -> Judged {
     Verdict { cause: Cause::Rejected(Box::new(Rejected { code, server, standing })), confidence }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::begins_with_wrong_password;
+
+    #[test]
+    fn a_wrong_password_is_known_by_its_length_in_each_version() {
+        // `-NOAUTH Authentication required.` and its line's end.
+        const LINE: u32 = 34;
+        for wrong in [64, 43, 23] {
+            assert!(begins_with_wrong_password(wrong, LINE) && begins_with_wrong_password(wrong + 2 * LINE, LINE));
+        }
+        assert!(!begins_with_wrong_password(2 * LINE, LINE) && !begins_with_wrong_password(5, LINE));
+    }
 }

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::cgroup::{has_bpf_lsm, has_chosen_errno};
 use super::confine::{has_apparmor, has_landlock, has_selinux};
+use super::process::is_installed;
 use super::stage::Stage;
 use crate::kernel::{self, has_drop_reasons, has_drop_receivers};
 use crate::trace::cause::Code;
@@ -21,6 +22,7 @@ mod rejected;
 mod remote;
 mod route;
 mod start;
+mod tls;
 mod unix;
 
 /// One thing that is done on the stage.
@@ -69,6 +71,8 @@ pub(crate) enum Needs {
     FewFiles,
     /// A kernel that keeps what a thread sent last where a probe can read it.
     LastWords,
+    /// haproxy.
+    Haproxy,
 }
 
 impl Needs {
@@ -78,6 +82,7 @@ impl Needs {
             Self::Nothing | Self::Trampolines => true,
             Self::Landlock => has_landlock(),
             Self::LastWords => kernel::keeps_last_words(),
+            Self::Haproxy => is_installed("haproxy"),
             Self::AppArmor => has_apparmor(),
             Self::LandlockAndChosenErrno => has_landlock() && has_chosen_errno(),
             Self::BpfLsm => has_bpf_lsm(),
@@ -141,6 +146,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
         filtered::SCENARIOS,
         route::SCENARIOS,
         remote::SCENARIOS,
+        tls::SCENARIOS,
         rejected::SCENARIOS,
         quiet::SCENARIOS,
     ]

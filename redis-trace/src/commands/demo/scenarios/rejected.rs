@@ -6,6 +6,7 @@ use anyhow::Result;
 use rustix::process::Signal;
 use serde_json::json;
 
+use super::tls::{CERTIFICATE, tls_redis};
 use super::{Needs, Scenario};
 use crate::commands::demo::expect::Expected;
 use crate::commands::demo::stage::{REDIS, Stage, endpoint};
@@ -13,18 +14,11 @@ use crate::kernel;
 use crate::trace::cause::Code;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario::new("plaintext is sent to redis-server's TLS port", Code::RT5001, &[plaintext_to_tls]),
-    Scenario::new("TLS is spoken to redis-server's plain port", Code::RT5002, &[tls_to_plaintext])
-        .needing(Needs::LastWords),
-    Scenario::new("redis-cli does not know who signed redis-server's certificate", Code::RT5003, &[unknown_authority])
-        .needing(Needs::LastWords),
-    Scenario::new("redis-server's certificate has expired", Code::RT5003, &[expired]).needing(Needs::LastWords),
-    Scenario::new("redis-server speaks TLS 1.3 alone and is spoken to by 1.2", Code::RT5003, &[old_version])
-        .needing(Needs::LastWords),
     // Older kernels tell it by its length alone, where the client does not close before the server does.
     Scenario::new("redis-server is in protected mode and dialled from elsewhere", Code::RT6001, &[protected])
         .needing(Needs::LastWords),
     Scenario::new("redis-server takes one client and two come", Code::RT6002, &[one_client]),
+    Scenario::new("redis-server may open few files and takes as few clients", Code::RT6002, &[few_files]),
     Scenario::new("redis-server's TLS port takes one client and two come", Code::RT6002, &[one_client_by_tls]),
     Scenario::new("redis-server wants a password and is given none", Code::RT6003, &[no_password])
         .needing(Needs::LastWords),
@@ -40,6 +34,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new("a Sentinel names a master that is gone", Code::RT6007, &[named_by_sentinel])
         .needing(Needs::LastWords),
     Scenario::new("a proxy has nobody behind it", Code::RT6008, &[nobody_behind]),
+    Scenario::new("haproxy has nobody behind it", Code::RT6008, &[haproxy]).needing(Needs::Haproxy),
     Scenario::new("HTTP is spoken to redis-server", Code::RT6009, &[http]),
     Scenario::new("redis-server closes an idle client after its timeout", Code::RT6010, &[idle]),
     Scenario::new("redis-server's client is killed by CLIENT KILL", Code::RT6010, &[killed]),
@@ -49,17 +44,15 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 
 /// The end of the wire that is the servers'.
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-/// A certificate that nobody has signed but itself, valid for long.
-const CERTIFICATE: &str = include_str!("../tls/certificate.pem");
 /// A word that must appear nowhere.
 const CANARY: &str = "canary-9c1f";
 
 /// A connection to a server was taken, and turned away.
-fn rejected(stage: &Stage, code: Code, ip: Ipv4Addr, server: u32) -> Expected {
+pub(super) fn rejected(stage: &Stage, code: Code, ip: Ipv4Addr, server: u32) -> Expected {
     Expected::refusal(code).with(json!({
         "outcome": "rejected",
         "flow": {"protocol": "tcp", "netns": stage.netns(), "server": endpoint(SocketAddr::from((ip, REDIS)))},
-        "server_process": {"pid": server},
+        "server_process": {"pid": server, "comm": stage.server.comm()},
     }))
 }
 
@@ -69,60 +62,15 @@ fn said(stage: &Stage, code: Code, ip: Ipv4Addr, server: u32, words: &str) -> Ex
     if kernel::keeps_last_words() { expected.says(words) } else { expected }
 }
 
-/// A redis-server whose port speaks TLS, with this certificate; and where that is.
-fn tls_redis(stage: &mut Stage, certificate: &str, options: &str) -> Result<(u32, String)> {
-    let key = stage.write("key.pem", include_str!("../tls/key.pem"))?;
-    let certificate = stage.write("certificate.pem", certificate)?;
-    let redis = stage.redis(&format!(
-        "--port 0 --tls-port 6379 --tls-key-file {key} --tls-cert-file {certificate} --tls-ca-cert-file {certificate} {options}"
-    ))?;
-    Ok((redis, certificate))
-}
-
-fn plaintext_to_tls(stage: &mut Stage) -> Result<()> {
-    let (redis, _) = tls_redis(stage, CERTIFICATE, "--tls-auth-clients no")?;
-    stage.ask("redis-cli ping")?;
-    stage.expect(rejected(stage, Code::RT5001, Ipv4Addr::LOCALHOST, redis));
-    Ok(())
-}
-
-fn unknown_authority(stage: &mut Stage) -> Result<()> {
-    let (redis, _) = tls_redis(stage, CERTIFICATE, "--tls-auth-clients no")?;
-    // Which dials once, where a command would be tried again.
-    stage.ask("redis-cli --tls --scan")?;
-    let expected = rejected(stage, Code::RT5003, Ipv4Addr::LOCALHOST, redis).says("unknown_ca");
-    stage.expect(expected.with(json!({"side": "client"})));
-    Ok(())
-}
-
-fn expired(stage: &mut Stage) -> Result<()> {
-    let (redis, certificate) = tls_redis(stage, include_str!("../tls/expired.pem"), "--tls-auth-clients no")?;
-    stage.ask(&format!("redis-cli --tls --cacert {certificate} --scan"))?;
-    let expected = rejected(stage, Code::RT5003, Ipv4Addr::LOCALHOST, redis).says("certificate_expired");
-    stage.expect(expected.with(json!({"side": "client"})));
-    Ok(())
-}
-
-fn old_version(stage: &mut Stage) -> Result<()> {
-    let (redis, _) = tls_redis(stage, CERTIFICATE, "--tls-protocols TLSv1.3")?;
-    stage.visit("alert 127.0.0.1:6379")?;
-    let expected = rejected(stage, Code::RT5003, Ipv4Addr::LOCALHOST, redis).says("protocol_version");
-    stage.expect(expected.with(json!({"side": "server"})));
-    Ok(())
-}
-
-fn tls_to_plaintext(stage: &mut Stage) -> Result<()> {
-    let redis = stage.redis("--bind 127.0.0.1")?;
-    stage.visit("hello 127.0.0.1:6379")?;
-    stage.expect(rejected(stage, Code::RT5002, Ipv4Addr::LOCALHOST, redis).with(json!({"side": "client"})));
-    Ok(())
-}
-
 fn protected(stage: &mut Stage) -> Result<()> {
     stage.other_netns("10.77.0.2/24")?;
-    let redis = stage.redis("--bind 0.0.0.0")?;
+    // Until 7.0 any address in `bind` would open it.
+    let redis = stage.redis("--port 6379")?;
     stage.ask_from_elsewhere("redis-cli -h 10.77.0.1 ping")?;
-    stage.expect(said(stage, Code::RT6001, SERVER, redis, "-DENIED "));
+    let (words, length) = stage.server.denial();
+    let expected = said(stage, Code::RT6001, SERVER, redis, words).says(&format!("the server sent {length} bytes"));
+    let bind = "before version 7.0 that ends protected mode";
+    stage.expect(if stage.server.is_open_once_bound() { expected.says(bind) } else { expected });
     Ok(())
 }
 
@@ -132,6 +80,16 @@ fn one_client(stage: &mut Stage) -> Result<()> {
     stage.ask("redis-cli ping")?;
     let expected = said(stage, Code::RT6002, Ipv4Addr::LOCALHOST, redis, "-ERR max number of clients reached");
     stage.expect(expected.says("connected to port 6379: 1; it takes 1").says("--maxclients 1"));
+    Ok(())
+}
+
+/// Of 40 files 32 are its own; and it may not raise the limit.
+fn few_files(stage: &mut Stage) -> Result<()> {
+    let redis = stage.unharmed_redis("files 40 0 part without CAP_SYS_RESOURCE", "--bind 127.0.0.1")?;
+    stage.actor("fill 127.0.0.1:6379 8", "filled")?;
+    stage.ask("redis-cli ping")?;
+    let expected = said(stage, Code::RT6002, Ipv4Addr::LOCALHOST, redis, "-ERR max number of clients reached");
+    stage.expect(expected.says("connected to port 6379: 8; it takes 8, and 40 open files at most"));
     Ok(())
 }
 
@@ -158,45 +116,51 @@ fn no_password(stage: &mut Stage) -> Result<()> {
 fn wrong_password(stage: &mut Stage) -> Result<()> {
     let redis = stage.redis("--bind 127.0.0.1 --requirepass another")?;
     stage.ask(&format!("redis-cli -a {CANARY} ping"))?;
-    stage.expect(rejected(stage, Code::RT6004, Ipv4Addr::LOCALHOST, redis));
+    // It is asked once more, which is refused in 34 bytes for want of a password.
+    let length = stage.server.wrong_password() + 34;
+    let expected = rejected(stage, Code::RT6004, Ipv4Addr::LOCALHOST, redis);
+    stage.expect(expected.says(&format!("the server sent {length} bytes")));
     Ok(())
 }
 
 /// Loads so slowly that it is still loading when it is asked.
 fn loading(stage: &mut Stage) -> Result<()> {
-    let filled = stage.redis("--bind 127.0.0.1 --enable-debug-command yes")?;
-    stage.run("redis-cli debug populate 3000")?;
+    let (keys, value, slowly) = stage.server.slow_load();
+    let filled = stage.redis("--bind 127.0.0.1 --rdbcompression no")?;
+    stage.run(&format!("redis-cli eval for+key=1,{keys}+do+redis.call('set',key,{value})+end 0"))?;
     stage.run("redis-cli save")?;
     stage.kill(filled, Signal::KILL)?;
-    let options = "--bind 127.0.0.1 --key-load-delay 20000 --loading-process-events-interval-bytes 1024";
-    let redis = stage.redis_that_says(options, "Loading RDB")?;
+    let redis = stage.redis_that_says(&format!("--bind 127.0.0.1 {slowly}"), "Loading RDB")?;
     stage.ask("redis-cli ping")?;
     let expected = rejected(stage, Code::RT6005, Ipv4Addr::LOCALHOST, redis);
-    stage.expect(expected.with(json!({"reply": "-LOADING Redis is loading the dataset in memory"})));
+    let words = format!("-LOADING {} is loading the dataset in memory", stage.server.name);
+    stage.expect(expected.with(json!({"reply": words})));
     Ok(())
 }
 
 fn not_permitted(stage: &mut Stage) -> Result<()> {
     let redis = stage.redis("--bind 127.0.0.1 --user default on nopass ~* -@all")?;
     stage.ask("redis-cli ping")?;
-    stage.expect(rejected(stage, Code::RT6006, Ipv4Addr::LOCALHOST, redis).says("-NOPERM "));
+    let words = stage.server.no_permission();
+    stage.expect(rejected(stage, Code::RT6006, Ipv4Addr::LOCALHOST, redis).says(words));
     Ok(())
 }
 
 /// Nobody can make a file in `/proc`.
 fn misconfigured(stage: &mut Stage) -> Result<()> {
-    let redis = stage.redis("--bind 127.0.0.1 --dir /proc --save 3600+1")?;
+    let redis = stage.redis("--bind 127.0.0.1 --dir /proc --save 3600 1")?;
     stage.ask("redis-cli bgsave")?;
     stage.saved_in_vain(redis)?;
     stage.ask("redis-cli set key value")?;
-    stage.expect(rejected(stage, Code::RT6006, Ipv4Addr::LOCALHOST, redis).says("-MISCONF "));
+    let words = format!("-MISCONF {} is configured to save RDB snapshots", stage.server.name);
+    stage.expect(rejected(stage, Code::RT6006, Ipv4Addr::LOCALHOST, redis).says(&words));
     Ok(())
 }
 
 fn cluster_down(stage: &mut Stage) -> Result<()> {
     let redis = stage.redis("--bind 127.0.0.1 --cluster-enabled yes")?;
     stage.ask("redis-cli get key")?;
-    stage.expect(rejected(stage, Code::RT6006, Ipv4Addr::LOCALHOST, redis).says("-CLUSTERDOWN "));
+    stage.expect(rejected(stage, Code::RT6006, Ipv4Addr::LOCALHOST, redis).says("-CLUSTERDOWN Hash slot not served"));
     Ok(())
 }
 
@@ -250,6 +214,25 @@ fn nobody_behind(stage: &mut Stage) -> Result<()> {
     stage.expect(
         closed
             .with(json!({"server_process": {"comm": "docker-proxy"}, "cause": {"confidence": "likely"}}))
+            .says("without a word"),
+    );
+    stage.expect(Expected::refusal(Code::RT1001).with(behind));
+    Ok(())
+}
+
+/// A real proxy, that tries once.
+fn haproxy(stage: &mut Stage) -> Result<()> {
+    let configuration = "global\n maxconn 10\ndefaults\n mode tcp\n retries 0\n timeout connect 5s\n timeout client 1m\n \
+                         timeout server 1m\nlisten redis\n bind 127.0.0.1:6379\n server redis 127.0.0.1:6380\n";
+    let path = stage.write("haproxy.cfg", configuration)?;
+    let proxy = stage.listener(&format!("haproxy -db -f {path}"), REDIS)?;
+    stage.ask("redis-cli ping")?;
+    let closed = rejected(stage, Code::RT6008, Ipv4Addr::LOCALHOST, proxy);
+    let behind = json!({"outcome": "refused", "client_process": {"pid": proxy}, "flow": {"server": {"port": 6380}}});
+    stage.expect(
+        closed
+            .with(json!({"server_process": {"comm": "haproxy"}, "cause": {"confidence": "likely"}}))
+            .says("haproxy")
             .says("without a word"),
     );
     stage.expect(Expected::refusal(Code::RT1001).with(behind));

@@ -25,7 +25,7 @@ impl Stage {
         self.turned_away(client)
     }
 
-    fn client_recipe(line: &str) -> Recipe {
+    pub(super) fn client_recipe(line: &str) -> Recipe {
         let words: Vec<String> = line.split(' ').map(|word| word.replace('+', " ")).collect();
         Process::program(&words[0], &words[1..])
     }

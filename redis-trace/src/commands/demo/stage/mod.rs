@@ -21,6 +21,7 @@ use super::confine::{Lenience, Profile};
 use super::expect::{Expected, Scope};
 use super::netns::Netns;
 use super::process::Process;
+use super::server::Server;
 use super::sk_lookup::Refuser;
 use crate::host::clock::boottime;
 
@@ -31,6 +32,8 @@ pub(crate) const REDIS: u16 = 6379;
 
 /// Everything that a scenario has made. Fields are dropped in this order: processes before what they live in.
 pub(crate) struct Stage {
+    /// Who plays the server.
+    pub(crate) server: Server,
     /// By process id.
     processes: BTreeMap<u32, Process>,
     /// A connection that keeps a server in a command.
@@ -78,12 +81,13 @@ impl Drop for Home {
 
 impl Stage {
     /// An empty stage in a namespace of its own.
-    pub(crate) fn new(connections: u32) -> Result<Self> {
+    pub(crate) fn new(server: Server, connections: u32) -> Result<Self> {
         let home = Home::new()?;
         let netns = Netns::new()?;
         let mut scope = Scope { since: boottime(), directory: home.0.display().to_string(), ..Scope::default() };
         scope.netns.insert(netns.number);
         Ok(Self {
+            server,
             processes: BTreeMap::new(),
             client: None,
             refuser: None,
@@ -193,10 +197,9 @@ impl Stage {
         }
     }
 
-    /// Runs a program to its end.
+    /// Runs a program to its end; a `+` stands for a blank within an argument.
     pub(crate) fn run(&mut self, line: &str) -> Result<()> {
-        let words = words(line);
-        let mut program = Process::program(&words[0], &words[1..]).spawn(Some(&self.netns))?;
+        let mut program = Self::client_recipe(line).spawn(Some(&self.netns))?;
         let (said, status) = program.finish()?;
         ensure!(status.success(), "`{line}` ended with {status}: {}", said.join("\n"));
         Ok(())

@@ -15,9 +15,9 @@ use crate::commands::demo::process::{Process, Recipe};
 const READY: &str = "eady to accept connections";
 
 impl Stage {
-    /// How to start a real redis-server: nothing is saved, the log goes to its standard output.
+    /// How to start a real server: nothing is saved, the log goes to its standard output.
     fn redis_recipe(&self, options: &str) -> Recipe {
-        Process::program("redis-server", &self.redis_arguments(options))
+        Process::program(&self.server.program, &self.redis_arguments(options))
     }
 
     fn redis_arguments(&self, options: &str) -> Vec<String> {
@@ -58,7 +58,7 @@ impl Stage {
 
     /// A redis-server that confines itself as this part does, and ends before it is ready.
     pub(crate) fn confined_redis(&mut self, how: &str, options: &str) -> Result<u32> {
-        let mut arguments = words(&format!("{how} exec redis-server"));
+        let mut arguments = words(&format!("{how} exec {}", self.server.program));
         arguments.extend(self.redis_arguments(options));
         let server = Process::actor(&arguments).spawn(Some(&self.netns))?;
         self.failing(server, 1)
@@ -66,7 +66,7 @@ impl Stage {
 
     /// A redis-server that confines itself as this part does, and is ready nevertheless.
     pub(crate) fn unharmed_redis(&mut self, how: &str, options: &str) -> Result<u32> {
-        let mut arguments = words(&format!("{how} exec redis-server"));
+        let mut arguments = words(&format!("{how} exec {}", self.server.program));
         arguments.extend(self.redis_arguments(options));
         let mut server = Process::actor(&arguments).spawn(Some(&self.netns))?;
         server.wait_for(READY)?;
@@ -77,7 +77,7 @@ impl Stage {
     pub(crate) fn redis_sentinel(&mut self, configuration: &str) -> Result<u32> {
         let path = self.write("sentinel.conf", configuration)?;
         let words = [path, "--sentinel".to_owned()];
-        let mut sentinel = Process::program("redis-server", &words).spawn(Some(&self.netns))?;
+        let mut sentinel = Process::program(&self.server.program, &words).spawn(Some(&self.netns))?;
         sentinel.wait_for("+monitor master")?;
         Ok(self.keep(sentinel))
     }
@@ -85,7 +85,7 @@ impl Stage {
     /// A redis-server that ends over this configuration file.
     pub(crate) fn failing_redis_with_file(&mut self, file: &str, content: &str) -> Result<u32> {
         let path = self.write(file, content)?;
-        let server = Process::program("redis-server", &[path]).spawn(Some(&self.netns))?;
+        let server = Process::program(&self.server.program, &[path]).spawn(Some(&self.netns))?;
         self.failing(server, 1)
     }
 

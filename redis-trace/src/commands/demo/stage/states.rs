@@ -69,12 +69,25 @@ impl Stage {
         prlimit(id, Resource::Nofile, limit).with_context(|| format!("cannot limit the files of process {pid}"))
     }
 
+    /// Starts a program and waits until somebody listens on this port.
+    pub(crate) fn listener(&mut self, line: &str, port: u16) -> Result<u32> {
+        let program = Self::client_recipe(line).spawn(Some(&self.netns))?;
+        let pid = self.keep(program);
+        let local = format!(":{port:04X} 00000000:0000 0A ");
+        until(|| self.connections_table().is_ok_and(|table| table.contains(&local)), "somebody listens")?;
+        Ok(pid)
+    }
+
+    /// The kernel's table of IPv4 TCP sockets in this namespace.
+    fn connections_table(&self) -> Result<String> {
+        self.netns.within(|| Ok(fs::read_to_string("/proc/thread-self/net/tcp")?))
+    }
+
     /// Waits until nobody waits to be accepted in this namespace: such a connection would be reset with its listener.
     pub(crate) fn all_accepted(&self) -> Result<()> {
         const LISTEN: &str = "0A";
         let is_empty = || {
-            let read = self.netns.within(|| Ok(fs::read_to_string("/proc/thread-self/net/tcp")?));
-            let Ok(table) = read else { return false };
+            let Ok(table) = self.connections_table() else { return false };
             // State, and bytes to send and to receive: of a listener the latter is how many wait.
             let listeners = table.lines().map(|line| line.split_ascii_whitespace().skip(3).take(2).collect::<Vec<_>>());
             let mut queues = listeners.filter(|fields| fields.first() == Some(&LISTEN));
@@ -86,8 +99,7 @@ impl Stage {
     /// How many handshakes are not over.
     pub(crate) fn half_open(&self) -> Result<u64> {
         const SYN_RECV: &str = " 03 ";
-        let table = self.netns.within(|| Ok(fs::read_to_string("/proc/thread-self/net/tcp")?))?;
-        Ok(table.lines().filter(|line| line.contains(SYN_RECV)).count() as u64)
+        Ok(self.connections_table()?.lines().filter(|line| line.contains(SYN_RECV)).count() as u64)
     }
 
     /// A counter of the kernel's in this namespace, as it began with it: `TcpExt` of `/proc/net/netstat`.

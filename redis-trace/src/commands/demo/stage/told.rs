@@ -29,7 +29,7 @@ impl Stage {
     pub(crate) fn listen_failure(&self, code: Code, pid: u32, asked: Option<SocketAddr>) -> Expected {
         let flow = json!({"client": null, "server": asked.map(endpoint), "netns": self.netns()});
         Expected::refusal(code)
-            .with(json!({"outcome": "listen_failed", "side": "server", "flow": flow, "client_process": null, "server_process": {"pid": pid, "comm": "redis-server"}}))
+            .with(json!({"outcome": "listen_failed", "side": "server", "flow": flow, "client_process": null, "server_process": {"pid": pid, "comm": self.server.comm()}}))
     }
 }
 

@@ -1,0 +1,76 @@
+//! Other servers of Redis's kind than this machine's own, from other suites of Debian: unpacked aside, with all that they need,
+//! into a root of their own. Nothing of them is installed here.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::apt::{Apt, unpack};
+use crate::run::workspace;
+use crate::vm::Cache;
+
+/// Servers of one suite, which share a root.
+struct Suite {
+    /// The suite's name.
+    name: &'static str,
+    /// Its packages; each is named after the program that it brings.
+    servers: &'static [&'static str],
+}
+
+/// Redis 6.0; Redis 8.0 and Valkey 8.1. `tests/servers.rs` has the same list.
+const SUITES: &[Suite] = &[
+    Suite { name: "bullseye", servers: &["redis-server"] },
+    Suite { name: "trixie", servers: &["redis-server", "valkey-server"] },
+];
+
+/// Starts a server in its root, as a container would: with this machine's devices, processes and temporary files. The shell
+/// becomes the server, so that whoever starts it has the server's process.
+const START: &str = "#!/bin/sh\n\
+    export LC_ALL=C\n\
+    exec unshare --mount sh -euc '\n\
+    for place in dev proc tmp; do mount --rbind \"/$place\" \"$0/$place\"; done\n\
+    exec chroot \"$0\" \"$@\"' \"${0%/*}/root\" \"${0##*/}\" \"$@\"\n";
+
+/// Fetches what is not in the cache.
+pub(crate) fn fetch() -> Result<()> {
+    let cache = Cache::open(&workspace()?)?;
+    let kept = cache.directory().join("servers");
+    let missing: Vec<&Suite> = SUITES.iter().filter(|suite| !kept.join(suite.name).is_dir()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let apt = Apt::open(cache.directory())?;
+    missing.into_iter().try_for_each(|suite| fetch_suite(suite, &apt, &kept))
+}
+
+/// Downloads and unpacks a suite's servers.
+fn fetch_suite(suite: &Suite, apt: &Apt, kept: &Path) -> Result<()> {
+    println!("setup: fetching {} of {}", suite.servers.join(" and "), suite.name);
+    let work = kept.join(format!("{}.{}", suite.name, std::process::id()));
+    let (packages, root) = (work.join("packages"), work.join("root"));
+    fs::create_dir_all(&root).with_context(|| format!("cannot create {}", root.display()))?;
+    apt.download_whole(suite.name, suite.servers, &packages)?;
+    unpack(&packages, &root)?;
+    fs::remove_dir_all(&packages)?;
+    for place in ["dev", "proc", "tmp"] {
+        fs::create_dir_all(root.join(place))?;
+    }
+    // Newer suites have these below /usr alone, and the links in a package that nobody depends on.
+    for place in ["bin", "lib", "lib64", "sbin"] {
+        if !root.join(place).exists() && root.join("usr").join(place).exists() {
+            symlink(Path::new("usr").join(place), root.join(place))?;
+        }
+    }
+    for server in suite.servers {
+        let start = work.join(server);
+        fs::write(&start, START)?;
+        fs::set_permissions(&start, Permissions::from_mode(0o755))?;
+    }
+    // Whole or not at all: another clone may share this cache. The later one's rename fails, and does not matter.
+    if fs::rename(&work, kept.join(suite.name)).is_err() {
+        fs::remove_dir_all(&work)?;
+    }
+    Ok(())
+}
