@@ -42,8 +42,8 @@ fn code(line: &Value) -> &str {
 #[test]
 fn a_password_is_in_nothing_that_is_told_or_recorded() {
     const PORT: u16 = 16_391;
-    let _alone = ALONE.lock();
     const METRICS: u16 = 16_394;
+    let _alone = ALONE.lock();
     let directory = tempfile::tempdir().expect("a directory");
     let configuration = directory.path().join("redis.conf");
     let text = format!("requirepass {CANARY}\nuser bob on >{CANARY} ~* +ping\nbind 127.0.0.1\n");
