@@ -4,6 +4,8 @@
 pub const STAMP_SHIFT: u64 = 20;
 /// A reset that no client of this host has seen for so many of them went to another host.
 const UNDERWAY_FOR: u64 = 1_000;
+/// A processor that began a decision ends it within so many of them, whatever comes in between.
+const INTERRUPTED_FOR: u64 = 60_000;
 /// Bits of a time.
 const STAMP_BITS: u64 = (1 << 24) - 1;
 /// Where both counts are.
@@ -37,7 +39,8 @@ impl Decision {
         self.told() != 0
     }
 
-    /// Both, or only the later where the earlier is none or too old to matter; nothing when there is no room for both.
+    /// Both, or only the later where the earlier is none or too old to matter; nothing when there is no room for both. What is
+    /// called the later may have been begun before the other, by a processor that was then interrupted: that is not old.
     #[inline]
     pub fn with(self, later: Self) -> Option<Self> {
         if self.0 & COUNTS != 0 && self.0 >> 32 == later.0 >> 32 {
@@ -45,7 +48,8 @@ impl Decision {
             return if is_full { None } else { Some(Self(self.0 + (later.0 & COUNTS))) };
         }
         let age = (later.0 >> 8).wrapping_sub(self.0 >> 8) & STAMP_BITS;
-        if self.0 & COUNTS == 0 || age >= UNDERWAY_FOR { Some(later) } else { None }
+        let is_old = (UNDERWAY_FOR..STAMP_BITS - INTERRUPTED_FOR).contains(&age);
+        if self.0 & COUNTS == 0 || is_old { Some(later) } else { None }
     }
 
     /// One less: of those that are told while there are any.

@@ -31,6 +31,14 @@ fn another_number_takes_the_place_only_when_the_decision_is_old() {
 }
 
 #[test]
+fn who_was_interrupted_does_not_take_the_place_of_who_came_after() {
+    let came_after = Decision::new(7, false, 1_004 << STAMP_SHIFT);
+    assert!(came_after.with(Decision::new(8, true, 1_000 << STAMP_SHIFT)).is_none());
+    let across_the_end = Decision::new(7, false, 2 << STAMP_SHIFT);
+    assert!(across_the_end.with(Decision::new(8, true, (1 << 44) - 1)).is_none());
+}
+
+#[test]
 fn more_than_fifteen_of_a_number_go_elsewhere() {
     let mut full = Decision::new(7, false, 0);
     for _ in 1..15 {
