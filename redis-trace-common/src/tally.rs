@@ -17,6 +17,9 @@ pub const WIDE_BUDGET: u32 = 4 * BUDGET;
 /// Samples of all keys in a window.
 pub const WHOLE_BUDGET: u32 = 16 * BUDGET;
 
+/// Keys that are kept apart at a time.
+pub const KEYS: u32 = 4_096;
+
 layout! {
     /// What refusals have in common that are counted together.
     Key {

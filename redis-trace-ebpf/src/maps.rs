@@ -3,7 +3,7 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf};
 use redis_trace_common::record::{COMM_LEN, NUMBERS};
-use redis_trace_common::tally::{Count, End, Key, TOTALS, Watched};
+use redis_trace_common::tally::{Count, End, KEYS, Key, TOTALS, Watched};
 
 use crate::claim::Place;
 use crate::denial::Hint;
@@ -25,7 +25,7 @@ pub(crate) static WOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Refusals by what they have in common. Where there is no room the longest unused goes: the totals still have it.
 #[map]
-pub(crate) static COUNTS: LruPerCpuHashMap<Key, Count> = LruPerCpuHashMap::with_max_entries(4_096, 0);
+pub(crate) static COUNTS: LruPerCpuHashMap<Key, Count> = LruPerCpuHashMap::with_max_entries(KEYS, 0);
 
 /// Samples of all keys, as [`Count::window`] and [`Count::used`] have them for one.
 #[map]

@@ -1,10 +1,10 @@
 //! Counts that the probes keep, read as news: what was added since they were read last.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use aya::maps::{MapData, PerCpuArray, PerCpuHashMap};
 use redis_trace_common::layout::Field as _;
-use redis_trace_common::tally::{End, Key, Total, Watched, place};
+use redis_trace_common::tally::{End, KEYS, Key, Total, Watched, place};
 
 use super::Error;
 
@@ -18,8 +18,40 @@ pub struct Tallies {
     counts: PerCpuHashMap<MapData, KeyBytes, CountWords>,
     totals: PerCpuArray<MapData, u64>,
     watched: PerCpuHashMap<MapData, [u32; 2], [u64; 3]>,
+    ledger: Ledger,
+}
+
+/// What became news so far.
+#[derive(Default)]
+struct Ledger {
+    /// By key.
     before: HashMap<KeyBytes, u64>,
+    /// Altogether.
     folded: u64,
+}
+
+impl Ledger {
+    /// What these counts say that is new: so many refusals, those of keys that are gone without one.
+    fn news(&mut self, mut rest: u64, now: HashMap<KeyBytes, u64>) -> Vec<News> {
+        let (mut news, mut known) = (Vec::new(), HashMap::with_capacity(now.len()));
+        for (key, folded) in now {
+            // A smaller count is a new one: the old had to make room in between.
+            let before = self.before.get(&key).copied().filter(|before| *before <= folded).unwrap_or_default();
+            let more = (folded - before).min(rest);
+            known.insert(key, before + more);
+            if more > 0 {
+                rest -= more;
+                self.folded += more;
+                news.push(News { key: Key::read(&key), number: more });
+            }
+        }
+        self.before = known;
+        if rest > 0 {
+            self.folded += rest;
+            news.push(News { key: None, number: rest });
+        }
+        news
+    }
 }
 
 /// So many refusals more, with what they have in common where that is known.
@@ -38,41 +70,28 @@ impl Tallies {
         totals: PerCpuArray<MapData, u64>,
         watched: PerCpuHashMap<MapData, [u32; 2], [u64; 3]>,
     ) -> Self {
-        Self { counts, totals, watched, before: HashMap::new(), folded: 0 }
+        Self { counts, totals, watched, ledger: Ledger::default() }
     }
 
     /// Refusals that were counted and not told one by one since this was asked last. Cheap when there are none.
     pub fn news(&mut self) -> Result<Vec<News>, Error> {
         // In this order what is told between the two is not taken for folded.
         let seen = self.total(Total::Seen)?;
-        let mut rest = seen.saturating_sub(self.total(Total::Told)? + self.folded);
+        let rest = seen.saturating_sub(self.total(Total::Told)? + self.ledger.folded);
         if rest == 0 {
             return Ok(Vec::new());
         }
-        let mut news = Vec::new();
-        let mut now = HashMap::new();
-        for key in self.counts.keys() {
-            let key = key.map_err(|e| Error::map("COUNTS", &e))?;
-            // One that made room for another between the two calls is counted below.
-            let Ok(counts) = self.counts.get(&key, 0) else { continue };
-            let folded = counts.iter().map(|[folded, ..]| folded).sum::<u64>();
-            let before = self.before.get(&key).copied().unwrap_or_default();
-            // A smaller count is a new one: the old had to make room in between.
-            let before = if folded < before { 0 } else { before };
-            let more = (folded - before).min(rest);
-            now.insert(key, before + more);
-            if more > 0 {
-                rest -= more;
-                self.folded += more;
-                news.push(News { key: Key::read(&key), number: more });
-            }
+        // One that makes room for another between the two calls is counted without its key.
+        let folded = |key: &KeyBytes| Some(self.counts.get(key, 0).ok()?.iter().map(|[folded, ..]| folded).sum());
+        let mut keys = HashSet::new();
+        // The kernel begins again when the last key that it gave has gone: not for ever, and each is read once.
+        for key in self.counts.keys().take(2 * KEYS as usize) {
+            keys.insert(key.map_err(|e| Error::map("COUNTS", &e))?);
         }
-        self.before = now;
-        if rest > 0 {
-            self.folded += rest;
-            news.push(News { key: None, number: rest });
-        }
-        Ok(news)
+        // Those that it has passed over.
+        keys.extend(self.ledger.before.keys());
+        let now = keys.iter().filter_map(|key| Some((*key, folded(key)?))).collect();
+        Ok(self.ledger.news(rest, now))
     }
 
     /// Refusals whose record found no room.
@@ -119,5 +138,47 @@ impl Tallies {
     fn at(&self, end: End, total: Total) -> Result<u64, Error> {
         let counts = self.totals.get(&place(end as u32, total), 0).map_err(|e| Error::map("TOTAL", &e))?;
         Ok(counts.iter().sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The counts of keys that differ in their first byte.
+    fn counts<const N: usize>(counts: [(u8, u64); N]) -> HashMap<KeyBytes, u64> {
+        let key = |first| std::array::from_fn(|at| if at == 0 { first } else { 0 });
+        counts.into_iter().map(|(first, folded)| (key(first), folded)).collect()
+    }
+
+    /// What is news, by key; 0 is of none.
+    fn news(ledger: &mut Ledger, rest: u64, now: HashMap<KeyBytes, u64>) -> Vec<(u32, u64)> {
+        let mut news: Vec<_> =
+            ledger.news(rest, now).iter().map(|news| (news.key.map_or(0, |key| key.end), news.number)).collect();
+        news.sort_unstable();
+        news
+    }
+
+    #[test]
+    fn what_was_counted_is_news_once() {
+        let mut ledger = Ledger::default();
+        assert_eq!(news(&mut ledger, 7, counts([(1, 3), (2, 4)])), [(1, 3), (2, 4)]);
+        assert_eq!(news(&mut ledger, 2, counts([(1, 5), (2, 4)])), [(1, 2)]);
+        assert_eq!(ledger.folded, 9);
+    }
+
+    #[test]
+    fn what_is_counted_while_it_is_read_is_news_the_next_time() {
+        let mut ledger = Ledger::default();
+        assert_eq!(news(&mut ledger, 3, counts([(1, 5)])), [(1, 3)]);
+        assert_eq!(news(&mut ledger, 2, counts([(1, 5)])), [(1, 2)]);
+    }
+
+    #[test]
+    fn what_had_to_make_room_is_counted_without_its_key_or_begins_anew() {
+        let mut ledger = Ledger::default();
+        assert_eq!(news(&mut ledger, 5, counts([(1, 5)])), [(1, 5)]);
+        assert_eq!(news(&mut ledger, 4, counts([(1, 3)])), [(0, 1), (1, 3)]);
+        assert_eq!(news(&mut ledger, 2, counts([])), [(0, 2)]);
     }
 }
