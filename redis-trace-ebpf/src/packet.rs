@@ -2,14 +2,15 @@
 
 use crate::kernel::{mapped, peek};
 
+/// Bytes of a `struct iphdr` without options, and of a `struct ipv6hdr`.
+const IPV4_HEADER: u64 = 20;
+const IPV6_HEADER: u64 = 40;
 /// SYN and ACK among the flags of a TCP header.
 const TH_SYN_ACK: u8 = 0x12;
 /// SYN alone.
 const TH_SYN: u8 = 0x02;
 /// `IPPROTO_TCP`, include/uapi/linux/in.h.
 const TCP: u8 = 6;
-/// Bytes of a `struct ipv6hdr`.
-const IPV6_HEADER: u64 = 40;
 
 /// The beginning of a TCP header: `struct tcphdr`, include/uapi/linux/tcp.h.
 #[repr(C)]
@@ -28,7 +29,32 @@ pub(crate) struct TcpHeader {
     window: u16,
 }
 
+/// What is read of a packet at once: a `struct ipv6hdr` and a TCP header, or less and what follows it.
+type Beginning = [u32; 15];
+
+/// The headers of a TCP packet whose places in its buffer the kernel has found already.
+#[inline(always)]
+pub(crate) fn headers(head: u64, network: u16, transport: u16) -> (IpHeader, TcpHeader) {
+    let start: Beginning = peek(head + u64::from(network));
+    let ip =
+        IpHeader([start[0], start[1], start[2], start[3], start[4], start[5], start[6], start[7], start[8], start[9]]);
+    let tcp = match u64::from(transport).wrapping_sub(u64::from(network)) {
+        IPV4_HEADER => TcpHeader::of([start[5], start[6], start[7], start[8]]),
+        IPV6_HEADER => TcpHeader::of([start[10], start[11], start[12], start[13]]),
+        _ => peek(head + u64::from(transport)),
+    };
+    (ip, tcp)
+}
+
 impl TcpHeader {
+    /// By its words.
+    #[inline(always)]
+    fn of([ports, seq, ack_seq, rest]: [u32; 4]) -> Self {
+        let ([a, b, c, d], [offset, flags, e, f]) = (ports.to_ne_bytes(), rest.to_ne_bytes());
+        let [source, dest, window] = [[a, b], [c, d], [e, f]].map(u16::from_ne_bytes);
+        Self { source, dest, seq, ack_seq, offset, flags, window }
+    }
+
     /// Whether it is the first packet of a connection.
     #[inline(always)]
     pub(crate) fn is_syn(&self) -> bool {

@@ -11,6 +11,7 @@ use redis_trace_common::tally::{
 use crate::claim::{claim, release};
 use crate::emit::tick;
 use crate::maps::{COUNTS, DECIDED, DECIDED_TOO, DROPPED, SEEN, TOTAL, UNDERWAY, WHOLE};
+use crate::packet::{IpHeader, TcpHeader};
 use redis_trace_common::decision::Decision;
 
 /// Samples of one key that each processor sends in a window, from the program.
@@ -20,18 +21,19 @@ static SAMPLES: u32 = BUDGET;
 /// `BPF_NOEXIST`, include/uapi/linux/bpf.h.
 const BPF_NOEXIST: u64 = 1;
 
-/// What refusals have in common but for their addresses, which are still to be written.
+/// What refusals of packets have in common.
 #[inline(always)]
-pub(crate) fn key(end: End, [netns, netns_mix]: [u32; 2], port: u16) -> MaybeUninit<Key> {
+pub(crate) fn key(end: End, [netns, netns_mix]: [u32; 2], ip: &IpHeader, tcp: &TcpHeader) -> Key {
     let mut key = MaybeUninit::<Key>::uninit();
     let at = key.as_mut_ptr();
     unsafe {
         (&raw mut (*at).end).write(end as u32);
         (&raw mut (*at).netns).write(netns);
         (&raw mut (*at).netns_mix).write(netns_mix);
-        (&raw mut (*at).port).write(u32::from(port));
+        (&raw mut (*at).port).write(u32::from(u16::from_be(tcp.dest)));
+        ip.fill_addresses(&raw mut (*at).client, &raw mut (*at).server);
+        key.assume_init()
     }
-    key
 }
 
 /// Counts a refusal; whether it is to be told by a record.

@@ -98,15 +98,7 @@ fn on_its_way(skb: u64, receiver: u64, location: u64, reason: u32) {
     let dev = read(skb, SKB_DEV);
     // One that is only leaving its socket has no device yet: __tcp_transmit_skb().
     let net = if dev == 0 { read(read(skb, SKB_SK), SK_NET) } else { read(dev, DEV_NET) };
-    let mut key = Key {
-        end: End::Dropped as u32,
-        netns: read(net, NET_INUM),
-        netns_mix: read(net, NET_MIX),
-        port: u32::from(u16::from_be(tcp.dest)),
-        client: [0; 16],
-        server: [0; 16],
-    };
-    ip.fill_addresses(&raw mut key.client, &raw mut key.server);
+    let key = tally::key(End::Dropped, [read(net, NET_INUM), read(net, NET_MIX)], &ip, &tcp);
     let is_sample = tally::is_sample(End::Dropped, &key);
     let packet = Packet { skb, receiver, dev, ip, tcp };
     let is_told = is_sample && tell(&key, &packet, location, reason);

@@ -13,10 +13,10 @@ use redis_trace_common::member::{
 use redis_trace_common::record::QueueFull;
 use redis_trace_common::tally::{End, Key};
 
-use super::reset::{IpHeader, TcpHeader, fill_addresses, is_v4};
 use crate::emit::{now, reserve};
 use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, fill_local, fill_socket, load, peek, read};
 use crate::maps::{SYN_MEETS, TURNED_AWAY};
+use crate::packet::{TcpHeader, headers};
 use crate::tally::{self, Sight};
 
 /// `TCP_LISTEN`, include/net/tcp_states.h.
@@ -136,8 +136,7 @@ fn full(sk: u64, skb: u64, found: Found) {
         tally::saw([netns, netns_mix], Sight::Overflow);
     }
     let head = read(skb, SKB_HEAD);
-    let tcp: TcpHeader = peek(head + u64::from(read(skb, SKB_TRANSPORT_HEADER)));
-    let ip: IpHeader = peek(head + u64::from(read(skb, SKB_NETWORK_HEADER)));
+    let (ip, tcp) = headers(head, read(skb, SKB_NETWORK_HEADER), read(skb, SKB_TRANSPORT_HEADER));
     // The ACK counts on from the SYN.
     let isn = u32::from_be(tcp.seq).wrapping_sub(u32::from(found.by_ack));
     let now = now();
@@ -146,11 +145,9 @@ fn full(sk: u64, skb: u64, found: Found) {
     if is_again {
         return;
     }
-    let mut key = tally::key(End::Queue, [netns, netns_mix], u16::from_be(tcp.dest));
-    fill_addresses(key.as_mut_ptr(), &ip);
-    let key = unsafe { key.assume_init() };
+    let key = tally::key(End::Queue, [netns, netns_mix], &ip, &tcp);
     let is_sample = tally::is_sample(End::Queue, &key);
-    let is_told = is_sample && tell(sk, &key, &tcp, is_v4(&ip), isn, found);
+    let is_told = is_sample && tell(sk, &key, &tcp, ip.is_v4(), isn, found);
     if is_sample && !is_told {
         tally::lost(End::Queue);
     }

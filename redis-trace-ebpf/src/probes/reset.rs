@@ -12,17 +12,14 @@ use redis_trace_common::tally::{End, Key};
 
 use super::queue;
 use crate::emit::reserve;
-use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, load, mapped, peek, read};
+use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, load, read};
+use crate::packet::{IpHeader, TcpHeader, headers};
 use crate::tally::{self, Sight};
 
 /// Said where the kernel has no reasons.
 const NO_REASON: u32 = u32::MAX;
 /// `NETNS_BPF_SK_LOOKUP`, include/linux/bpf-netns.h.
 const NETNS_BPF_SK_LOOKUP: usize = 1;
-/// SYN and ACK among the flags of a TCP header.
-const TH_SYN_ACK: u8 = 0x12;
-/// SYN alone.
-const TH_SYN: u8 = 0x02;
 
 /// `void tcp_v4_send_reset(const struct sock *sk, struct sk_buff *skb[, enum sk_rst_reason reason])`, net/ipv4/tcp_ipv4.c.
 #[fentry(function = "tcp_v4_send_reset")]
@@ -57,22 +54,6 @@ pub(crate) fn reset(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// The beginning of a TCP header, as it travels: `struct tcphdr`, include/uapi/linux/tcp.h.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-pub(super) struct TcpHeader {
-    pub(super) source: u16,
-    pub(super) dest: u16,
-    pub(super) seq: u32,
-    ack_seq: u32,
-    offset: u8,
-    flags: u8,
-    window: u16,
-}
-
-/// The first 40 bytes from an IP header on: a `struct ipv6hdr`, or a `struct iphdr` and a TCP header without options.
-pub(super) type IpHeader = [u32; 10];
-
 /// Counts a reset; as a refusal if it answers a SYN for which there was no socket, and tells of it if it is a sample.
 #[inline(always)]
 fn reset_sent(sk: u64, skb: u64, reason: u32) {
@@ -91,14 +72,11 @@ fn reset_sent(sk: u64, skb: u64, reason: u32) {
     let [netns, netns_mix] = unsafe { [load(net, NET_INUM), load(net, NET_MIX)] };
     tally::saw([netns, netns_mix], Sight::Reset);
     let head = unsafe { load(skb, SKB_HEAD) };
-    let tcp: TcpHeader = peek(head + u64::from(unsafe { load(skb, SKB_TRANSPORT_HEADER) }));
-    if tcp.flags & TH_SYN_ACK != TH_SYN {
+    let (ip, tcp) = unsafe { headers(head, load(skb, SKB_NETWORK_HEADER), load(skb, SKB_TRANSPORT_HEADER)) };
+    if !tcp.is_syn() {
         return;
     }
-    let ip: IpHeader = peek(head + u64::from(unsafe { load(skb, SKB_NETWORK_HEADER) }));
-    let mut key = tally::key(End::Server, [netns, netns_mix], u16::from_be(tcp.dest));
-    fill_addresses(key.as_mut_ptr(), &ip);
-    let key = unsafe { key.assume_init() };
+    let key = tally::key(End::Server, [netns, netns_mix], &ip, &tcp);
     let is_sample = tally::is_sample(End::Server, &key);
     let is_told = is_sample && tell(&key, &tcp, &ip, dev, reason);
     if is_sample && !is_told {
@@ -112,22 +90,19 @@ fn reset_sent(sk: u64, skb: u64, reason: u32) {
 fn tell(key: &Key, tcp: &TcpHeader, ip: &IpHeader, dev: u64, reason: u32) -> bool {
     let Some(mut slot) = reserve::<Reset>() else { return false };
     let record = slot.record();
-    let is_v4 = is_v4(ip);
     unsafe {
         let flow = &raw mut (*record).flow;
         (&raw mut (*flow).netns).write(key.netns);
         (&raw mut (*flow).netns_mix).write(key.netns_mix);
         (&raw mut (*flow).reserved).write(0);
         (&raw mut (*flow).protocol).write(IPPROTO_TCP);
-        (&raw mut (*flow).family).write(if is_v4 { AF_INET } else { AF_INET6 });
+        (&raw mut (*flow).family).write(if ip.is_v4() { AF_INET } else { AF_INET6 });
         (&raw mut (*flow).client).write(key.client);
         (&raw mut (*flow).server).write(key.server);
         (&raw mut (*flow).client_port).write(u16::from_be(tcp.source));
         (&raw mut (*flow).server_port).write(u16::from_be(tcp.dest));
         (&raw mut (*flow).ifindex).write(read(dev, DEV_IFINDEX));
-        // The 9th byte of an IPv4 header, the 8th of an IPv6 header.
-        let ttl = if is_v4 { ip[2] & 0xff } else { ip[1] >> 24 };
-        (&raw mut (*record).ttl).write(ttl);
+        (&raw mut (*record).ttl).write(ip.ttl());
         (&raw mut (*record).isn).write(u32::from_be(tcp.seq));
         (&raw mut (*record).reason).write(reason);
         let sk_lookup = read(read(dev, DEV_NET), NET_BPF)[NETNS_BPF_SK_LOOKUP];
@@ -135,27 +110,4 @@ fn tell(key: &Key, tcp: &TcpHeader, ip: &IpHeader, dev: u64, reason: u32) -> boo
     }
     slot.submit();
     true
-}
-
-/// Whether an IP header is of version 4.
-#[inline(always)]
-pub(super) fn is_v4(ip: &IpHeader) -> bool {
-    ip[0] as u8 >> 4 == 4
-}
-
-/// Takes the addresses from an IP header.
-#[inline(always)]
-pub(super) fn fill_addresses(key: *mut Key, ip: &IpHeader) {
-    let (client, server) = unsafe { (&raw mut (*key).client, &raw mut (*key).server) };
-    if is_v4(ip) {
-        mapped(client, ip[3].to_ne_bytes());
-        mapped(server, ip[4].to_ne_bytes());
-    } else {
-        for word in 0..4 {
-            unsafe {
-                client.cast::<u32>().add(word).write(ip[2 + word]);
-                server.cast::<u32>().add(word).write(ip[6 + word]);
-            }
-        }
-    }
 }
