@@ -63,6 +63,27 @@ layout! {
     }
 }
 
+/// How many network namespaces each processor has at hand: a power of two.
+pub const NEAR_PLACES: u32 = 64;
+
+layout! {
+    /// What one processor has seen in a network namespace since it took it at hand: as [`Watched`], and to be added to it.
+    Near {
+        /// Inode of the network namespace.
+        netns: u32,
+        /// Random for each namespace; its end is the place.
+        netns_mix: u32,
+        /// Resets sent, whatever for.
+        resets: u64,
+        /// Dials that ended in an error.
+        failures: u64,
+        /// Packets that found the accept queue full.
+        overflows: u64,
+        /// The kernel's tick when one of them was seen last.
+        used: u64,
+    }
+}
+
 /// Where refusals are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]

@@ -3,7 +3,7 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf};
 use redis_trace_common::record::{COMM_LEN, NUMBERS};
-use redis_trace_common::tally::{Count, End, KEYS, Key, TOTALS, Watched};
+use redis_trace_common::tally::{Count, End, KEYS, Key, NEAR_PLACES, Near, TOTALS, Watched};
 
 use crate::claim::Place;
 use crate::denial::Hint;
@@ -35,7 +35,12 @@ pub(crate) static WHOLE: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(1
 #[map]
 pub(crate) static TOTAL: PerCpuArray<u64> = PerCpuArray::with_max_entries(End::ALL.len() as u32 * TOTALS, 0);
 
-/// What was seen in each network namespace, by its inode and what tells it from others that had the same.
+/// What was seen of late in the namespaces where something is seen: a reset cannot afford a hash map. See `tally::saw`.
+#[map]
+pub(crate) static AT_HAND: PerCpuArray<Near> = PerCpuArray::with_max_entries(NEAR_PLACES, 0);
+
+/// What was seen before, and what found its place at hand taken, in each network namespace, by its inode and what tells it from
+/// others that had the same.
 #[map]
 pub(crate) static SEEN: LruPerCpuHashMap<[u32; 2], Watched> = LruPerCpuHashMap::with_max_entries(4_096, 0);
 

@@ -4,19 +4,22 @@ use core::mem::MaybeUninit;
 use core::ptr::read_volatile;
 
 use redis_trace_common::tally::{
-    BUDGET, Count, EVERY, End, Key, Total, WHOLE_BUDGET, WIDE_BUDGET, WIDE_CLIENT, WIDE_SERVER, WINDOW_SHIFT, Watched,
-    place,
+    BUDGET, Count, EVERY, End, Key, NEAR_PLACES, Near, Total, WHOLE_BUDGET, WIDE_BUDGET, WIDE_CLIENT, WIDE_SERVER,
+    WINDOW_SHIFT, Watched, place,
 };
 
 use crate::claim::{claim, release};
-use crate::emit::tick;
-use crate::maps::{COUNTS, DECIDED, DECIDED_TOO, DROPPED, SEEN, TOTAL, UNDERWAY, WHOLE};
+use crate::emit::{tick, ticks};
+use crate::maps::{AT_HAND, COUNTS, DECIDED, DECIDED_TOO, DROPPED, SEEN, TOTAL, UNDERWAY, WHOLE};
 use crate::packet::{IpHeader, TcpHeader};
 use redis_trace_common::decision::Decision;
 
 /// Samples of one key that each processor sends in a window, from the program.
 #[unsafe(no_mangle)]
 static SAMPLES: u32 = BUDGET;
+
+/// Ticks for which a namespace stays at hand though nothing is seen in it.
+const AT_HAND_FOR: u64 = 64;
 
 /// `BPF_NOEXIST`, include/uapi/linux/bpf.h.
 const BPF_NOEXIST: u64 = 1;
@@ -144,26 +147,59 @@ pub(crate) enum Sight {
     Overflow,
 }
 
-/// Adds what was seen to a network namespace.
+/// Adds what was seen to a network namespace: at hand, unless another is there that something was seen in a moment ago.
 #[inline(always)]
 pub(crate) fn saw(namespace: [u32; 2], what: Sight) {
-    if let Some(seen) = SEEN.get_ptr_mut(&namespace) {
-        unsafe { *count(seen, what) += 1 };
-        return;
+    let Some(near) = AT_HAND.get_ptr_mut(namespace[1] % NEAR_PLACES) else { return };
+    let now = ticks();
+    unsafe {
+        if [(*near).netns, (*near).netns_mix] != namespace {
+            if now - (*near).used < AT_HAND_FOR {
+                return put_away(namespace, &what.one());
+            }
+            make_room(near, namespace);
+        }
+        (*near).used = now;
+        match what {
+            Sight::Reset => (*near).resets += 1,
+            Sight::Failure => (*near).failures += 1,
+            Sight::Overflow => (*near).overflows += 1,
+        }
     }
-    let mut first = Watched { resets: 0, failures: 0, overflows: 0 };
-    unsafe { *count(&raw mut first, what) = 1 };
-    let _ = SEEN.insert(&namespace, &first, BPF_NOEXIST);
 }
 
-/// Where a sight is counted.
+/// Puts away what was seen in the namespace that was at hand, for the next.
 #[inline(always)]
-unsafe fn count(seen: *mut Watched, what: Sight) -> *mut u64 {
-    unsafe {
-        match what {
-            Sight::Reset => &raw mut (*seen).resets,
-            Sight::Failure => &raw mut (*seen).failures,
-            Sight::Overflow => &raw mut (*seen).overflows,
+unsafe fn make_room(near: *mut Near, [netns, netns_mix]: [u32; 2]) {
+    let Near { netns: before, netns_mix: mix_before, resets, failures, overflows, used } = unsafe { near.read() };
+    let next = Near { netns, netns_mix, resets: 0, failures: 0, overflows: 0, used };
+    unsafe { near.write(next) };
+    put_away([before, mix_before], &Watched { resets, failures, overflows });
+}
+
+/// Adds to what was seen in a network namespace before.
+#[inline(always)]
+fn put_away(namespace: [u32; 2], more: &Watched) {
+    if let Some(seen) = SEEN.get_ptr_mut(&namespace) {
+        unsafe {
+            (*seen).resets += more.resets;
+            (*seen).failures += more.failures;
+            (*seen).overflows += more.overflows;
+        }
+        return;
+    }
+    let _ = SEEN.insert(&namespace, more, BPF_NOEXIST);
+}
+
+impl Sight {
+    /// One of it.
+    #[inline(always)]
+    fn one(self) -> Watched {
+        let one = |is_it: bool| u64::from(is_it);
+        Watched {
+            resets: one(matches!(self, Self::Reset)),
+            failures: one(matches!(self, Self::Failure)),
+            overflows: one(matches!(self, Self::Overflow)),
         }
     }
 }

@@ -69,7 +69,7 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
         source: Source::Unwatched(Some(map::<RingBuf<MapData>>(&mut object, "EVENTS")?)),
         lost: map::<PerCpuArray<MapData, u64>>(&mut object, "LOST")?,
         watched: map(&mut object, "WATCHED")?,
-        tallies: Tallies::new(map(&mut object, "COUNTS")?, map(&mut object, "TOTAL")?, map(&mut object, "SEEN")?),
+        tallies: Tallies::of(&mut object)?,
         object,
     })
 }
@@ -215,7 +215,7 @@ fn comm(name: &str) -> [u8; COMM_LEN] {
 }
 
 /// Takes a map out of the object.
-fn map<T: TryFrom<Map>>(object: &mut Ebpf, name: &str) -> Result<T, Error> {
+pub(super) fn map<T: TryFrom<Map>>(object: &mut Ebpf, name: &str) -> Result<T, Error> {
     let map = object.take_map(name).ok_or_else(|| Error::bug(format!("the probes have no map {name}")))?;
     T::try_from(map).map_err(|_| Error::bug(format!("the probes' map {name} is of another type")))
 }

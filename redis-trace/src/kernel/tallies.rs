@@ -2,11 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
+use aya::Ebpf;
 use aya::maps::{MapData, PerCpuArray, PerCpuHashMap};
 use redis_trace_common::layout::Field as _;
-use redis_trace_common::tally::{End, KEYS, Key, Total, Watched, place};
+use redis_trace_common::tally::{End, KEYS, Key, NEAR_PLACES, Near, Total, Watched, place};
 
 use super::Error;
+use super::attach::map;
 
 /// A key's bytes.
 type KeyBytes = [u8; Key::SIZE];
@@ -18,6 +20,7 @@ pub struct Tallies {
     counts: PerCpuHashMap<MapData, KeyBytes, CountWords>,
     totals: PerCpuArray<MapData, u64>,
     watched: PerCpuHashMap<MapData, [u32; 2], [u64; 3]>,
+    at_hand: PerCpuArray<MapData, [u64; Near::SIZE / 8]>,
     ledger: Ledger,
 }
 
@@ -64,13 +67,15 @@ pub struct News {
 }
 
 impl Tallies {
-    /// Nothing was read yet.
-    pub(super) fn new(
-        counts: PerCpuHashMap<MapData, KeyBytes, CountWords>,
-        totals: PerCpuArray<MapData, u64>,
-        watched: PerCpuHashMap<MapData, [u32; 2], [u64; 3]>,
-    ) -> Self {
-        Self { counts, totals, watched, ledger: Ledger::default() }
+    /// The counts of an object whose probes are loaded; nothing of them was read yet.
+    pub(super) fn of(object: &mut Ebpf) -> Result<Self, Error> {
+        Ok(Self {
+            counts: map(object, "COUNTS")?,
+            totals: map(object, "TOTAL")?,
+            watched: map(object, "SEEN")?,
+            at_hand: map(object, "AT_HAND")?,
+            ledger: Ledger::default(),
+        })
     }
 
     /// Refusals that were counted and not told one by one since this was asked last. Cheap when there are none.
@@ -123,6 +128,18 @@ impl Tallies {
                 sum.overflows += overflows;
             }
             all.push((namespace, sum));
+        }
+        // Read last: what is put away meanwhile is missing for a moment, and not counted twice.
+        for place in 0..NEAR_PLACES {
+            let near = self.at_hand.get(&place, 0).map_err(|e| Error::map("AT_HAND", &e))?;
+            for words in near.iter() {
+                let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+                all.extend(Near::read(&bytes).map(
+                    |Near { netns, netns_mix, resets, failures, overflows, used: _ }| {
+                        ([netns, netns_mix], Watched { resets, failures, overflows })
+                    },
+                ));
+            }
         }
         Ok(all)
     }
