@@ -4,7 +4,9 @@ use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::ptr::read_volatile;
 
-use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user, bpf_skc_to_tcp_sock,
+};
 use redis_trace_common::hook::ARGUMENTS;
 use redis_trace_common::member::{
     ABSENT, Bit, CGROUP_KN, CRED_UID, CSS_SET_CGROUP, I_INO, INET_SPORT, KN_ID, MEMBERS, Member, NET_INUM, NET_MIX,
@@ -106,6 +108,12 @@ pub(crate) unsafe fn load<T: Default>(base: u64, member: Member<T>) -> T {
 /// Bytes at a place where words may be.
 #[repr(align(8))]
 struct Aligned<T>(T);
+
+/// The `struct tcp_sock` of a sock that the verifier knows for one, 0 when it is not of TCP. Since Linux 5.9.
+#[inline(always)]
+pub(crate) fn tcp_sock(sk: u64) -> u64 {
+    unsafe { bpf_skc_to_tcp_sock(sk as *mut c_void) as u64 }
+}
 
 /// A member of the structure at `base`; zero when it is absent or cannot be read.
 #[inline(always)]

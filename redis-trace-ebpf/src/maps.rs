@@ -64,17 +64,17 @@ pub(crate) static SYN_MEETS: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entri
 #[map]
 pub(crate) static TURNED_AWAY: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16_384, 0);
 
-/// Dials under way, by a part of their sock's address. See `dials::remember`.
+/// Dials under way, by a part of their sock's number. See `dials::remember`.
 #[map]
 pub(crate) static DIALS: Array<Place<Dialled>> = Array::with_max_entries(1 << PLACES_SHIFT, 0);
 
-/// Those whose place there was taken, by the whole address.
+/// Those whose place there was taken, by the whole number.
 #[map]
 pub(crate) static DIALS_TOO: LruHashMap<u64, Dial> = LruHashMap::with_max_entries(16_384, 0);
 
-/// The sock that dialled last on this processor.
+/// The sock that dialled last on this processor, and its number.
 #[map]
-pub(crate) static LAST_DIAL: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static LAST_DIAL: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
 
 /// SYNs that were dropped, by their sequence number: whether that was told. They are sent again, and their client may fail
 /// minutes later.

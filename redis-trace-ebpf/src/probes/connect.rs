@@ -7,7 +7,7 @@ use redis_trace_common::tally::{End, Key};
 use super::{distance, silence, who};
 use crate::dials::Dial;
 use crate::emit::{reserve, tick};
-use crate::kernel::{caller, fill_caller, fill_flow, load, read};
+use crate::kernel::{caller, fill_caller, fill_flow, load, read, tcp_sock};
 use crate::maps::{ICMP_ERRORS, IcmpError, REFUSED, REFUSED_PLACES};
 use crate::tally::{self, Sight};
 use redis_trace_common::decision::STAMP_SHIFT;
@@ -29,7 +29,10 @@ pub(crate) fn over(sk: u64, is_answered: bool, dial: Option<Dial>) {
         tally::saw(unsafe { [load(net, NET_INUM), load(net, NET_MIX)] }, Sight::Failure);
     }
     let Some(dial) = dial else { return };
-    let is_sent_again = read(sk, TCP_TOTAL_RETRANS) != 0;
+    let tcp = tcp_sock(sk);
+    let (retransmits, isn) =
+        if tcp == 0 { (0, 0) } else { unsafe { (load(tcp, TCP_TOTAL_RETRANS), load(tcp, TCP_SND_UNA)) } };
+    let is_sent_again = retransmits != 0;
     let waited = if is_sent_again { silence::ended(sk, &dial) } else { None };
     if is_answered {
         if was_refused(dial.tid) {
@@ -45,19 +48,13 @@ pub(crate) fn over(sk: u64, is_answered: bool, dial: Option<Dial>) {
         }
         remember_refusal(dial.tid);
     }
-    let decided = if is_answered { None } else { decided(sk) };
+    let decided = if is_answered { None } else { tally::decided(isn) };
     let phase = match (is_answered, decided, waited) {
         (true, ..) => Phase::Answered,
         (false, None, Some(_)) => Phase::OverAtLast,
         _ => Phase::Over,
     };
     tell_once(sk, error, phase, decided.or(waited), &dial);
-}
-
-/// Whether a refusal that was counted when its SYN was turned away is told.
-#[inline(always)]
-pub(super) fn decided(sk: u64) -> Option<bool> {
-    tally::decided(read(sk, TCP_SND_UNA))
 }
 
 /// Tells one that was counted before if it was told then; another is counted here. Whether it was told.

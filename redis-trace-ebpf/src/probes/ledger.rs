@@ -5,7 +5,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_tcp_sock};
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use redis_trace_common::member::{
     CSK_LAST_DATA, SK_ERR, SK_SOCKET, TASK_FLAGS, TCP_BYTES_ACKED, TCP_BYTES_RECEIVED, TCP_BYTES_RETRANS,
     TCP_BYTES_SENT, TCP_COPIED_SEQ, TCP_LAST_SENT, TCP_RCV_NXT, TCP_SND_NXT, TCP_SND_UNA, TCP_WRITE_SEQ,
@@ -16,7 +16,7 @@ use redis_trace_common::tally::{End, Key};
 use super::process::name;
 use super::state::{CLOSE, CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, LAST_ACK};
 use crate::emit::{reserve, tick_length, ticks};
-use crate::kernel::{PF_EXITING, at_most, current, fill_flow, fill_task, load, read};
+use crate::kernel::{PF_EXITING, at_most, current, fill_flow, fill_task, load, read, tcp_sock};
 use crate::maps::{EARLY, SERVERS};
 use crate::said::{self, Said};
 use crate::tally;
@@ -62,8 +62,8 @@ pub(crate) struct Early {
 /// A connection leaves ESTABLISHED or CLOSE_WAIT. `sk` is the tracepoint's, `number` its address.
 #[inline(always)]
 pub(super) fn left(sk: u64, number: u64, old: u32, new: u32) {
-    // Since Linux 5.9; what the verifier knows the type of is read without a call.
-    let tp = unsafe { bpf_skc_to_tcp_sock(sk as *mut c_void) } as u64;
+    // What the verifier knows the type of is read without a call.
+    let tp = tcp_sock(sk);
     if tp == 0 {
         return;
     }

@@ -2,15 +2,15 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use redis_trace_common::member::{SK_STATE, TCP_TOTAL_RETRANS};
+use redis_trace_common::member::{SK_STATE, TCP_SND_UNA, TCP_TOTAL_RETRANS};
 use redis_trace_common::record::Phase;
 
 use super::connect;
-use super::state::number;
 use crate::dials::{self, Dial};
 use crate::emit::now;
 use crate::kernel::{load, read};
 use crate::maps::SILENT;
+use crate::tally;
 
 /// `TCP_SYN_SENT`, include/net/tcp_states.h.
 const SYN_SENT: u8 = 2;
@@ -23,7 +23,7 @@ const PATIENCE: u64 = 2_900_000_000;
 pub(crate) fn retransmitted(ctx: BtfTracePointContext) -> i32 {
     let sk = ctx.arg::<u64>(0);
     if unsafe { load(sk, SK_STATE) } == SYN_SENT {
-        if let Some(dial) = dials::of(number(&ctx)) {
+        if let Some(dial) = dials::of(sk) {
             waits(sk, &dial);
         }
     }
@@ -36,7 +36,7 @@ fn waits(sk: u64, dial: &Dial) {
     if now() - dial.time < PATIENCE || read(sk, TCP_TOTAL_RETRANS) == 0 || told_as_waiting(sk, dial).is_some() {
         return;
     }
-    let is_told = connect::tell_once(sk, 0, Phase::Waiting, connect::decided(sk), dial);
+    let is_told = connect::tell_once(sk, 0, Phase::Waiting, tally::decided(read(sk, TCP_SND_UNA)), dial);
     let _ = SILENT.insert(&sk, &(dial.time << 1 | u64::from(is_told)), 0);
 }
 

@@ -38,8 +38,8 @@ pub(crate) fn state(ctx: BtfTracePointContext) -> i32 {
     aya_log_ebpf::debug!(&ctx, "sock {:x} from state {} to {}", sk, old, new);
     match (old, new) {
         (ESTABLISHED | CLOSE_WAIT, _) => ledger::left(sk, number(&ctx), old, new),
-        (CLOSE, SYN_SENT) => dials::remember(number(&ctx)),
-        (SYN_SENT, _) => connect::over(sk, new == ESTABLISHED, dials::take(number(&ctx))),
+        (CLOSE, SYN_SENT) => dials::remember(sk),
+        (SYN_SENT, _) => connect::over(sk, new == ESTABLISHED, dials::take(sk)),
         (CLOSE, _) => listen::up(sk),
         _ => listen::down(sk),
     }
@@ -48,6 +48,6 @@ pub(crate) fn state(ctx: BtfTracePointContext) -> i32 {
 
 /// The sock as a number: the verifier forbids to reckon with what it knows for a pointer.
 #[inline(always)]
-pub(super) fn number(ctx: &BtfTracePointContext) -> u64 {
+fn number(ctx: &BtfTracePointContext) -> u64 {
     peek(ctx.as_ptr() as u64)
 }
