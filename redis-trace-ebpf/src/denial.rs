@@ -4,8 +4,9 @@ use core::ffi::c_void;
 use core::ptr::read_volatile;
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel_str};
 use redis_trace_common::denial::{ATTACH_POINTS, Asked, LANDLOCK_RIGHTS, Said};
+use redis_trace_common::hook::TASK_PT_REGS;
 use redis_trace_common::member::{
     ABSENT, BPF_PROGRAMS, CGROUP_EFFECTIVE, CRED_SECURITY, CSS_SET_CGROUP, LABEL_NAME, LANDLOCK_DOMAIN,
     LANDLOCK_HIERARCHY, LANDLOCK_ID, LANDLOCK_LAYERS, LANDLOCK_MASKS, LANDLOCK_NET, PROGRAM_AUX, PROGRAM_ID,
@@ -15,7 +16,7 @@ use redis_trace_common::record::{CONTEXT_LEN, Denial};
 use redis_trace_common::tally::{End, Key};
 
 use crate::emit::{now, reserve};
-use crate::kernel::{copy, has, peek, place, read, read_into, word};
+use crate::kernel::{arguments, copy, current, has, load, peek, place, read, read_into, word};
 use crate::maps::{HINT, HINTS};
 use crate::probes::who;
 use crate::tally;
@@ -111,10 +112,16 @@ pub(crate) fn is_denial(errno: u32) -> bool {
     matches!(errno, 1 | 13)
 }
 
-/// Whether system calls of a task go through a seccomp filter.
+/// Whether system calls of the current task go through a seccomp filter.
 #[inline(always)]
-pub(crate) fn has_filter(task: u64) -> bool {
-    read(task, TASK_SECCOMP) == SECCOMP_MODE_FILTER
+pub(crate) fn has_filter() -> bool {
+    let mode = if arguments(TASK_PT_REGS) == ABSENT {
+        read(current(), TASK_SECCOMP)
+    } else {
+        // Since Linux 5.11: what the verifier knows the type of is read without a call.
+        unsafe { load(bpf_get_current_task_btf() as u64, TASK_SECCOMP) }
+    };
+    mode == SECCOMP_MODE_FILTER
 }
 
 /// A call on a socket has failed: whether that is told, and then everything that is told before it.

@@ -55,7 +55,7 @@ pub(crate) fn exit_accept(ctx: TracePointContext) -> u32 {
 #[inline(always)]
 fn left(result: i32) {
     if NO_FILE.contains(&result) || denial::is_denial(result.unsigned_abs()) {
-        tell_accept(syscall::sock(syscall::by_registers(syscall::registers()).fd), result);
+        tell_accept(syscall::sock(syscall::asked().fd), result);
     }
 }
 

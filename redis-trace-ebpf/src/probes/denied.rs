@@ -10,8 +10,8 @@ use redis_trace_common::tally::{End, Key};
 
 use super::bind::{Asked, SOCK_STREAM, is_tcp, is_tcp_protocol, syscall_address};
 use super::connect;
-use super::syscall::{self, Left};
-use crate::denial::{self, has_filter, is_denial};
+use super::syscall;
+use crate::denial::{self, is_denial};
 use crate::emit::{now, reserve};
 use crate::kernel::{AF_INET, AF_INET6, copy, current, fill_flow, fill_task, mapped, read};
 use crate::maps::Call;
@@ -20,24 +20,21 @@ use crate::tally;
 /// Kinds of sockets without their flags: `SOCK_TYPE_MASK`, include/linux/net.h.
 const SOCK_TYPE_MASK: u64 = 0xf;
 
-/// Enters connect(2) with an IPv4 or IPv6 address: only where a filter may keep it from being entered is that worth knowing.
+/// Whether a connect that fails so may have been denied, or have found no way.
 #[inline(always)]
-pub(crate) fn dials(call: &Call) {
-    if has_filter(current()) {
-        syscall::remember(call);
-    }
+pub(super) fn matters(errno: u32) -> bool {
+    is_denial(errno) || syscall::leads_nowhere(errno)
 }
 
-/// Leaves connect(2).
+/// Leaves connect(2) with an errno.
 #[inline(always)]
-pub(crate) fn dialled(left: &Left) {
-    let errno = left.result.unsigned_abs();
-    if !is_denial(errno) && left.is_entered && !has_no_way(left.sk, errno) {
+pub(super) fn dialled(sk: u64, call: &Call, errno: u32, is_entered: bool) {
+    if !is_denial(errno) && is_entered && !has_no_way(sk, errno) {
         return;
     }
     let mut asked = Asked::default();
-    syscall_address(&raw mut asked, left.call.address);
-    tell_dial(left.sk, &asked, errno, left.is_entered);
+    syscall_address(&raw mut asked, call.address);
+    tell_dial(sk, &asked, errno, is_entered);
 }
 
 /// Tells of a connect that failed before a SYN was sent.
@@ -134,7 +131,7 @@ pub(crate) fn denied_connect(ctx: FExitContext) -> u32 {
 fn called(ctx: &FExitContext, result: i32) {
     let errno = result.unsigned_abs();
     // Most that fail were refused by another host: they cost no more than this.
-    if result >= 0 || !(is_denial(errno) || syscall::leads_nowhere(errno)) {
+    if result >= 0 || !matters(errno) {
         return;
     }
     let sk = read(ctx.arg(0), SOCKET_SK);
@@ -168,22 +165,16 @@ pub(crate) fn socket_made(ctx: FExitContext) -> u32 {
 /// Enters socket(2): `{ int family; int type; int protocol }`.
 #[tracepoint(category = "syscalls", name = "sys_enter_socket")]
 pub(crate) fn enter_socket(ctx: TracePointContext) -> u32 {
-    if has_filter(current()) {
-        let [fd, address, length] = [0, 1, 2].map(|which| syscall::argument(&ctx, which));
-        syscall::remember(&Call { fd, address, length });
-    }
+    syscall::enter(&ctx);
     0
 }
 
 /// Leaves socket(2).
 #[tracepoint(category = "syscalls", name = "sys_exit_socket")]
 pub(crate) fn exit_socket(ctx: TracePointContext) -> u32 {
-    if let Some((call, result, is_entered)) = syscall::leave(&ctx) {
-        let errno = result.unsigned_abs();
-        if result < 0 && (is_denial(errno) || !is_entered) {
-            tell_socket(&call, errno, is_entered);
-            denial::forget();
-        }
+    if let Some((call, result, is_entered)) = syscall::failed(&ctx, is_denial) {
+        tell_socket(&call, result.unsigned_abs(), is_entered);
+        denial::forget();
     }
     0
 }

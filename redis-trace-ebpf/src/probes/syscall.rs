@@ -12,7 +12,7 @@ use redis_trace_common::member::{
 };
 
 use crate::denial::{has_filter, is_denial};
-use crate::kernel::{arguments, current, peek, read};
+use crate::kernel::{arguments, current, load, peek, read};
 use crate::maps::{CALLS, Call};
 
 // `struct syscall_trace_enter` and `struct syscall_trace_exit`, kernel/trace/trace.h: a trace entry of 8 bytes, the number
@@ -57,22 +57,47 @@ pub(crate) fn exit(ctx: &TracePointContext) -> Option<Left> {
 /// Recalls the call that returns and its result; whether it was entered. One that was not remembered is told by the registers
 /// if it failed as a denial does, or by a filter.
 #[inline(always)]
-pub(crate) fn leave(ctx: &TracePointContext) -> Option<(Call, i32, bool)> {
-    let thread = bpf_get_current_pid_tgid();
+fn leave(ctx: &TracePointContext) -> Option<(Call, i32, bool)> {
     let result = argument(ctx, 0) as i32;
-    if let Some(call) = unsafe { CALLS.get(&thread).copied() } {
-        let _ = CALLS.remove(&thread);
+    if let Some(call) = recall() {
         return Some((call, result, true));
     }
     if result >= 0 {
         return None;
     }
-    let is_filtered = has_filter(current());
-    // What a thread with a filter enters is remembered, see `denied::dials`.
-    if is_filtered || is_denial(result.unsigned_abs()) || leads_nowhere(result.unsigned_abs()) {
-        return Some((by_registers(registers()), result, !is_filtered));
+    let is_filtered = has_filter();
+    if is_filtered || is_denial(result.unsigned_abs()) {
+        return Some((asked(), result, !is_filtered));
     }
     None
+}
+
+/// Keeps a call whose entry means something only where a filter may keep it out: its registers tell the rest.
+#[inline(always)]
+pub(super) fn enter(ctx: &TracePointContext) {
+    if has_filter() {
+        let [fd, address, length] = [0, 1, 2].map(|which| argument(ctx, which));
+        remember(&Call { fd, address, length });
+    }
+}
+
+/// The call that returns, if [`enter`] was on its way and it failed with an errno that matters; whether it was entered. Most
+/// calls come past here with nothing looked up.
+#[inline(always)]
+pub(super) fn failed(ctx: &TracePointContext, matters: impl Fn(u32) -> bool) -> Option<(Call, i32, bool)> {
+    let result = argument(ctx, 0) as i32;
+    let is_entered = !has_filter() || recall().is_some();
+    let is_of_use = result < 0 && (!is_entered || matters(result.unsigned_abs()));
+    is_of_use.then(|| (asked(), result, is_entered))
+}
+
+/// What was remembered of the current thread's call, which is then forgotten.
+#[inline(always)]
+fn recall() -> Option<Call> {
+    let thread = bpf_get_current_pid_tgid();
+    let call = unsafe { CALLS.get(&thread) }.copied()?;
+    let _ = CALLS.remove(&thread);
+    Some(call)
 }
 
 /// Whether a call may have failed because there is no way to a server, or no port to start from.
@@ -84,14 +109,26 @@ pub(super) fn leads_nowhere(errno: u32) -> bool {
 
 /// The call that the current task made, by its registers as they were when it made it.
 #[inline(always)]
-pub(super) fn by_registers(registers: u64) -> Call {
+fn by_registers(registers: u64) -> Call {
     Call { fd: read(registers, REGS_FIRST), address: read(registers, REGS_SECOND), length: read(registers, REGS_THIRD) }
+}
+
+/// The call that the current task made, by its registers.
+#[inline(always)]
+pub(super) fn asked() -> Call {
+    if arguments(TASK_PT_REGS) == ABSENT {
+        return by_registers(registers());
+    }
+    // What the verifier knows the type of is read without a call.
+    let registers = registers();
+    let [fd, address, length] = [REGS_FIRST, REGS_SECOND, REGS_THIRD].map(|place| unsafe { load(registers, place) });
+    Call { fd, address, length }
 }
 
 /// Where the current task's registers lie: before Linux 5.15 no helper says so, task_pt_regs() in
 /// arch/x86/include/asm/processor.h does.
 #[inline(always)]
-pub(super) fn registers() -> u64 {
+fn registers() -> u64 {
     if arguments(TASK_PT_REGS) == ABSENT {
         return read(current(), TASK_STACK) + THREAD_SIZE - SIZE_OF_REGISTERS;
     }

@@ -14,7 +14,7 @@ use redis_trace_common::tally::{End, Key};
 use super::{denied, syscall, who};
 use crate::denial;
 use crate::emit::reserve;
-use crate::kernel::{AF_INET, AF_INET6, at_most, copy_user, current, fill_task, place, read};
+use crate::kernel::{at_most, copy_user, current, fill_task, place, read};
 use crate::maps::Call;
 use crate::tally;
 
@@ -55,27 +55,34 @@ pub(crate) fn unix_listened(ctx: FExitContext) -> u32 {
 /// Enters connect(2): `{ int fd; struct sockaddr *uservaddr; int addrlen }`.
 #[tracepoint(category = "syscalls", name = "sys_enter_connect")]
 pub(crate) fn enter_connect(ctx: TracePointContext) -> u32 {
-    let address = syscall::argument(&ctx, 1);
-    let mut family = 0_u16;
-    copy_user(&raw mut family, address);
-    let call = Call { fd: syscall::argument(&ctx, 0), address, length: syscall::argument(&ctx, 2) };
-    match family {
-        AF_UNIX => syscall::remember(&call),
-        AF_INET | AF_INET6 => denied::dials(&call),
-        _ => {}
-    }
+    syscall::enter(&ctx);
     0
 }
 
 /// Leaves connect(2).
 #[tracepoint(category = "syscalls", name = "sys_exit_connect")]
 pub(crate) fn exit_connect(ctx: TracePointContext) -> u32 {
-    if let Some(left) = syscall::exit(&ctx) {
-        tell(left.sk, left.call.address, left.call.length, left.result, Memory::User);
-        denied::dialled(&left);
-        denial::forget();
+    let matters = |errno| denied::matters(errno) || turned_away(errno);
+    if let Some((call, result, is_entered)) = syscall::failed(&ctx, matters) {
+        // Most that fail were refused by the other end of TCP: they cost no more than this.
+        let mut family = 0_u16;
+        copy_user(&raw mut family, call.address);
+        if family == AF_UNIX || !is_entered || denied::matters(result.unsigned_abs()) {
+            left(&call, result, is_entered);
+        }
     }
     0
+}
+
+/// Tells what came of connect(2) if it is worth it.
+#[inline(always)]
+fn left(call: &Call, result: i32, is_entered: bool) {
+    let sk = syscall::sock(call.fd);
+    if sk != 0 {
+        tell(sk, call.address, call.length, result, Memory::User);
+        denied::dialled(sk, call, result.unsigned_abs(), is_entered);
+    }
+    denial::forget();
 }
 
 /// Whether a server or the way to it turned the caller away: not for EINPROGRESS, EINTR, EISCONN and the like.
