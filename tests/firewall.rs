@@ -12,7 +12,6 @@ use serde_json::Value;
 use crate::stranger::Stranger;
 use crate::support::{Agent, refused};
 
-#[expect(dead_code, reason = "its process has no part in this")]
 #[path = "support/stranger.rs"]
 mod stranger;
 mod support;

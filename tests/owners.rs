@@ -13,7 +13,6 @@ use serde_json::Value;
 use crate::stranger::Stranger;
 use crate::support::Agent;
 
-#[expect(dead_code, reason = "its process has no part in this")]
 #[path = "support/stranger.rs"]
 mod stranger;
 #[expect(dead_code, reason = "its dials are of this host, and here another host is dialled")]

@@ -9,7 +9,6 @@ use serde_json::Value;
 use crate::stranger::Stranger;
 use crate::support::{Agent, refused, refused_at};
 
-#[expect(dead_code, reason = "its process has no part in this")]
 #[path = "support/stranger.rs"]
 mod stranger;
 mod support;

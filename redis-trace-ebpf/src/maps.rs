@@ -85,12 +85,16 @@ pub(crate) static DROPPED: LruHashMap<u32, u8> = LruHashMap::with_max_entries(8_
 #[map]
 pub(crate) static REJECTED: PerCpuArray<Rejected> = PerCpuArray::with_max_entries(1, 0);
 
-/// How many threads can have been refused a moment ago: a power of two.
-pub(crate) const REFUSED_PLACES: u32 = 1 << 12;
+/// As a power of two, how many threads can be told apart at a time. See `dials::place_of`.
+pub(crate) const THREADS_SHIFT: u32 = 12;
 
-/// Which thread was refused last, and when, by the end of its id. See `connect::remember_refusal`.
+/// Which thread was refused last, and when. See `connect::remember_refusal`.
 #[map]
-pub(crate) static REFUSED: Array<u64> = Array::with_max_entries(REFUSED_PLACES, 0);
+pub(crate) static REFUSED: Array<u64> = Array::with_max_entries(1 << THREADS_SHIFT, 0);
+
+/// Which thread is in a connect(2) of TCP. See `dials::is_calling`.
+#[map]
+pub(crate) static CALLING: Array<u64> = Array::with_max_entries(1 << THREADS_SHIFT, 0);
 
 /// Dials that were told as waiting: when they began, times two, plus one when the record found room.
 #[map]

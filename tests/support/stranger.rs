@@ -30,7 +30,7 @@ impl Stranger {
 
     /// Does something in it.
     pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let door = File::open(format!("/proc/{}/ns/net", self.child.id())).expect("it lives");
+        let door = File::open(format!("/proc/{}/ns/net", self.id())).expect("it lives");
         let visit = || {
             move_into_link_name_space(door.as_fd(), Some(LinkNameSpaceType::Network)).expect("root may");
             work()

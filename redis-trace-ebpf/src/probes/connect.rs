@@ -5,10 +5,10 @@ use redis_trace_common::record::{ConnectFailed, Connected, Flow, Phase};
 use redis_trace_common::tally::{End, Key};
 
 use super::{distance, silence, who};
-use crate::dials::Dial;
+use crate::dials::{self, Dial};
 use crate::emit::{reserve, tick};
 use crate::kernel::{caller, fill_caller, fill_flow, load, read, tcp_sock};
-use crate::maps::{ICMP_ERRORS, IcmpError, REFUSED, REFUSED_PLACES};
+use crate::maps::{ICMP_ERRORS, IcmpError, REFUSED};
 use crate::tally::{self, Sight};
 use redis_trace_common::decision::STAMP_SHIFT;
 
@@ -100,7 +100,7 @@ fn key(sk: u64) -> Key {
 /// When a thread was last refused: its id, and the time in units of 2^20 nanoseconds. A later one may take its place.
 #[inline(always)]
 pub(super) fn remember_refusal(tid: u32) {
-    if let Some(refused) = REFUSED.get_ptr_mut(tid % REFUSED_PLACES) {
+    if let Some(refused) = REFUSED.get_ptr_mut(dials::place_of(tid)) {
         unsafe { refused.write_volatile(u64::from(tid) << 32 | u64::from((tick() >> STAMP_SHIFT) as u32)) };
     }
 }
@@ -108,7 +108,7 @@ pub(super) fn remember_refusal(tid: u32) {
 /// Whether a thread was refused a moment ago.
 #[inline(always)]
 fn was_refused(tid: u32) -> bool {
-    let Some(refused) = REFUSED.get(tid % REFUSED_PLACES).copied() else { return false };
+    let Some(refused) = REFUSED.get(dials::place_of(tid)).copied() else { return false };
     (refused >> 32) as u32 == tid && ((tick() >> STAMP_SHIFT) as u32).wrapping_sub(refused as u32) < SECOND_TRY
 }
 

@@ -13,6 +13,7 @@ use redis_trace_common::tally::{End, Key};
 
 use super::{denied, syscall, who};
 use crate::denial;
+use crate::dials;
 use crate::emit::reserve;
 use crate::kernel::{at_most, copy_user, current, fill_task, place, read};
 use crate::maps::Call;
@@ -55,6 +56,7 @@ pub(crate) fn unix_listened(ctx: FExitContext) -> u32 {
 /// Enters connect(2): `{ int fd; struct sockaddr *uservaddr; int addrlen }`.
 #[tracepoint(category = "syscalls", name = "sys_enter_connect")]
 pub(crate) fn enter_connect(ctx: TracePointContext) -> u32 {
+    dials::enter();
     syscall::enter(&ctx);
     0
 }
@@ -62,9 +64,9 @@ pub(crate) fn enter_connect(ctx: TracePointContext) -> u32 {
 /// Leaves connect(2).
 #[tracepoint(category = "syscalls", name = "sys_exit_connect")]
 pub(crate) fn exit_connect(ctx: TracePointContext) -> u32 {
-    let matters = |errno| denied::matters(errno) || turned_away(errno);
+    // Most that fail were refused by the other end of TCP: they cost no more than this.
+    let matters = |errno| denied::matters(errno) || (turned_away(errno) && !dials::is_calling());
     if let Some((call, result, is_entered)) = syscall::failed(&ctx, matters) {
-        // Most that fail were refused by the other end of TCP: they cost no more than this.
         let mut family = 0_u16;
         copy_user(&raw mut family, call.address);
         if family == AF_UNIX || !is_entered || denied::matters(result.unsigned_abs()) {
