@@ -19,7 +19,7 @@ struct Suite {
     servers: &'static [&'static str],
 }
 
-/// Redis 6.0; Redis 8.0 and Valkey 8.1. `tests/servers.rs` has the same list.
+/// Redis 6.0; Redis 8.0 and Valkey 8.1. `tests/versions.rs` has the same list.
 const SUITES: &[Suite] = &[
     Suite { name: "bullseye", servers: &["redis-server"] },
     Suite { name: "trixie", servers: &["redis-server", "valkey-server"] },

@@ -62,6 +62,8 @@ pub fn sum(summary: &Summary) -> String {
     }
     if let Some(share) = summary.coverage {
         text.push_str(&coverage(share, &summary.counters));
+    } else if summary.counters.stale {
+        text.push_str("coverage: not known, the host was too busy to give its counters at the end\n");
     }
     if !hooks.degraded.is_empty() {
         let codes: Vec<&str> = hooks.degraded.iter().map(|code| code.as_str()).collect();
@@ -79,6 +81,9 @@ fn coverage(share: f64, counters: &CountersReport) -> String {
     let mut text = format!("coverage: {percent} % of {} resets and failed dials that the kernel counted", grouped(all));
     if ordinary > 0 {
         let _ = write!(text, "; {} resets ended connections in the ordinary way", grouped(ordinary));
+    }
+    if counters.stale {
+        text.push_str("; of an earlier look, the host was too busy to give its counters at the end");
     }
     text.push('\n');
     text

@@ -11,6 +11,8 @@ use super::report::CountersReport;
 pub struct Coverage {
     before: Option<Look>,
     now: Look,
+    /// The last look came to nothing.
+    is_stale: bool,
 }
 
 /// Both at one moment.
@@ -24,7 +26,8 @@ struct Look {
 impl Coverage {
     /// A look at all namespaces; the first is what the others are held against. One that saw none came to nothing.
     pub fn looked(&mut self, counters: &[Counters], watched: &[Watched], refusals: u64) {
-        if counters.is_empty() {
+        self.is_stale = counters.is_empty();
+        if self.is_stale {
             return;
         }
         self.now = Look {
@@ -37,7 +40,7 @@ impl Coverage {
 
     /// What was counted since the first look, in the namespaces that are still there.
     pub fn report(&self) -> (Option<f64>, CountersReport) {
-        let mut report = CountersReport::default();
+        let mut report = CountersReport { stale: self.is_stale, ..CountersReport::default() };
         let empty = Look::default();
         let before = self.before.as_ref().unwrap_or(&empty);
         let mut seen = 0;
@@ -97,7 +100,11 @@ mod tests {
         let (share, report) = coverage.report();
         assert_eq!((report.out_resets, report.resets_seen, report.resets_explained), (70, 60, 20));
         assert_eq!((report.attempt_fails, report.failures_seen), (30, 30));
-        assert_eq!(share, Some(0.9));
+        assert_eq!((share, report.stale), (Some(0.9), false));
+        // A host that is too busy to say how its counters stand leaves those of the look before.
+        coverage.looked(&[], &[], 22);
+        let (share, report) = coverage.report();
+        assert_eq!((share, report.out_resets, report.stale), (Some(0.9), 70, true));
     }
 
     #[test]

@@ -339,6 +339,9 @@ pub struct CountersReport {
     pub listen_overflows: u64,
     /// Connections that a listener dropped (`ListenDrops`).
     pub listen_drops: u64,
+    /// They are those of an earlier look: the host was too busy to give them at the end.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub stale: bool,
 }
 
 /// What was missed that is no refusal, but may have told more about one.
