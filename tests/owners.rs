@@ -29,8 +29,8 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// ufw in files of its own.
 const UFW: &str = "
-cp -a /etc/ufw /etc/default/ufw --target-directory=/mnt --parents &&
-mount --bind /mnt/etc/ufw /etc/ufw && mount --bind /mnt/etc/default/ufw /etc/default/ufw || exit 1
+cp -a /etc/ufw /mnt/ufw && mount --bind /mnt/ufw /etc/ufw || exit 1
+cp -a /etc/default/ufw /mnt/default && mount --bind /mnt/default /etc/default/ufw || exit 1
 ufw deny 6511/tcp && ufw reject 6512/tcp && ufw --force enable";
 
 /// firewalld in files of its own, and a bus to speak with it.
@@ -70,6 +70,11 @@ impl Firewalled {
             ip(&["link", "set", "wire", "up"]);
         });
         host.run("ip addr add 10.79.0.2/24 dev wire && ip link set wire up");
+        // What is sent before the kernel has seen that a wire has two ends is lost.
+        let wait = "until ip -brief link show wire | grep -q ' UP '; do :; done";
+        host.run(wait);
+        let waited = host.client.inside(|| Command::new("sh").args(["-c", wait]).status());
+        assert!(waited.expect("a shell").success());
         host
     }
 
