@@ -264,13 +264,14 @@ impl Family {
         }
     }
 
-    /// Whether its tables see an IP packet of this version; what only passes a bridge never comes to a socket.
-    pub(super) fn sees(self, ipv6: bool) -> bool {
+    /// Whether its tables see an IP packet of this version that passes a bridge, or does not.
+    pub(super) fn sees(self, ipv6: bool, bridged: bool) -> bool {
         match self {
-            Self::Ip => !ipv6,
-            Self::Ip6 => ipv6,
-            Self::Inet | Self::Netdev => true,
-            Self::Bridge | Self::Arp => false,
+            Self::Bridge => bridged,
+            Self::Ip => !ipv6 && !bridged,
+            Self::Ip6 => ipv6 && !bridged,
+            Self::Inet | Self::Netdev => !bridged,
+            Self::Arp => false,
         }
     }
 }

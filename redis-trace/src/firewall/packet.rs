@@ -18,6 +18,8 @@ pub(super) const TCP: u8 = 6;
 pub struct Packet {
     /// Whether it is IPv6.
     pub ipv6: bool,
+    /// Whether it is on its way through a bridge.
+    pub bridged: bool,
     /// The protocol above IP; 6 is TCP.
     pub transport: Option<u8>,
     /// Where it came from.

@@ -31,15 +31,15 @@ impl Ruleset {
     /// Who can have done to a packet at a hook what is known to have been done.
     pub fn suspects(&self, hook: Hook, packet: &Packet, wanted: Wanted) -> Suspects {
         let mut walk = Walk::new(hook, packet, wanted);
-        walk.hook(&self.entrances(hook, packet.ipv6));
+        walk.hook(&self.entrances(hook, packet));
         let (sure, told) = (!walk.stopped, walk.found.iter().map(|found| found.told(hook)));
         let candidates = told.map(|candidate| Candidate { must: candidate.must && sure, ..candidate }).collect();
         Suspects { candidates, complete: sure }
     }
 
     /// The base chains that a packet enters at a hook, in order.
-    fn entrances(&self, hook: Hook, ipv6: bool) -> Vec<Entrance<'_>> {
-        let tables = self.tables.iter().filter(|table| table.family.sees(ipv6));
+    fn entrances(&self, hook: Hook, packet: &Packet) -> Vec<Entrance<'_>> {
+        let tables = self.tables.iter().filter(|table| table.family.sees(packet.ipv6, packet.bridged));
         let chains = tables.flat_map(|table| table.chains.iter().map(move |chain| (table, chain)));
         let bases = chains.filter_map(|(table, chain)| Some((table, chain, chain.base.as_ref()?)));
         let mut entrances: Vec<_> = bases.filter(|(_, _, base)| base.hook == hook).collect();

@@ -55,13 +55,13 @@ impl Host {
         let rules = self.ruleset(flow.netns, sight.generation)?;
         let scene = self.inside(flow.netns, || look_around(flow.server.ip, sight))?;
         let packet = packet(flow, sight, &scene);
-        for hook in hooks(flow, sight, &packet) {
-            let Suspects { candidates, complete } = rules.ruleset.suspects(*hook, &packet, found.wanted);
-            found.candidates.extend(candidates);
-            found.complete &= complete;
-            if found.candidates.iter().any(|candidate| candidate.must) {
-                break;
-            }
+        pass(&packet, hooks(flow, sight, &packet), &rules.ruleset, found);
+        // What no rule can have met that came in may have been on its way through a bridge.
+        if found.candidates.is_empty() && !sight.outgoing {
+            let leaves = self.inside(flow.netns, || interface(flow.ifindex))?;
+            let hooks = if flow.ifindex == sight.input { ARRIVING } else { LEAVING };
+            let output = if flow.ifindex == sight.input { Interface::Unknown } else { leaves };
+            pass(&Packet { bridged: true, output, ..packet.clone() }, hooks, &rules.ruleset, found);
         }
         if let Some(rejected) = sight.rejected {
             only_named(found, &rejected, &rules.ruleset, packet.ipv6);
@@ -108,6 +108,22 @@ impl Host {
             all.complete &= complete;
         }
         Ok((all, if is_own { "output, postrouting, prerouting, input" } else { "output, postrouting" }))
+    }
+}
+
+/// Where a packet can be on a bridge, at the interface that it came in by and at the one that it goes out by.
+const ARRIVING: &[Hook] = &[Hook::Prerouting, Hook::Input];
+const LEAVING: &[Hook] = &[Hook::Forward, Hook::Postrouting];
+
+/// Walks a packet through the rules of some hooks, to the first that certainly has one.
+fn pass(packet: &Packet, hooks: &[Hook], rules: &Ruleset, found: &mut Suspected) {
+    for hook in hooks {
+        let Suspects { candidates, complete } = rules.suspects(*hook, packet, found.wanted);
+        found.candidates.extend(candidates);
+        found.complete &= complete;
+        if found.candidates.iter().any(|candidate| candidate.must) {
+            break;
+        }
     }
 }
 

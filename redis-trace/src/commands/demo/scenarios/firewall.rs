@@ -20,6 +20,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new("a chain's policy drops", Code::RT3003, &[policy]),
     Scenario::new("rules with sets, maps, states and jumps", Code::RT3001, &[conditions]),
     Scenario::new("two rules can have rejected it", Code::RT3001, &[ambiguous]),
+    Scenario::new("two of 1,200 rules of a chain can have rejected it", Code::RT3001, &[amid_many]),
+    Scenario::new("a rule of an interface drops before any other sees it", Code::RT3003, &[at_ingress]),
     Scenario::new("rules are replaced between two connects", Code::RT3001, &[first_rules, other_rules]),
     Scenario::new("a router's rules reject and drop", Code::RT3003, &[router]),
     Scenario::new("a rule's remark is hostile", Code::RT3001, &[hostile]),
@@ -152,19 +154,48 @@ fn ambiguous(stage: &mut Stage) -> Result<()> {
     );
     stage.own().nft("inet", &[("in", INPUT, &rules)])?;
     for (port, first, second) in [(REDIS, "one", "other"), (12288, "once", "data"), (6401, "counters", "more")] {
-        // Two servers, or the second refusal would be added to the first.
-        for (ip, hit) in [(LOOPBACK, first), (LOOPBACK6, second)] {
-            let server = SocketAddr::new(ip, port);
-            // Where probes can be put where the rules are evaluated, the kernel says which it was.
-            let expected = if has_kprobes() {
-                refused_by(stage, "input", hit, server)?
-            } else {
-                let (told, other) = (refused_by(stage, "input", first, server)?, stage.own().listed(second)?.text);
-                told.with(json!({"cause": {"confidence": "likely"}})).says(&other)
-            };
-            stage.expect(expected);
-        }
+        either(stage, port, first, second)?;
     }
+    Ok(())
+}
+
+/// Two dials are refused, the first by one rule and the second by the other. Where probes can be put where the rules are
+/// evaluated, the kernel says which it was.
+fn either(stage: &mut Stage, port: u16, first: &str, second: &str) -> Result<()> {
+    // Two servers, or the second refusal would be added to the first.
+    for (ip, hit) in [(LOOPBACK, first), (LOOPBACK6, second)] {
+        let server = SocketAddr::new(ip, port);
+        let expected = if has_kprobes() {
+            refused_by(stage, "input", hit, server)?
+        } else {
+            let (told, other) = (refused_by(stage, "input", first, server)?, stage.own().listed(second)?.text);
+            told.with(json!({"cause": {"confidence": "likely"}})).says(&other)
+        };
+        stage.expect(expected);
+    }
+    Ok(())
+}
+
+fn amid_many(stage: &mut Stage) -> Result<()> {
+    let many = "tcp dport 10000-10999 counter drop\n".repeat(600);
+    let rules = format!(
+        "{many}tcp dport 6379 limit rate 1/hour burst 1 packets reject with tcp reset comment \"one\"\n\
+         tcp dport 6379 reject with tcp reset comment \"other\"\n{many}"
+    );
+    stage.own().nft("inet", &[("in", INPUT, &rules)])?;
+    either(stage, REDIS, "one", "other")
+}
+
+fn at_ingress(stage: &mut Stage) -> Result<()> {
+    let far = stage.other_netns("10.77.0.254/24")?;
+    let rules = "ip saddr 10.77.0.0/24 tcp dport 6379 drop comment \"hit\"";
+    far.nft("netdev", &[("early", "type filter hook ingress device \"wire\" priority 0;", rules)])?;
+    far.nft("inet", &[("in", INPUT, "tcp dport 6379 reject")])?;
+    let server = SocketAddr::from((Ipv4Addr::new(10, 77, 0, 254), REDIS));
+    stage.dial_briefly(server)?;
+    let expected =
+        by_rule(Code::RT3003, stage.far()?, "ingress", "hit")?.with(json!({"firewall": {"family": "netdev"}}));
+    stage.expect(got(expected, "timeout", None, server));
     Ok(())
 }
 
