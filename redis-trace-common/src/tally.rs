@@ -114,6 +114,8 @@ impl End {
 pub const WIDE_SERVER: u32 = 8;
 /// As [`WIDE_SERVER`], of a client.
 pub const WIDE_CLIENT: u32 = 9;
+/// Where answers are dropped that come in: samples of them are told, and none is a refusal by itself.
+pub const ANSWERS: u32 = 10;
 
 /// What is counted at each end whatever the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! Headers of a packet, as they travel.
 
+use core::hint::black_box;
+
 use crate::kernel::{mapped, peek};
 
 /// Bytes of a `struct iphdr` without options, and of a `struct ipv6hdr`.
@@ -22,6 +24,7 @@ pub(crate) struct TcpHeader {
     pub(crate) dest: u16,
     /// Sequence number.
     pub(crate) seq: u32,
+    /// The sequence number that is expected next of the other end.
     ack_seq: u32,
     offset: u8,
     /// SYN, ACK and others.
@@ -60,6 +63,38 @@ impl TcpHeader {
     pub(crate) fn is_syn(&self) -> bool {
         self.flags & TH_SYN_ACK == TH_SYN
     }
+
+    /// Whether it is the first packet of a connection, or the answer that takes it.
+    #[inline(always)]
+    pub(crate) fn is_of_handshake(&self) -> bool {
+        self.flags & TH_SYN != 0
+    }
+
+    /// Whether a packet of a handshake is the answer, in every bit: what goes by it is chosen by arithmetic, or the verifier would
+    /// look at all that follows once for a SYN and once for an answer.
+    #[inline(always)]
+    pub(crate) fn answers(&self) -> u32 {
+        black_box(u32::from(self.flags) >> 4 & 1).wrapping_neg()
+    }
+
+    /// The sequence number of the SYN that it is, or answers: joins both ends.
+    #[inline(always)]
+    pub(crate) fn isn(&self) -> u32 {
+        choose(self.answers(), u32::from_be(self.ack_seq).wrapping_sub(1), u32::from_be(self.seq))
+    }
+
+    /// The ports of the client and of the server, host byte order.
+    #[inline(always)]
+    pub(crate) fn ports(&self) -> [u32; 2] {
+        let [from, to] = [self.source, self.dest].map(|port| u32::from(u16::from_be(port)));
+        [choose(self.answers(), to, from), choose(self.answers(), from, to)]
+    }
+}
+
+/// The first where all bits are set, the second where none is.
+#[inline(always)]
+pub(crate) fn choose(bits: u32, first: u32, second: u32) -> u32 {
+    second ^ (first ^ second) & bits
 }
 
 /// A `struct ipv6hdr`, or a `struct iphdr` and what follows it.

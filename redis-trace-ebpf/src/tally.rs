@@ -42,6 +42,12 @@ pub(crate) fn key(end: End, [netns, netns_mix]: [u32; 2], ip: &IpHeader, tcp: &T
 /// Counts a refusal; whether it is to be told by a record.
 #[inline(always)]
 pub(crate) fn is_sample(end: End, key: &Key) -> bool {
+    is_sample_of(end as u32, key)
+}
+
+/// The same at an end that may be none: then nothing is counted that is told to anybody.
+#[inline(always)]
+pub(crate) fn is_sample_of(end: u32, key: &Key) -> bool {
     add(end, Total::Seen);
     let samples = unsafe { read_volatile(&raw const SAMPLES) };
     if samples == EVERY || is_within_budgets(key, samples, (tick() >> WINDOW_SHIFT) as u32) {
@@ -70,6 +76,12 @@ fn is_within_budgets(key: &Key, samples: u32, window: u32) -> bool {
 /// A refusal that was to be told found no room.
 #[inline(always)]
 pub(crate) fn lost(end: End) {
+    lost_of(end as u32);
+}
+
+/// The same at an end that may be none.
+#[inline(always)]
+pub(crate) fn lost_of(end: u32) {
     add(end, Total::Lost);
 }
 
@@ -130,8 +142,8 @@ fn take_from(count: *mut Count, budget: u32, window: u32) -> bool {
 
 /// Adds one to a total.
 #[inline(always)]
-fn add(end: End, total: Total) {
-    if let Some(total) = TOTAL.get_ptr_mut(place(end as u32, total)) {
+fn add(end: u32, total: Total) {
+    if let Some(total) = TOTAL.get_ptr_mut(place(end, total)) {
         unsafe { *total += 1 };
     }
 }

@@ -174,9 +174,10 @@ records! {
         /// `sun_path`.
         path: [u8; UNIX_PATH_LEN],
     }
-    /// The kernel dropped a SYN on its way, for a reason that is worth telling; of one that is sent again only the first.
+    /// The kernel dropped a SYN on its way, or the answer to one, for a reason that is worth telling; of a SYN that is sent
+    /// again only the first. An answer's flow is that of its SYN.
     Dropped = 14 {
-        /// Of the SYN, as it was when it was dropped; the interface it was at, 0 for one that is only leaving its socket.
+        /// Of the connection, as it was when it was dropped; the interface it was at, 0 for one that is only leaving its socket.
         flow: Flow,
         /// Who dialled, where that is known; else all zero.
         task: Task,

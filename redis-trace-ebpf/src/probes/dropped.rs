@@ -1,5 +1,6 @@
-//! Between the ends: the kernel drops a SYN on its way.
+//! Between the ends: the kernel drops a SYN on its way, or the answer to one.
 
+use core::hint::black_box;
 use core::ptr::read_volatile;
 
 use aya_ebpf::macros::raw_tracepoint;
@@ -12,7 +13,7 @@ use redis_trace_common::member::{
     TCP_SND_UNA,
 };
 use redis_trace_common::record::Dropped;
-use redis_trace_common::tally::{End, Key};
+use redis_trace_common::tally::{ANSWERS, End, Key};
 
 use super::rejected;
 use super::who;
@@ -20,7 +21,7 @@ use crate::denial;
 use crate::dials::{self, Dial};
 use crate::emit::reserve;
 use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, caller, fill_caller, fill_task, has, peek, read};
-use crate::packet::{IpHeader, TcpHeader};
+use crate::packet::{IpHeader, TcpHeader, choose};
 use crate::tally;
 
 /// Reasons that are told, a bit each; from the program, which has the running kernel's numbers.
@@ -84,35 +85,64 @@ struct Packet {
     tcp: TcpHeader,
 }
 
-/// Counts a SYN that is dropped for the first time, and tells of it if it is a sample.
+/// Counts a SYN, or an answer that leaves its server, which is dropped for the first time, and tells of it if it is a sample.
+/// An answer that comes in is told as often, but is no refusal by itself.
 #[inline(always)]
 fn on_its_way(skb: u64, receiver: u64, location: u64, reason: u32) {
     rejected::settle(skb);
     let at = read(skb, SKB_HEAD) + u64::from(read(skb, SKB_NETWORK_HEADER));
     let ip: IpHeader = peek(at);
     let Some(tcp) = ip.tcp(at) else { return };
-    let isn = u32::from_be(tcp.seq);
-    if !tcp.is_syn() || tally::drop_decided(isn).is_some() {
+    let (isn, answers) = (tcp.isn(), tcp.answers());
+    if !tcp.is_of_handshake() || tally::drop_decided(isn).is_some() {
         return;
     }
     let dev = read(skb, SKB_DEV);
     // One that is only leaving its socket has no device yet: __tcp_transmit_skb().
     let net = if dev == 0 { read(read(skb, SKB_SK), SK_NET) } else { read(dev, DEV_NET) };
-    let key = tally::key(End::Dropped, [read(net, NET_INUM), read(net, NET_MIX)], &ip, &tcp);
-    let is_sample = tally::is_sample(End::Dropped, &key);
+    // Of an answer that comes in nobody knows whether anybody waits for it.
+    let is_counted = black_box(!answers & 1 | is_leaving(skb));
+    let end = choose(is_counted.wrapping_neg(), End::Dropped as u32, ANSWERS);
+    let mut key = tally::key(End::Dropped, [read(net, NET_INUM), read(net, NET_MIX)], &ip, &tcp);
+    (key.end, key.port) = (end, tcp.ports()[1]);
+    turn(&mut key, answers);
+    let is_sample = tally::is_sample_of(end, &key);
     let packet = Packet { skb, receiver, dev, ip, tcp };
     let is_told = is_sample && tell(&key, &packet, location, reason);
     if is_sample && !is_told {
-        tally::lost(End::Dropped);
+        tally::lost_of(end);
     }
-    tally::decide_drop(isn, is_told);
+    if is_counted != 0 {
+        tally::decide_drop(isn, is_told);
+    }
+}
+
+/// Lets the addresses change places where all bits are set.
+#[inline(always)]
+fn turn(key: &mut Key, bits: u32) {
+    for word in 0..4 {
+        unsafe {
+            let client = (&raw mut key.client).cast::<u32>().add(word);
+            let server = (&raw mut key.server).cast::<u32>().add(word);
+            let differs = (*client ^ *server) & bits;
+            *client ^= differs;
+            *server ^= differs;
+        }
+    }
+}
+
+/// 1 when a packet comes from a socket of this namespace: one that came in has an interface it came in by, see
+/// `__netif_receive_skb_core`. Without a branch, or the verifier would look at all that follows twice.
+#[inline(always)]
+fn is_leaving(skb: u64) -> u32 {
+    (u64::from(black_box(read(skb, SKB_IIF))).wrapping_sub(1) >> 63) as u32
 }
 
 /// Whether there was room to tell it.
 #[inline(always)]
 fn tell(key: &Key, packet: &Packet, location: u64, reason: u32) -> bool {
     let Packet { skb, receiver, dev, ip, tcp } = packet;
-    let isn = u32::from_be(tcp.seq);
+    let (isn, [client_port, server_port]) = (tcp.isn(), tcp.ports());
     let dial = dial(isn);
     if let Some(dial) = &dial {
         who::introduce(caller(dial));
@@ -128,8 +158,8 @@ fn tell(key: &Key, packet: &Packet, location: u64, reason: u32) -> bool {
         (&raw mut (*flow).family).write(if ip.is_v4() { AF_INET } else { AF_INET6 });
         (&raw mut (*flow).client).write(key.client);
         (&raw mut (*flow).server).write(key.server);
-        (&raw mut (*flow).client_port).write(u16::from_be(tcp.source));
-        (&raw mut (*flow).server_port).write(u16::from_be(tcp.dest));
+        (&raw mut (*flow).client_port).write(client_port as u16);
+        (&raw mut (*flow).server_port).write(server_port as u16);
         (&raw mut (*flow).ifindex).write(read(*dev, DEV_IFINDEX));
         (&raw mut (*record).location).write(location);
         (&raw mut (*record).isn).write(isn);
@@ -148,7 +178,7 @@ fn tell(key: &Key, packet: &Packet, location: u64, reason: u32) -> bool {
         }
     }
     fill_way(record, *skb, *dev);
-    fill_filters(record, *skb, *receiver);
+    fill_filters(record, *skb, *receiver, tcp.answers());
     rejected::fill(record);
     slot.submit();
     true
@@ -166,18 +196,19 @@ fn fill_way(record: *mut Dropped, skb: u64, dev: u64) {
         (&raw mut (*record).tracking).write(if nfct == 0 { NONE } else { (nfct & NFCT_INFO) as u32 });
         (&raw mut (*record).input).write(input);
         (&raw mut (*record).output).write(if dst == 0 { 0 } else { read(read(dst, DST_DEV), DEV_IFINDEX) });
-        // One that came in has an interface it came in by: __netif_receive_skb_core().
-        (&raw mut (*record).outgoing).write(u32::from(dev == 0 || input == 0));
+        (&raw mut (*record).outgoing).write(is_leaving(skb));
     }
 }
 
 /// Adds what else than rules has a say in it: the filter of the socket that it came for, and programs of a socket's cgroup.
-/// Only where the kernel tells that socket, since Linux 6.11: the verifiers of older ones find this too much to follow.
+/// Only where the kernel tells that socket, since Linux 6.11: the verifiers of older ones find this too much to follow. What
+/// an answer leaves is no whole socket yet.
 #[inline(always)]
-fn fill_filters(record: *mut Dropped, skb: u64, receiver: u64) {
+fn fill_filters(record: *mut Dropped, skb: u64, receiver: u64, answers: u32) {
     let (mut filter, mut programs, mut first) = (NONE, 0, 0);
     if arguments(KFREE_SKB) == 4 {
-        let (sk, point) = if receiver == 0 { (read(skb, SKB_SK), EGRESS) } else { (receiver, INGRESS) };
+        let left = read(skb, SKB_SK) & !(answers as i32 as u64);
+        let (sk, point) = if receiver == 0 { (left, EGRESS) } else { (receiver, INGRESS) };
         filter = if receiver == 0 { NONE } else { u32::from(read(receiver, SK_FILTER) != 0) };
         (programs, first) = denial::programs(read(sk, SK_CGROUP), point);
     }

@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketType, socket};
 use super::{Host, addresses};
 use crate::firewall::{Backend, Candidate, Effect, Hook, Interface, Packet, Ruleset, State, Suspects, Wanted};
 use crate::trace::fact::{Passing, Rejected, Suspected, What};
-use crate::trace::flow::Flow;
+use crate::trace::flow::{Endpoint, Flow};
 use crate::trace::text::Text;
 
 /// TCP among the protocols above IP.
@@ -33,7 +33,7 @@ struct Scene {
 }
 
 impl Host {
-    /// The rules that can have done this to a SYN.
+    /// The rules that can have done this to a SYN, or to its answer.
     pub(super) fn suspected(&mut self, flow: &Flow, isn: u32, sight: &Passing, wanted: Wanted) -> What {
         let mut suspected = Suspected {
             netns: flow.netns,
@@ -53,7 +53,7 @@ impl Host {
     /// Reads the rules and walks the packet through them, at each hook where it can have been.
     fn walk(&mut self, flow: &Flow, sight: &Passing, found: &mut Suspected) -> Result<(), String> {
         let rules = self.ruleset(flow.netns, sight.generation)?;
-        let scene = self.inside(flow.netns, || look_around(flow.server.ip, sight))?;
+        let scene = self.inside(flow.netns, || look_around(ends(flow, sight).1.ip, sight))?;
         let packet = packet(flow, sight, &scene);
         pass(&packet, hooks(flow, sight, &packet), &rules.ruleset, found);
         // What no rule can have met that came in may have been on its way through a bridge.
@@ -166,13 +166,19 @@ fn interface(number: u32) -> Interface {
     any.and_then(|any| index_to_name(any, number)).map_or(Interface::Unknown, Interface::Named)
 }
 
+/// Where the packet came from, and where it was to go: an answer goes the other way.
+fn ends(flow: &Flow, sight: &Passing) -> (Endpoint, Endpoint) {
+    if sight.is_answer() { (flow.server, flow.client) } else { (flow.client, flow.server) }
+}
+
 /// The packet, as rules see it.
 fn packet(flow: &Flow, sight: &Passing, scene: &Scene) -> Packet {
+    let (source, destination) = ends(flow, sight);
     Packet {
         ipv6: flow.server.ip.is_ipv6(),
         transport: Some(TCP),
-        source: Some(flow.client),
-        destination: Some(flow.server),
+        source: Some(source),
+        destination: Some(destination),
         tcp_flags: Some(sight.flags),
         input: scene.input.clone(),
         output: scene.output.clone(),

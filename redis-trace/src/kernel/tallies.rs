@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use aya::Ebpf;
 use aya::maps::{MapData, PerCpuArray, PerCpuHashMap};
 use redis_trace_common::layout::Field as _;
-use redis_trace_common::tally::{End, KEYS, Key, NEAR_PLACES, Near, Total, Watched, place};
+use redis_trace_common::tally::{End, KEYS, Key, NEAR_PLACES, Near, Total, WIDE_SERVER, Watched, place};
 
 use super::Error;
 use super::attach::map;
@@ -91,7 +91,10 @@ impl Tallies {
         let mut keys = HashSet::new();
         // The kernel begins again when the last key that it gave has gone: not for ever, and each is read once.
         for key in self.counts.keys().take(2 * KEYS as usize) {
-            keys.insert(key.map_err(|e| Error::map("COUNTS", &e))?);
+            let key = key.map_err(|e| Error::map("COUNTS", &e))?;
+            if Key::read(&key).is_some_and(|key| key.end < WIDE_SERVER) {
+                keys.insert(key);
+            }
         }
         // Those that it has passed over.
         keys.extend(self.ledger.before.keys());

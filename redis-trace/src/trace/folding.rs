@@ -131,10 +131,13 @@ fn fits(counted: &Alike, kind: &Alike) -> bool {
 fn kind(refusal: &Refusal) -> Option<Alike> {
     match &refusal.attempt {
         Attempt::Connect(connect) => {
-            let flow = connect.flow()?;
+            // A clue is not counted where it was dropped, but at the end that waited for it.
+            let is_counted = connect.dropped.as_ref().is_some_and(|dropped| !dropped.is_clue());
+            let waited = connect.client.as_ref().filter(|_| !is_counted && connect.server.is_none());
+            let flow = waited.map(|client| &client.flow).or(connect.flow())?;
             let (netns, client, server) = (flow.netns, flow.client.ip, flow.server);
             Some(match connect.server {
-                _ if connect.dropped.is_some() => Alike::Dropped { netns, client, server },
+                _ if is_counted => Alike::Dropped { netns, client, server },
                 Some(_) => Alike::Server { netns, client, server },
                 None => Alike::Client { netns, client, server },
             })

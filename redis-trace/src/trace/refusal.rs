@@ -109,7 +109,7 @@ pub struct Connect {
     pub client: Option<ConnectFailed>,
     /// The end that was dialled.
     pub server: Option<Reset>,
-    /// Between the two: where the SYN was dropped.
+    /// Between the two: where the SYN was dropped, or its answer.
     pub dropped: Option<Box<Dropped>>,
 }
 
@@ -143,8 +143,10 @@ impl Connect {
 
     /// Which end was seen.
     pub fn side(&self) -> Side {
-        let is_of_server = self.server.is_some() || self.dropped.as_ref().is_some_and(|it| !it.sight.outgoing);
-        let is_of_client = self.caller().is_some() || self.dropped.as_ref().is_some_and(|it| it.sight.outgoing);
+        // An answer goes the other way.
+        let is_near = |it: &Dropped| it.sight.outgoing != it.is_answer();
+        let is_of_server = self.server.is_some() || self.dropped.as_ref().is_some_and(|it| !is_near(it));
+        let is_of_client = self.caller().is_some() || self.dropped.as_ref().is_some_and(|it| is_near(it));
         match (is_of_client, is_of_server) {
             (true, true) => Side::Both,
             (true, false) => Side::Client,
@@ -206,7 +208,7 @@ impl Joining {
         }
     }
 
-    /// A SYN was dropped between the ends.
+    /// A SYN, or its answer, was dropped between the ends.
     pub fn dropped(&mut self, time: u64, dropped: Dropped) {
         match self.partner(dropped.isn, dropped.flow.netns, |connect| connect.dropped.is_none()) {
             Some(held) => held.connect.dropped = Some(Box::new(dropped)),

@@ -13,7 +13,7 @@ use super::attribute::{Judged, attribute};
 use super::cause::{Code, Confidence};
 use super::early::Early;
 use super::explain;
-use super::fact::{ConnectFailed, Fact, Socket, Task, UnixPath, What};
+use super::fact::{ConnectFailed, Dropped, Fact, Socket, Task, UnixPath, What};
 use super::filter::Filter;
 use super::flow::Flow;
 use super::folding::{Folding, More, Unattributed};
@@ -82,6 +82,8 @@ pub struct Tracer {
     /// Refusals whose SYN was dropped, by its sequence number: what they were told as, if they are. Their clients may fail
     /// minutes later.
     dropped: Remembered<u32, Option<u64>>,
+    /// Answers that were dropped where they came in, by the sequence number of their SYN.
+    answers: Remembered<u32, Dropped>,
     /// By the sequence number of their SYN.
     syns: Remembered<u32, (u64, CauseReport)>,
     /// Ends of dials that are still to be told as waiting.
@@ -103,6 +105,7 @@ impl Tracer {
             asked: Remembered::new(Bounds { number: KEPT, age: PATIENCE }),
             told: VecDeque::new(),
             dropped: Remembered::new(Bounds { number: KEPT_DROPPED, age: FAILS_WITHIN }),
+            answers: Remembered::new(Bounds { number: KEPT, age: SYN_LIVES }),
             syns: Remembered::new(Bounds { number: 4 * KEPT, age: SYN_LIVES }),
             waits_ended: Remembered::new(Bounds { number: KEPT, age: SYN_LIVES }),
             folding: Folding::default(),
@@ -129,6 +132,7 @@ impl Tracer {
                 self.joining.server(time, reset.clone());
             }
             What::ConnectFailed(failed) => steps.extend(self.dial_failed(time, failed)),
+            What::Dropped(clue) if clue.is_clue() => self.answers.insert(time, clue.isn, clue.clone()),
             What::Dropped(dropped) => {
                 // Asked at once: the rules may soon be others.
                 if dropped.is_by_netfilter() {

@@ -353,12 +353,16 @@ pub struct Filtered {
     pub others: Vec<Candidate>,
     /// The rules were changed before they could be read.
     pub changed: bool,
+    /// What it met was the answer to the SYN.
+    pub answer: bool,
 }
 
 impl Filtered {
     /// The code of what was done.
     fn code(&self) -> Code {
         match self.by.effect {
+            // Whoever sent the answer is told of it: the client hears nothing.
+            _ if self.answer => Code::RT3003,
             _ if self.by.site.service.is_some() => Code::RT3004,
             Effect::Reset => Code::RT3001,
             Effect::Icmp(_) => Code::RT3002,

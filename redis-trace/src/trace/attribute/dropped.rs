@@ -1,4 +1,4 @@
-//! A SYN was dropped on its way: by the firewall, or for another reason that the kernel gave.
+//! A SYN, or the answer to one, was dropped on its way: by the firewall, or for another reason that the kernel gave.
 
 use crate::firewall::{Candidate, Effect, Wanted};
 use crate::trace::cause::Confidence;
@@ -43,7 +43,7 @@ fn filtered(dropped: &Dropped, known: &Known) -> Verdict {
     } else if dropped.is_by_source() {
         Verdict::likely(cause())
     } else {
-        let missing = format!("the kernel dropped the SYN{}, and nothing that was seen says why", words(dropped));
+        let missing = format!("the kernel dropped the {}, and nothing that was seen says why", words(dropped));
         Verdict::possible(Cause::Unknown { missing })
     }
 }
@@ -51,25 +51,25 @@ fn filtered(dropped: &Dropped, known: &Known) -> Verdict {
 /// The firewall did it, and that is all.
 fn not_known(dropped: &Dropped, why: &str) -> Verdict {
     let why = why.trim_end_matches('.');
-    let missing = format!("the firewall dropped the SYN{}; which rule is not known: {why}", words(dropped));
+    let missing = format!("the firewall dropped the {}; which rule is not known: {why}", words(dropped));
     Verdict::possible(Cause::Unknown { missing })
 }
 
-/// In the kernel's own words: where, and for which reason.
+/// Which packet, and in the kernel's own words where, and for which reason.
 fn words(dropped: &Dropped) -> String {
     let function = dropped.function.as_ref().map_or_else(String::new, |function| format!(" in {function}"));
     let reason = dropped.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
-    format!("{function}{reason}")
+    format!("{}{function}{reason}", dropped.packet())
 }
 
 /// The rules that can have done it, held against what the client got.
 fn by_rules(connect: &Connect, dropped: &Dropped, suspected: &Suspected) -> Verdict {
-    let ipv6 = dropped.flow.server.ip.is_ipv6();
+    let (ipv6, answer) = (dropped.flow.server.ip.is_ipv6(), dropped.is_answer());
     let errno = connect.client.as_ref().map(|client| client.errno);
     let mut candidates: Vec<Candidate> =
-        suspected.candidates.iter().filter(|candidate| fits(candidate.effect, errno, ipv6)).cloned().collect();
+        suspected.candidates.iter().filter(|it| answer || fits(it.effect, errno, ipv6)).cloned().collect();
     // What conntrack has no room for goes without an entry, and meets no rule that comes after it.
-    let is_untracked = dropped.sight.tracking.is_none() && dropped.sight.rejected.is_none();
+    let is_untracked = dropped.sight.tracking.is_none() && dropped.sight.rejected.is_none() && !answer;
     let full = suspected.conntrack.filter(|(count, most)| count >= most && is_untracked);
     if let Some((count, most)) = full
         && !candidates.iter().any(|candidate| candidate.must)
@@ -77,7 +77,11 @@ fn by_rules(connect: &Connect, dropped: &Dropped, suspected: &Suspected) -> Verd
         return Verdict::likely(Cause::ConntrackFull { count, most });
     }
     if candidates.is_empty() {
-        return not_known(dropped, "no rule of its network namespace can have; IPVS, a bridge or a module may");
+        let none = match suspected.same {
+            Some(false) => "the rules have changed since, and none of those that are there now can have",
+            _ => "no rule of its network namespace can have; IPVS or a module may",
+        };
+        return not_known(dropped, none);
     }
     let (by, others) = (candidates.remove(0), candidates);
     let is_only = others.is_empty() && full.is_none();
@@ -90,7 +94,7 @@ fn by_rules(connect: &Connect, dropped: &Dropped, suspected: &Suspected) -> Verd
         (Some(true), None) if is_only && suspected.complete => (false, Confidence::Certain),
         _ => (false, Confidence::Likely),
     };
-    let cause = Cause::Firewall { filtered: Filtered { by, others, changed } };
+    let cause = Cause::Firewall { filtered: Filtered { by, others, changed, answer } };
     Verdict { cause, confidence }
 }
 

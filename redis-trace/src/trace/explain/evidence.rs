@@ -69,11 +69,12 @@ fn of_the_attempt(refusal: &Refusal, known: &Known) -> Vec<Evidence> {
     evidence
 }
 
-/// That a SYN was dropped, in the kernel's own words.
+/// That a packet was dropped, in the kernel's own words.
 fn drop(dropped: &Dropped) -> Evidence {
     let reason = dropped.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
     let place = dropped.function.as_ref().map_or_else(String::new, |function| format!(" in {function}"));
-    seen("kfree_skb", format!("the kernel dropped the SYN to {}{place}{reason}", dropped.flow.server))
+    let (packet, of) = (dropped.packet(), if dropped.is_answer() { "of" } else { "to" });
+    seen("kfree_skb", format!("the kernel dropped the {packet} {of} {}{place}{reason}", dropped.flow.server))
 }
 
 use super::words::span;

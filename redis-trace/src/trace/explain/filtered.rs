@@ -41,7 +41,7 @@ pub(super) fn track_more(most: u32) -> Vec<Fix> {
 
 /// The why of a packet that the kernel dropped for a reason of its own.
 pub(super) fn summary(target: &str, dropped: &Dropped) -> String {
-    let from = dropped.flow.client.ip;
+    let from = dropped.source();
     let reason = dropped.reason.as_ref().map(Text::as_str);
     let why = match reason {
         _ if dropped.is_by_source() => {
@@ -77,7 +77,8 @@ pub(super) fn summary(target: &str, dropped: &Dropped) -> String {
         _ => "no more is known".to_owned(),
     };
     let said = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
-    format!("the kernel dropped the SYN to {target}{said}: {why}")
+    let (packet, of) = (dropped.packet(), if dropped.is_answer() { "of" } else { "to" });
+    format!("the kernel dropped the {packet} {of} {target}{said}: {why}")
 }
 
 /// `the cgroup BPF program sd_fw_ingress (id 7) keeps it from the listener`.
@@ -88,7 +89,12 @@ fn by_cgroup(dropped: &Dropped) -> String {
         0 => "a BPF program of its cgroup".to_owned(),
         programs => denial::who(&By::Program { programs: *programs, program: program.clone() }),
     };
-    let keeps = if is_leaving(dropped) { "does not let it leave the client" } else { "keeps it from the listener" };
+    let keeps = match (is_leaving(dropped), dropped.is_answer()) {
+        (true, false) => "does not let it leave the client",
+        (true, true) => "does not let it leave the server",
+        (false, false) => "keeps it from the listener",
+        (false, true) => "keeps it from the client",
+    };
     format!("{by} {keeps}")
 }
 
@@ -97,9 +103,9 @@ fn is_leaving(dropped: &Dropped) -> bool {
     dropped.reason.as_ref().map(Text::as_str) == Some("BPF_CGROUP_EGRESS")
 }
 
-/// Whose cgroup has the programs: the client's for what leaves, the listener's for what comes in.
+/// Whose cgroup has the programs: the client's for a SYN that leaves, the listener's for one that comes in.
 fn member<'a>(dropped: &Dropped, known: &'a Known) -> Option<&'a Process> {
-    if is_leaving(dropped) {
+    if is_leaving(dropped) != dropped.is_answer() {
         return known.process(dropped.caller.as_ref()?.0.key());
     }
     let listeners = known.listeners.on(dropped.flow.netns, dropped.flow.server.port);
@@ -119,13 +125,14 @@ pub(super) fn fix(dropped: &Dropped, known: &Known) -> Vec<Fix> {
         return vec![by_reason(dropped, known)];
     }
     let unit = member(dropped, known).and_then(|process| container::of(process.cgroup.as_ref()?).1);
-    let peer = if is_leaving(dropped) { dropped.flow.server.ip } else { dropped.flow.client.ip };
+    let is_of_client = is_leaving(dropped) != dropped.is_answer();
+    let peer = if is_of_client { dropped.flow.server.ip } else { dropped.flow.client.ip };
     denial::by_program(dropped.filters.program.as_ref(), unit.as_ref(), &format!("IPAddressAllow={peer}"))
 }
 
 /// The same where the reason says enough.
 fn by_reason(dropped: &Dropped, known: &Known) -> Fix {
-    let from = dropped.flow.client.ip;
+    let from = dropped.source();
     let (text, command, risk) = match dropped.reason.as_ref().map(Text::as_str) {
         None | Some("IP_RPFILTER") => (
             "give the namespace a route back by that interface, or loosen rp_filter on it (2)",

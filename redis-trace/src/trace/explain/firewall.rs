@@ -1,6 +1,6 @@
 //! What is told of a firewall: the rule, what it did, whose it is, and what would let the connection through.
 
-use crate::firewall::{Backend, Candidate, Effect, Family, Owner, Site};
+use crate::firewall::{Backend, Candidate, Effect, Family, Hook, Owner, Site};
 use crate::trace::errno;
 use crate::trace::flow::{Endpoint, Flow, Netns};
 use crate::trace::known::Known;
@@ -12,7 +12,7 @@ use super::words::plain;
 
 /// The why, in one sentence.
 pub(super) fn summary(target: &str, filtered: &Filtered) -> String {
-    let Filtered { by, others, changed } = filtered;
+    let Filtered { by, others, changed, answer } = filtered;
     let site = &by.site;
     let did = match &site.service {
         Some(service) => {
@@ -27,7 +27,8 @@ pub(super) fn summary(target: &str, filtered: &Filtered) -> String {
         many => format!("; {many} other rules can have done it too"),
     };
     let changed = if *changed { "; the rules have changed since" } else { "" };
-    format!("{did}{} {} {target} at {}{others}{changed}", rule(site), verb(by.effect), site.hook.name())
+    let what = if *answer { "dropped the answer (SYN and ACK) of" } else { verb(by.effect) };
+    format!("{did}{} {what} {target} at {}{others}{changed}", rule(site), site.hook.name())
 }
 
 /// The why of a connection that was translated.
@@ -98,7 +99,9 @@ pub(super) fn evidence(filtered: &Filtered, ipv6: bool) -> Vec<Evidence> {
         text: format!("{whose}{}", rule(&candidate.site)),
     };
     let mut evidence = vec![told(&filtered.by, "")];
-    if let Effect::Icmp(Some(code)) = filtered.by.effect {
+    if let Effect::Icmp(Some(code)) = filtered.by.effect
+        && !filtered.answer
+    {
         let name = errno::name(errno::of_icmp(code, ipv6));
         let text = format!("ICMP unreachable code {code}, which a client gets as {name}");
         evidence.push(Evidence { source: "icmp".to_owned(), text });
@@ -122,6 +125,10 @@ pub(super) fn fix(filtered: &Filtered, refusal: &Refusal, known: &Known) -> Vec<
     };
     let opens = Some("opens the port to everybody whom this rule kept out: narrow it to your clients");
     let port = server.port;
+    if filtered.answer {
+        let text = "accept what belongs to a connection that was let through, before this rule";
+        return vec![fix(text, let_answers_pass(site), None)];
+    }
     if let Some(service) = &site.service {
         let names = plain(&service.namespace).zip(plain(&service.name));
         let command = names.map(|(namespace, name)| format!("kubectl -n {namespace} get endpoints {name}"));
@@ -155,6 +162,31 @@ pub(super) fn fix(filtered: &Filtered, refusal: &Refusal, known: &Known) -> Vec<
     }]
 }
 
+/// The command that lets pass what belongs to a connection. None where conntrack comes too late to know of one, and where a
+/// name in it is not plain.
+fn let_answers_pass(site: &Site) -> Option<String> {
+    let (table, chain) = plain(&site.table).zip(plain(&site.chain))?;
+    matches!(site.hook, Hook::Input | Hook::Forward | Hook::Output | Hook::Postrouting).then(|| match site.backend {
+        Backend::Nftables => {
+            format!("nft insert rule {} {table} {chain} ct state established,related accept", site.family.name())
+        }
+        Backend::IptablesNft | Backend::IptablesLegacy => {
+            let iptables = iptables(site);
+            format!("{iptables} -t {table} -I {chain} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT")
+        }
+    })
+}
+
+/// The program of a table of iptables.
+fn iptables(site: &Site) -> &'static str {
+    match (site.family, site.backend) {
+        (Family::Ip6, Backend::IptablesLegacy) => "ip6tables-legacy",
+        (_, Backend::IptablesLegacy) => "iptables-legacy",
+        (Family::Ip6, _) => "ip6tables",
+        (_, _) => "iptables",
+    }
+}
+
 /// What would make a translated connection arrive.
 pub(super) fn serve(arrived: Endpoint) -> Fix {
     let text = format!("start the server that belongs on {arrived}, or correct the rule that leads there");
@@ -164,13 +196,7 @@ pub(super) fn serve(arrived: Endpoint) -> Fix {
 /// The command that takes a rule out, or accepts the port where a policy drops it. None where a name in it is not plain.
 fn undo(site: &Site, port: u16) -> Option<String> {
     let (table, chain) = plain(&site.table).zip(plain(&site.chain))?;
-    let family = site.family.name();
-    let iptables = match (site.family, site.backend) {
-        (Family::Ip6, Backend::IptablesLegacy) => "ip6tables-legacy",
-        (_, Backend::IptablesLegacy) => "iptables-legacy",
-        (Family::Ip6, _) => "ip6tables",
-        (_, _) => "iptables",
-    };
+    let (family, iptables) = (site.family.name(), iptables(site));
     Some(match (site.backend, site.handle, site.number) {
         (Backend::Nftables, Some(handle), _) => format!("nft delete rule {family} {table} {chain} handle {handle}"),
         (Backend::Nftables, None, _) => format!("nft add rule {family} {table} {chain} tcp dport {port} accept"),

@@ -115,7 +115,7 @@ fn outcome(refusal: &Refusal, cause: &Cause) -> (Outcome, Option<String>) {
             let errno = connect.client.as_ref().map(|client| client.errno);
             let ipv6 = connect.flow().is_some_and(|flow| flow.server.ip.is_ipv6());
             let expected = match cause {
-                Cause::Firewall { filtered } => firewall::errno(filtered.by.effect, ipv6),
+                Cause::Firewall { filtered } if !filtered.answer => firewall::errno(filtered.by.effect, ipv6),
                 _ => None,
             };
             match errno.or(expected) {

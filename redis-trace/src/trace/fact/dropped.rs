@@ -1,4 +1,6 @@
-//! SYNs that the kernel dropped on their way, and the firewall's rules that can have done it.
+//! SYNs and answers to them that the kernel dropped on their way, and the firewall's rules that can have done it.
+
+use std::net::IpAddr;
 
 use redis_trace_common::record::HANDLES;
 use serde::{Deserialize, Serialize};
@@ -8,10 +10,13 @@ use crate::firewall::{Candidate, Wanted};
 use crate::trace::flow::{Flow, Netns};
 use crate::trace::text::Text;
 
-/// A SYN that the kernel dropped, for the first time; it may be sent again.
+/// ACK among the flags of a TCP header.
+const ACK: u8 = 16;
+
+/// A SYN that the kernel dropped, for the first time, or the answer to one; it may be sent again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dropped {
-    /// Of the SYN, as it was then.
+    /// Of the connection, as it was then.
     pub flow: Flow,
     /// The SYN's sequence number.
     pub isn: u32,
@@ -21,7 +26,7 @@ pub struct Dropped {
     pub reason: Option<Text>,
     /// The kernel's function that dropped it, where it is known.
     pub function: Option<Text>,
-    /// Time to live of the SYN.
+    /// The packet's time to live.
     pub ttl: u32,
     /// What rules could see of it besides.
     pub sight: Passing,
@@ -42,6 +47,26 @@ pub struct Filters {
 }
 
 impl Dropped {
+    /// It is the answer that took the connection, not the SYN.
+    pub fn is_answer(&self) -> bool {
+        self.sight.is_answer()
+    }
+
+    /// It is an answer that came in: anyone can send such, so that it is a refusal only of who dialled and waits.
+    pub fn is_clue(&self) -> bool {
+        self.is_answer() && !self.sight.outgoing
+    }
+
+    /// In words: which packet it is.
+    pub fn packet(&self) -> &'static str {
+        if self.is_answer() { "answer (SYN and ACK)" } else { "SYN" }
+    }
+
+    /// Where it came from.
+    pub fn source(&self) -> IpAddr {
+        if self.is_answer() { self.flow.server.ip } else { self.flow.client.ip }
+    }
+
     /// Netfilter dropped it: a rule, a policy, or conntrack.
     pub fn is_by_netfilter(&self) -> bool {
         match &self.reason {
@@ -102,6 +127,13 @@ pub struct Passing {
     /// What is known of the rule that rejected it, where a probe saw it do so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<Rejected>,
+}
+
+impl Passing {
+    /// It was the answer to a SYN.
+    pub fn is_answer(&self) -> bool {
+        self.flags & ACK != 0
+    }
 }
 
 /// The rule that rejected a packet, as a probe found it where the kernel evaluates it.

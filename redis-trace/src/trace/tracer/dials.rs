@@ -1,10 +1,16 @@
 //! Dials that last: told while they wait, or when their SYN was dropped, and corrected when they end.
 
 use super::{HOLD, Step, Tracer};
+use crate::trace::errno::ETIMEDOUT;
 use crate::trace::explain;
 use crate::trace::fact::{ConnectFailed, Phase};
 use crate::trace::refusal::{Attempt, Refusal};
 use crate::trace::report::{CauseReport, Update, schema};
+
+/// Whether a dial sent its SYN, and heard nothing.
+fn had_no_answer(failed: &ConnectFailed) -> bool {
+    failed.phase != Phase::AtOnce && matches!(failed.errno, 0 | ETIMEDOUT)
+}
 
 impl Tracer {
     /// A dial came to nothing, or waits for an answer. One whose SYN was seen to be turned away has been told by that, and one
@@ -29,6 +35,9 @@ impl Tracer {
             }
             (false, Phase::AtOnce | Phase::Over | Phase::Waiting) => {
                 self.joining.client(time, failed.clone());
+                if let Some(answer) = self.answers.get(&failed.isn).filter(|_| had_no_answer(failed)) {
+                    self.joining.dropped(time, answer.clone());
+                }
                 None
             }
         }

@@ -10,6 +10,7 @@ use crate::kernel::{self, has_drop_reasons, has_drop_receivers};
 use crate::trace::cause::Code;
 
 mod address;
+mod answer;
 mod client;
 mod denial;
 mod filtered;
@@ -142,6 +143,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
         denial::SCENARIOS,
         queue::SCENARIOS,
         firewall::SCENARIOS,
+        answer::SCENARIOS,
         iptables::SCENARIOS,
         filtered::SCENARIOS,
         route::SCENARIOS,
