@@ -1,5 +1,5 @@
-//! What the program gives up once its probes are attached, thread by thread: the one that tells needs next to nothing, the one
-//! that asks the host needs what its questions need, and who dials a server that was named has no privilege at all. What was
+//! What the program gives up once its probes are attached, thread by thread: the one that tells needs next to nothing, those
+//! that ask the host need what their questions need, and who dials a server that was named has no privilege at all. What was
 //! to be given up and is not ends the program.
 //!
 //! All threads share one memory, so this is no wall between them: it takes from the whole program what nobody in it needs.
