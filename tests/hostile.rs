@@ -337,6 +337,8 @@ fn example(name: &str) -> Vec<u8> {
         "redis_conf" => b"bind 127.0.0.1 -::1\nport 6379\nrequirepass \"a b\\x41\"\nuser al on >pw ~* +@all\n".to_vec(),
         "server_log" => b"1:M 23 Nov 2026 12:03:41.209 # Failed listening on port 6379 (TCP), aborting.\n".to_vec(),
         "resp" => b"*3\r\n$3\r\nfoo\r\n:1\r\n%1\r\n+a\r\n-ERR max number of clients reached\r\n".to_vec(),
+        "info" => b"redis_version:7.0.15\r\nconnected_clients:7\r\nmaxclients:10000\r\nused_memory:1\r\nmaxmemory:0\r\n".to_vec(),
+        "scrape" => b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n".to_vec(),
         "nft" => br#"{"nftables":[{"table":{"family":"inet","name":"f","handle":1}},{"chain":{"family":"inet","table":"f","name":"input","handle":1,"type":"filter","hook":"input","prio":0,"policy":"drop"}},{"rule":{"family":"inet","table":"f","chain":"input","handle":2,"expr":[{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":{"set":[6379,{"range":[7000,7005]}]}}},{"reject":{"type":"tcp reset"}}]}}]}"#.to_vec(),
         "iptables_save" => b"*filter\n:INPUT ACCEPT [0:0]\n[0:0] -A INPUT -p tcp -m tcp --dport 6379 -m comment --comment \"a \\\"b\" -j REJECT --reject-with tcp-reset\nCOMMIT\n".to_vec(),
         "cgroup" => b"/kubepods.slice/kubepods-burstable.slice/cri-containerd-0123456789abcdef0123.scope".to_vec(),

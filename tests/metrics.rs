@@ -1,11 +1,14 @@
 //! What a running agent serves to whoever scrapes it, and to whom it does not. Each listens at a loopback address of its own.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, SocketType, bind, connect, getsockname, listen, socket};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket, socket_with};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 use crate::scraping::{Series, answer, scrape, scrape_in_time};
@@ -115,6 +118,29 @@ fn who_is_slow_is_cut_off_and_keeps_nobody_out_for_long() {
         client.read_to_string(&mut answer).expect("it is closed");
         assert_eq!(answer.starts_with("HTTP/1.1 200 OK"), has_answer, "{answer}");
     }
+    agent.signal(Signal::TERM);
+    assert!(agent.end().1.success());
+}
+
+#[test]
+fn ten_thousand_connections_keep_others_from_scraping_and_from_nothing_else() {
+    let files = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum }).expect("up to the maximum");
+    let (mut agent, address) = agent(5, &["--port", "15"]);
+    let descriptors = || fs::read_dir(format!("/proc/{}/fd", agent.child.id())).expect("it lives").count();
+    let before = descriptors();
+    let clients: Vec<OwnedFd> = (0..10_000)
+        .map(|_| {
+            let client =
+                socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None).expect("a socket");
+            assert!(matches!(connect(&client, &address), Ok(()) | Err(Errno::INPROGRESS)));
+            client
+        })
+        .collect();
+    assert!(descriptors() <= before + 6, "as few are served at once as ever");
+    let told = agent.refusal_of(refused(15));
+    assert_eq!(told["cause"]["code"], "RT1001");
+    drop(clients);
     agent.signal(Signal::TERM);
     assert!(agent.end().1.success());
 }

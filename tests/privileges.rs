@@ -152,3 +152,40 @@ fn check_says_which_capability_shows_what() {
     );
     assert!(text.ends_with("\nto see more: sudo redis-trace check\n"), "{text}");
 }
+
+#[test]
+fn a_seccomp_filter_that_forbids_bpf_is_called_by_its_name() {
+    let said = thread::spawn(|| {
+        let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+        let arch = TargetArch::try_from(std::env::consts::ARCH).expect("an architecture");
+        let rules = [(libc::SYS_bpf, Vec::new())].into();
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, denied, arch).expect("a filter");
+        let filter: BpfProgram = filter.try_into().expect("a program");
+        // A child has the filter of the thread that starts it.
+        apply_filter(&filter).expect("it is applied");
+        Command::new(program()).arg("watch").output().expect("it starts")
+    });
+    let output = said.join().expect("it is heard");
+    let words = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(4), "{words}");
+    assert!(words.contains("most likely by the seccomp filter that is on this process"), "{words}");
+    assert!(words.contains("seccomp=unconfined"), "{words}");
+}
+
+#[test]
+fn in_a_pid_namespace_of_its_own_nobody_is_named_wrongly_and_that_is_said() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = listener.local_addr().expect("a name").port();
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).arg(program());
+    command.args(["watch", "-o", "json", "--port", &port.to_string(), "--first"]);
+    let (mut agent, said) = Agent::heard(&mut command);
+    assert!(said.contains("this is a pid namespace of its own"), "{said}");
+    let client = refused_at(SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), port)));
+    let told = agent.refusal_of(client);
+    assert_eq!(told["cause"]["code"], "RT1007");
+    // The kernel says who dialled. Who listens is not to be seen from there: nobody is better than somebody else.
+    assert_eq!(told["client_process"]["pid"], std::process::id());
+    assert!(told["server_process"].is_null(), "{told}");
+    assert!(agent.end().1.success());
+}

@@ -2,18 +2,21 @@
 //! None may panic, hang or take memory without bound, whatever the bytes; what comes out of any of them is a [`Text`] before
 //! it is told.
 
+use jiff::Timestamp;
 use redis_trace_common::record::Record;
 
 use crate::commands::doctor::tls::heard;
+use crate::commands::exporter::http;
 use crate::firewall::{Backend, Hook, Packet, Ruleset, Wanted, is_of_nft, parse_nft, parse_save};
 use crate::host::{oom, server, units};
 use crate::kernel;
 use crate::redis::audit::effective::{Effective, Kind};
-use crate::redis::audit::server::Server;
+use crate::redis::audit::server::Server as Version;
 use crate::redis::config::{self, CommandLine, Directive, Settings};
 use crate::redis::info::Info;
 use crate::redis::target::Target;
 use crate::redis::{audit, directives, fatal, reply, secret};
+use crate::sink::metrics::{Metrics, Server, Standing};
 use crate::trace::cause::Code;
 use crate::trace::container;
 use crate::trace::decode::{Names, decode};
@@ -34,6 +37,8 @@ pub const WAYS: &[(&str, Way)] = &[
     ("redis_conf", redis_conf),
     ("server_log", server_log),
     ("resp", resp),
+    ("info", info),
+    ("scrape", scrape),
     ("nft", nft),
     ("iptables_save", iptables_save),
     ("cgroup", cgroup),
@@ -83,7 +88,7 @@ pub fn redis_conf(bytes: &[u8]) {
         (Kind::Acl, config::acl_lines(bytes)),
     ] {
         let directives: Vec<Directive> = lines.into_iter().map(|line| Directive::of_line(&name, line)).collect();
-        let effective = Effective::new(&directives, None, kind, Server::DEFAULT);
+        let effective = Effective::new(&directives, None, kind, Version::DEFAULT);
         let found = audit::findings(&effective, &audit::access::rows(&effective));
         let edits: Vec<_> = found.into_iter().filter_map(|finding| finding.edit).collect();
         let _ = audit::diff::unified("redis.conf", bytes, &edits);
@@ -103,6 +108,25 @@ pub fn resp(bytes: &[u8]) {
     let _ = redis::Parser::new().parse_value(bytes);
     let info = Info::new(&String::from_utf8_lossy(bytes));
     let _ = (info.number("maxclients"), info.text("redis_version"));
+}
+
+/// What a server said of itself, for whoever scrapes: numbers go on, and not a word.
+pub fn info(bytes: &[u8]) {
+    let mut server = Server::new("db:6379".to_owned());
+    server.take(Ok(&Info::new(&String::from_utf8_lossy(bytes))), Timestamp::UNIX_EPOCH);
+    let standing = Standing { servers: vec![server], ..Standing::default() };
+    let page = Metrics::default().page(&standing).unwrap_or_default();
+    let series = page.lines().filter(|line| !line.starts_with('#'));
+    for value in series.filter_map(|line| line.rsplit(' ').next()) {
+        assert!(value.parse::<f64>().is_ok(), "{value:?} is no number");
+    }
+}
+
+/// What somebody said who dialled the metrics.
+pub fn scrape(bytes: &[u8]) {
+    if http::wanted(bytes).is_ok() {
+        assert!(bytes.starts_with(b"GET /metrics ") || bytes.starts_with(b"HEAD /metrics "), "nothing else is served");
+    }
 }
 
 /// What `nft --json list ruleset` printed.

@@ -27,6 +27,11 @@ impl Agent {
 
     /// Starts this one, and waits until it watches.
     pub(crate) fn started(command: &mut Command) -> Self {
+        Self::heard(command).0
+    }
+
+    /// The same, and what it says until then.
+    pub(crate) fn heard(command: &mut Command) -> (Self, String) {
         assert!(rustix::process::geteuid().is_root(), "probes are loaded: run the tests as root");
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the agent starts");
         let mut err = BufReader::new(child.stderr.take().expect("a pipe"));
@@ -35,7 +40,7 @@ impl Agent {
         while !said.lines().last().is_some_and(|line| line.starts_with("watching")) {
             assert_ne!(err.read_line(&mut said).expect("its words are text"), 0, "the agent did not attach: {said}");
         }
-        Self { child, out, err }
+        (Self { child, out, err }, said)
     }
 
     /// The next line that it tells.

@@ -10,7 +10,7 @@ use crate::sink::metrics::Delivery;
 pub enum Collector {}
 
 /// Nobody's end.
-pub type Ending = Collector;
+pub enum Ending {}
 
 impl Collector {
     /// Nobody is delivered to.
@@ -31,10 +31,12 @@ impl Collector {
     /// Nobody ends.
     #[must_use]
     pub fn end(self) -> Ending {
-        self
+        match self {}
     }
+}
 
-    /// And nobody is waited for.
+impl Ending {
+    /// Nobody is waited for.
     pub fn undelivered(self) -> u64 {
         match self {}
     }

@@ -46,7 +46,7 @@ pub use kept::kept;
 pub use login_limits::login_limit;
 use netns::Place;
 use owners::Owners;
-pub use process::this_task;
+pub use process::{all_are_seen, this_task};
 pub use routes::leaving;
 use ruleset::Rulesets;
 
@@ -78,6 +78,10 @@ impl Host {
 
     /// The answer to a question that was asked at this boottime: one fact, or more.
     pub fn answer(&mut self, question: &Question, asked: u64) -> Vec<What> {
+        // Where processes have other numbers, no answer is better than somebody else's.
+        if is_of_a_process(question) && !all_are_seen() {
+            return Vec::new();
+        }
         if let Some(netns) = question.netns() {
             self.find(netns, asked);
         }
@@ -220,6 +224,21 @@ fn told_of(netns: Netns, found: Result<What, String>) -> What {
 /// Inodes of sockets that have a file.
 fn inodes(sockets: &[BoundSocket]) -> impl Iterator<Item = u64> {
     sockets.iter().map(|socket| socket.socket.inode).filter(|inode| *inode != 0)
+}
+
+/// Whether a question is about a process that the kernel named.
+fn is_of_a_process(question: &Question) -> bool {
+    matches!(
+        question,
+        Question::Process(_)
+            | Question::Alive(_)
+            | Question::Holds { .. }
+            | Question::Unix { .. }
+            | Question::LastWords { .. }
+            | Question::Files { .. }
+            | Question::Standing { .. }
+            | Question::Oom(_)
+    )
 }
 
 /// What a process is, when the very one that was asked about still is.

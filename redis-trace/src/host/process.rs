@@ -48,6 +48,13 @@ pub(crate) struct Identity {
     pub(crate) overrides: bool,
 }
 
+/// Whether `/proc` shows all processes of the host, by the numbers that the kernel has for them: PROC_PID_INIT_INO of
+/// include/linux/proc_ns.h is the first pid namespace, since Linux 3.8.
+pub fn all_are_seen() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self/ns/pid").is_ok_and(|namespace| namespace.ino() == 0xEFFF_FFFC)
+}
+
 /// Every process id of this host, in order.
 pub(crate) fn ids() -> Vec<u32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };

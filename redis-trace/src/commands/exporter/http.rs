@@ -53,21 +53,28 @@ async fn talk(mut client: TcpStream, asks: &mpsc::Sender<Scrape>) -> io::Result<
 
 /// The answer to a request that begins so.
 async fn answer(head: &[u8], asks: &mpsc::Sender<Scrape>) -> Vec<u8> {
+    let with_page = match wanted(head) {
+        Ok(with_page) => with_page,
+        Err(status) => return response(status, "", true),
+    };
+    let (ask, page) = oneshot::channel();
+    let asked = asks.send(ask).await.is_ok();
+    match page.await {
+        Ok(page) if asked => response("200 OK", &page, with_page),
+        // It is about to end.
+        _ => response("503 Service Unavailable", "", true),
+    }
+}
+
+/// Whether who sends a request that begins so wants the page itself, or only to hear of it; else the status that it gets.
+pub(crate) fn wanted(head: &[u8]) -> Result<bool, &'static str> {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
     match words[..] {
-        [method @ (b"GET" | b"HEAD"), b"/metrics", b"HTTP/1.1" | b"HTTP/1.0"] => {
-            let (ask, page) = oneshot::channel();
-            let asked = asks.send(ask).await.is_ok();
-            match page.await {
-                Ok(page) if asked => response("200 OK", &page, method == b"GET"),
-                // It is about to end.
-                _ => response("503 Service Unavailable", "", true),
-            }
-        }
-        [b"GET" | b"HEAD", _, b"HTTP/1.1" | b"HTTP/1.0"] => response("404 Not Found", "", true),
-        [_, _, b"HTTP/1.1" | b"HTTP/1.0"] => response("405 Method Not Allowed\r\nAllow: GET, HEAD", "", true),
-        _ => response("400 Bad Request", "", true),
+        [method @ (b"GET" | b"HEAD"), b"/metrics", b"HTTP/1.1" | b"HTTP/1.0"] => Ok(method == b"GET"),
+        [b"GET" | b"HEAD", _, b"HTTP/1.1" | b"HTTP/1.0"] => Err("404 Not Found"),
+        [_, _, b"HTTP/1.1" | b"HTTP/1.0"] => Err("405 Method Not Allowed\r\nAllow: GET, HEAD"),
+        _ => Err("400 Bad Request"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `--metrics`: answers GET and HEAD of /metrics, and nothing else. The socket is made before privileges are given up. What
 //! servers say of themselves is asked elsewhere, and a scrape has what they said last.
 
-mod http;
+pub(crate) mod http;
 mod servers;
 
 use std::cell::RefCell;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use redis_trace_common::hook::{Role, Tier};
 
+use crate::host;
 use crate::kernel::{self, HookState, State};
 use crate::trace::cause::Code;
 use crate::trace::fact::Sight;
@@ -74,6 +75,13 @@ pub fn banner(hooks: &[HookState], listeners: usize, namespaces: usize) -> Strin
     if !report.degraded.is_empty() {
         let codes: Vec<&str> = report.degraded.iter().map(|code| code.as_str()).collect();
         lines.push(format!("degraded: {} (redis-trace check says why)", codes.join(" ")));
+    }
+    if !host::all_are_seen() {
+        lines.push(
+            "this is a pid namespace of its own: who listens is told of its processes alone, by their numbers in it \
+             (docker run --pid=host, hostPID: true)"
+                .to_owned(),
+        );
     }
     if hooks.iter().any(|state| state.state == State::Up && state.hook.kind == redis_trace_common::hook::Kind::Syscall)
     {

@@ -89,7 +89,7 @@ impl Metrics {
 }
 
 /// How the view itself stands at the moment of a scrape.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Standing {
     /// What was seen, told and lost so far.
     pub summary: Summary,

@@ -138,16 +138,7 @@ fn foreign_text_adds_no_line_and_no_label() {
 
 #[test]
 fn what_is_not_known_is_not_there() {
-    let nothing = Standing {
-        summary: Summary::default(),
-        probes: Vec::new(),
-        servers: Vec::new(),
-        recording: None,
-        delivery: None,
-        process: None,
-        kernel: String::new(),
-    };
-    let page = Metrics::default().page(&nothing).expect("a page");
+    let page = Metrics::default().page(&Standing::default()).expect("a page");
     for absent in [
         "coverage",
         "recording",

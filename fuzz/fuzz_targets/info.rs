@@ -1,0 +1,4 @@
+//! Bytes for the way in that `redis_trace::hostile::info` is.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| redis_trace::hostile::info(bytes));
