@@ -139,6 +139,9 @@ fn completions_and_the_manual_page_know_the_commands() {
         man.out.contains(".TH") && man.out.contains("REDIS\\-TRACE REPLAY") || man.out.contains("REDIS-TRACE REPLAY")
     );
     assert!(man.out.contains("fail\\-on\\-cause"));
+    for signal in ["SIGTERM", "SIGHUP", "SIGUSR1"] {
+        assert!(man.out.contains(signal), "{signal}");
+    }
 }
 
 #[test]

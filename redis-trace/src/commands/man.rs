@@ -8,6 +8,20 @@ use clap_mangen::Man;
 use crate::cli::Cli;
 use crate::failure::Exit;
 
+/// What a signal makes watch, record and top do; docs/deploy.md has the same.
+const SIGNALS: &str = r".SH SIGNALS
+.TP
+SIGINT, SIGTERM
+What was seen is told, the recording is completed, the summary is printed: within 2 seconds, whoever hangs.
+.TP
+SIGHUP
+While recording and not on a terminal, another recording is begun under the same name, if the old one was moved away; else as
+SIGTERM.
+.TP
+SIGUSR1
+What was seen, told and lost so far goes to standard error.
+";
+
 /// Prints the manual page in roff, for `man -l -`.
 pub fn run() -> anyhow::Result<Exit> {
     let mut command = Cli::command();
@@ -20,6 +34,7 @@ pub fn run() -> anyhow::Result<Exit> {
         man.render_description_section(&mut page)?;
         man.render_options_section(&mut page)?;
     }
+    page.extend(SIGNALS.as_bytes());
     io::stdout().write_all(&page)?;
     Ok(Exit::Fine)
 }

@@ -85,7 +85,7 @@ impl Environment {
                 "this process is in a user namespace, whose capabilities do not reach the kernel".to_owned(),
                 &["run it as root outside of the container, or in one without a user namespace"],
             ),
-            Some(EPERM) if self.lockdown == "confidentiality" => (
+            Some(EPERM | EACCES | EINVAL) if self.lockdown == "confidentiality" => (
                 Fault::Kernel,
                 "the kernel is locked down (confidentiality) and lets nobody read its memory".to_owned(),
                 vec!["boot with lockdown=integrity, or without lockdown=".to_owned()],
@@ -127,6 +127,9 @@ impl Environment {
 
 /// `EPERM`, include/uapi/asm-generic/errno-base.h.
 const EPERM: i32 = 1;
+/// `EINVAL`: what the verifier says of a program that calls a helper which a locked down kernel has taken away
+/// (bpf_tracing_func_proto(), kernel/trace/bpf_trace.c).
+const EINVAL: i32 = 22;
 /// `EACCES`.
 const EACCES: i32 = 13;
 /// `ENOSYS`.
@@ -176,8 +179,11 @@ mod tests {
     #[test]
     fn lockdown_seccomp_and_security_modules_are_told_apart() {
         let say = |environment: Environment| environment.explain("load probes", Some(EPERM), "EPERM");
-        let locked = say(Environment { lockdown: "confidentiality".to_owned(), ..able() });
-        assert!(locked.fault == Fault::Kernel && locked.headline.contains("locked down"), "{locked}");
+        for errno in [EPERM, EINVAL] {
+            let locked = Environment { lockdown: "confidentiality".to_owned(), ..able() };
+            let locked = locked.explain("load probes", Some(errno), "unknown func bpf_probe_read_kernel#113");
+            assert!(locked.fault == Fault::Kernel && locked.headline.contains("locked down"), "{locked}");
+        }
         let filtered = say(Environment { seccomp: true, ..able() });
         assert!(filtered.fault == Fault::Permission && filtered.headline.contains("seccomp"), "{filtered}");
         let confined = say(Environment { confined_by: Some("redis-trace (enforce)".to_owned()), ..able() });
