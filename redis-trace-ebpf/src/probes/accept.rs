@@ -54,7 +54,9 @@ pub(crate) fn exit_accept(ctx: TracePointContext) -> u32 {
 /// does not let a probe read what the function's argument points to.
 #[inline(always)]
 fn left(result: i32) {
-    if NO_FILE.contains(&result) || denial::is_denial(result.unsigned_abs()) {
+    // What is not negative is a file, whatever its number.
+    let is_denied = result < 0 && denial::is_denial(result.unsigned_abs());
+    if is_denied || NO_FILE.contains(&result) {
         tell_accept(syscall::sock(syscall::asked().fd), result);
     }
 }
