@@ -36,16 +36,20 @@ enum Task {
     Answer(Question, u64),
 }
 
-/// The ends of the host's threads.
+/// The ends of the host's threads. Fields are dropped in this order: nothing is asked any more when programs are ended.
 pub(super) struct Answers {
     tasks: mpsc::Sender<Task>,
     rules: Rules,
     facts: answers::UnboundedReceiver<Vec<Fact>>,
     ready: std::collections::VecDeque<Fact>,
+    _programs: Programs,
 }
 
-impl Drop for Answers {
-    /// A thread may be waiting for a program that hangs.
+/// The programs that the threads have started.
+struct Programs;
+
+impl Drop for Programs {
+    /// A thread may be waiting for one that hangs.
     fn drop(&mut self) {
         host::end_programs();
     }
@@ -58,7 +62,7 @@ impl Answers {
         let (told, facts) = answers::unbounded_channel();
         let rules = Rules::start(sandbox, told.clone())?;
         sandbox::thread(Part::Asker, sandbox, move || answer(asked, &told))?;
-        Ok(Self { tasks, rules, facts, ready: std::collections::VecDeque::new() })
+        Ok(Self { tasks, rules, facts, ready: std::collections::VecDeque::new(), _programs: Programs })
     }
 
     /// Looks at the whole host.
