@@ -227,6 +227,8 @@ fn a_server_that_cannot_be_asked_as_named_ends_the_agent_before_it_watches() {
     let arguments = [&["--metrics", "0"], &many.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat();
     let (code, words) = said(&arguments);
     assert!(code == Some(2) && words.contains("8 are asked at most"), "{words}");
+    let (code, words) = said(&["--metrics", "0", "--insecure"]);
+    assert!(code == Some(2) && words.contains("are for servers that --redis names"), "{words}");
     let (code, words) = said(&["--metrics", "0", "--redis", "rediss://127.0.0.1", "--cacert", "/nowhere"]);
     assert!(code == Some(2) && words.contains("--cacert"), "{words}");
 }

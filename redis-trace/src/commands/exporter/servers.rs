@@ -19,7 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::getsockname;
 use tokio::runtime::Runtime;
 
-use crate::cli::{LoginArgs, MetricsArgs, Sandbox};
+use crate::cli::{LoginArgs, MetricsArgs, Sandbox, TlsArgs};
 use crate::commands::doctor::dial::{self, Connection, Dial};
 use crate::commands::doctor::server::{self, No, Server as Session};
 use crate::commands::doctor::talk::Credentials;
@@ -85,6 +85,12 @@ struct Asked {
 impl Servers {
     /// Has those asked that the flags name.
     pub(super) fn start(args: &MetricsArgs, sandbox: Sandbox) -> anyhow::Result<Self> {
+        let TlsArgs { sni, cacert, cert, key, insecure } = &args.trust;
+        let is_trust_given = sni.is_some() || *insecure || [cacert, cert, key].iter().any(|file| file.is_some());
+        if is_trust_given && args.redis.is_empty() {
+            let what = "--sni, --cacert, --cert, --key and --insecure are for servers that --redis names";
+            return Err(Failure::new(Exit::Usage, what).attempt("--redis rediss://HOST").into());
+        }
         let mut targets: Vec<Target> = Vec::new();
         for name in &args.redis {
             let target = name.parse().map_err(|why: String| {
