@@ -75,7 +75,7 @@ pub(crate) fn play(arguments: &[String]) -> Result<()> {
         ["bind-under", profile, address] => bind_under(profile, address.parse()?),
         ["accept-under", profile, address] => accept_under(profile, address.parse()?),
         ["bind-hostile", address] => bind_hostile(address.parse()?),
-        ["without", capability, rest @ ..] => confine::without(capability.parse()?, rest),
+        ["files-at-most", most, rest @ ..] => confine::files_at_most(most.parse()?, rest),
         ["files", most, taken, rest @ ..] => confine::files(most.parse()?, taken.parse()?, rest),
         ["selinux", domain, rest @ ..] => confine::selinux(domain, rest),
         ["seccomp", rest @ ..] => confine::seccomp(rest),

@@ -12,7 +12,7 @@ use landlock::{
     ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, RulesetError,
 };
 use rustix::io::dup;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
 use super::actor::play;
@@ -167,16 +167,18 @@ pub(super) fn cgroup(door: &str, rest: &[&str]) -> Result<()> {
 
 /// May open so many files, has taken some of them for what goes on as it, then goes on.
 pub(super) fn files(most: u64, taken: usize, rest: &[&str]) -> Result<()> {
-    let limit = Rlimit { current: Some(most), maximum: Some(most) };
+    let limit = Rlimit { current: Some(most), ..getrlimit(Resource::Nofile) };
     setrlimit(Resource::Nofile, limit).context("cannot limit the open files")?;
     // These are not closed on exec.
     let _taken = (0..taken).map(|_| dup(stdin())).collect::<Result<Vec<OwnedFd>, _>>().context("cannot take files")?;
     go_on(rest)
 }
 
-/// Gives up a capability for good, and so does whatever it becomes.
-pub(super) fn without(capability: Capability, rest: &[&str]) -> Result<()> {
-    caps::drop(None, CapSet::Bounding, capability).with_context(|| format!("cannot give up {capability}"))?;
+/// May open so many files, and may not raise that limit, nor may whatever it becomes; then goes on.
+pub(super) fn files_at_most(most: u64, rest: &[&str]) -> Result<()> {
+    let limit = Rlimit { current: Some(most), maximum: Some(most) };
+    setrlimit(Resource::Nofile, limit).context("cannot limit the open files")?;
+    caps::drop(None, CapSet::Bounding, Capability::CAP_SYS_RESOURCE).context("cannot give up CAP_SYS_RESOURCE")?;
     go_on(rest)
 }
 

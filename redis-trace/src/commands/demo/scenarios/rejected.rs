@@ -85,7 +85,7 @@ fn one_client(stage: &mut Stage) -> Result<()> {
 
 /// Of 40 files 32 are its own; and it may not raise the limit.
 fn few_files(stage: &mut Stage) -> Result<()> {
-    let redis = stage.unharmed_redis("files 40 0 part without CAP_SYS_RESOURCE", "--bind 127.0.0.1")?;
+    let redis = stage.unharmed_redis("files-at-most 40", "--bind 127.0.0.1")?;
     stage.actor("fill 127.0.0.1:6379 8", "filled")?;
     stage.ask("redis-cli ping")?;
     let expected = said(stage, Code::RT6002, Ipv4Addr::LOCALHOST, redis, "-ERR max number of clients reached");
