@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use aya::programs::CgroupSkbAttachType;
 use serde_json::{Value, json};
 
+use super::queue::killed_in_the_end;
 use super::{Agent, Needs, Scenario};
 use crate::commands::demo::actor::Dialled;
 use crate::commands::demo::confine::REDIS_DOMAIN;
@@ -58,7 +59,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new(
         "AppArmor denies accept under a profile that is changed to",
         Code::RT3013,
-        &[changed_while_listening],
+        &[changed_while_listening, killed_in_the_end],
     )
     .needing(Needs::AppArmor),
     Scenario::new("AppArmor denies redis-server the capability for port 79", Code::RT3014, &[no_capability_rule])
@@ -312,6 +313,7 @@ fn changed_while_listening(stage: &mut Stage) -> Result<()> {
     let lsm = json!({"module": "apparmor", "operation": "accept", "subject": profile, "object": "tcp 127.0.0.1:6379"});
     let expected = denied_accept(stage, server, "EACCES", &lsm).says(&format!("AppArmor profile {profile}"));
     stage.expect(expected.with(json!({"cause": {"confidence": "certain"}})).says("network inet stream,"));
+    stage.waiting = Some((server, json!({"kind": "accept", "length": 1, "limit": 16, "limited_by": "backlog"})));
     Ok(())
 }
 

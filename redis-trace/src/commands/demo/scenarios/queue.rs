@@ -92,7 +92,7 @@ fn of_queue(stage: &Stage, server: u32, outcome: &str, queue: &Value) -> Expecte
 }
 
 /// Who waited is reset when the server ends, which is told too.
-fn killed_in_the_end(stage: &mut Stage) -> Result<()> {
+pub(super) fn killed_in_the_end(stage: &mut Stage) -> Result<()> {
     let Some((server, mut queue)) = stage.waiting.take() else { return Ok(()) };
     stage.kill(server, Signal::KILL)?;
     // Why nobody emptied it went with the process.
