@@ -1,6 +1,8 @@
 //! Who is let in: every combination of bind, protected mode, password and ACL is asked of a real redis-server from a dozen
 //! addresses, and the answer is the one that `audit` reads from the file. Needs root.
 
+#[path = "support/redis.rs"]
+mod redis;
 #[path = "support/stranger.rs"]
 mod stranger;
 
@@ -9,8 +11,8 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use redis_trace::redis::audit::access::{Answer, admitted, answer};
 use redis_trace::redis::audit::effective::{Effective, Kind};
@@ -127,7 +129,7 @@ fn heard(mut stream: impl std::io::Read + std::io::Write) -> Answer {
 
 /// A real server in a namespace, and a connection of its administrator.
 struct Redis {
-    child: Child,
+    _server: redis::Redis,
     admin: BufReader<UnixStream>,
 }
 
@@ -137,18 +139,11 @@ impl Redis {
         let _ = std::fs::remove_file(&path);
         let own = format!("{configuration}\nsave \"\"\ndir {}\nunixsocket {}\n", home.display(), path.display());
         std::fs::write(&file, own).expect("a file");
-        let child = netns.inside(|| Command::new("redis-server").arg(&file).stdout(Stdio::null()).spawn());
-        let child = child.expect("redis-server starts");
-        let began = Instant::now();
-        let admin = loop {
-            if let Ok(stream) = UnixStream::connect(&path) {
-                break stream;
-            }
-            assert!(began.elapsed() < PATIENCE, "redis-server does not listen: {configuration}");
-            std::thread::sleep(Duration::from_millis(5));
-        };
+        let file = file.to_str().expect("text");
+        let server = netns.inside(|| redis::Redis::start(&[file]));
+        let admin = UnixStream::connect(&path).expect("it listens there too");
         admin.set_read_timeout(Some(PATIENCE)).expect("a limit");
-        Self { child, admin: BufReader::new(admin) }
+        Self { _server: server, admin: BufReader::new(admin) }
     }
 
     fn told(&mut self, command: &str) {
@@ -156,13 +151,6 @@ impl Redis {
         let mut line = String::new();
         self.admin.read_line(&mut line).expect("it answers");
         assert_eq!(line, "+OK\r\n", "{command}");
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -1,10 +1,13 @@
 //! `audit` over a corpus of configurations, over hostile files made here, and beside a running server.
 
+#[path = "support/redis.rs"]
+mod redis;
+
 use std::fs::{self, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use redis_trace::redis::audit::access::rows;
@@ -161,30 +164,19 @@ fn five_thousand_lines_are_judged_in_fifty_milliseconds() {
 }
 
 /// A real server on a port of its own, killed in the end.
-struct Redis(Child, u16);
+struct Redis {
+    _server: redis::Redis,
+    port: u16,
+}
 
 impl Redis {
     fn start(port: u16, options: &[&str]) -> Self {
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]).args(options);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("redis-server starts");
-        let began = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(began.elapsed() < Duration::from_secs(20), "redis-server does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Self(child, port)
+        let own = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""];
+        Self { _server: redis::Redis::start(&[&own, options].concat()), port }
     }
 
     fn target(&self) -> String {
-        format!("127.0.0.1:{}", self.1)
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        format!("127.0.0.1:{}", self.port)
     }
 }
 
