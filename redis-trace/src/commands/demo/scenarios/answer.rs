@@ -49,7 +49,7 @@ fn kept_out(stage: &mut Stage) -> Result<()> {
     stage.redis_elsewhere(&format!("--bind {FAR}"))?;
     stage.own().nft("inet", &[("in", "type filter hook input priority 0;", RULE)])?;
     let server = SocketAddr::from((FAR, REDIS));
-    let dialled = stage.dials(&format!("give-up 3300 {server}"))?.remove(0);
+    let dialled = stage.dials(&format!("give-up 3900 {server}"))?.remove(0);
     ensure!(dialled.errno == EINPROGRESS, "the dial ended with errno {}", dialled.errno);
     let expected = by_rule(Code::RT3003, stage.own(), "input", "hit")?
         .with(json!({"side": "client", "client_process": {"pid": dialled.pid, "comm": "client"}}));

@@ -69,7 +69,7 @@ fn timeout(stage: &mut Stage) -> Result<()> {
 fn given_up(stage: &mut Stage) -> Result<()> {
     host(stage, "")?;
     let server = SocketAddr::from((SERVER, REDIS));
-    let dialled = stage.dials(&format!("give-up 3300 {server}"))?.remove(0);
+    let dialled = stage.dials(&format!("give-up 3900 {server}"))?.remove(0);
     ensure!(dialled.errno == EINPROGRESS, "the dial ended with errno {}", dialled.errno);
     let expected = stage.failure(Code::RT4003, &dialled, server, "timeout");
     stage.expect(expected.says(&"no answer from 10.77.0.2:6379 for 3."));
