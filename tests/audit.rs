@@ -148,8 +148,15 @@ fn processor() -> Duration {
 
 #[test]
 fn five_thousand_lines_are_judged_in_fifty_milliseconds() {
-    let lines = (0..5_000).flat_map(|nth: u32| ["maxmemory-samples ".to_owned(), nth.to_string(), "\n".to_owned()]);
-    let text: String = std::iter::once("bind 127.0.0.1\n".to_owned()).chain(lines).collect();
+    let repeated: String = (0..4_999).map(|nth| format!("maxmemory-samples {nth}\n")).collect();
+    assert_eq!(judged_in_time(&format!("bind 127.0.0.1\nmaxmemory-samples 1\n{repeated}")), 5_000);
+    let misspelt = ["maxmemroy", "tcp-backlgo", "timeoutt", "requirepas", "maxclient", "appendonlyy", "databasess"];
+    let misspelt: String = (0..4_999).map(|nth| format!("{} {nth}\n", misspelt[nth % misspelt.len()])).collect();
+    assert_eq!(judged_in_time(&format!("bind 127.0.0.1\n{misspelt}")), 9_992);
+}
+
+/// How much is found in a text, in time.
+fn judged_in_time(text: &str) -> usize {
     let began = processor();
     let name = Text::from("redis.conf");
     let directives: Vec<Directive> =
@@ -157,10 +164,11 @@ fn five_thousand_lines_are_judged_in_fifty_milliseconds() {
     let effective = Effective::new(&directives, None, Kind::Data, Server::DEFAULT);
     let found = findings(&effective, &rows(&effective));
     let took = processor().saturating_sub(began);
-    assert_eq!(found.len(), 5_000);
+    println!("{} lines took {took:?}", directives.len());
     // What is built for tests is many times slower than what is shipped.
-    let limit = if cfg!(debug_assertions) { 1_000 } else { 50 };
+    let limit = if cfg!(debug_assertions) { 500 } else { 50 };
     assert!(took < Duration::from_millis(limit), "{took:?}");
+    found.len()
 }
 
 /// A real server on a port of its own, killed in the end.

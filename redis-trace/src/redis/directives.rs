@@ -3,6 +3,9 @@
 //! Names are those of Redis 6.0 to 8.x, Valkey 7.2 to 9 and KeyDB 6.3 together, so a line is only called wrong when every
 //! one of them refuses it. A directive that is merely too new for the server at hand is not noticed.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 /// Directives that take `yes` or `no`.
 const SWITCHES: &str = "\
     activedefrag activerehashing always-show-logo aof-disable-auto-gc aof-load-truncated \
@@ -60,12 +63,12 @@ const TEXTS: &str = "\
     sanitize-dump-payload server-cpulist server_cpulist slave-announce-ip syslog-ident tls-ca-cert-dir \
     tls-ca-cert-file tls-cert-file tls-ciphers tls-ciphersuites tls-client-cert-file tls-client-key-file \
     tls-client-key-file-pass tls-dh-params-file tls-key-file tls-key-file-pass tls-protocols unixsocket \
-    unixsocketgroup unixsocketperm";
+    unixsocketgroup";
 
 /// Directives that take several values.
 const MANY: &str = "\
     bind client-output-buffer-limit include latency-tracking-info-percentiles loadmodule \
-    oom-score-adj-values rename-command replicaof save sentinel shutdown-on-sigint shutdown-on-sigterm \
+    oom-score-adj-values rename-command replicaof sentinel shutdown-on-sigint shutdown-on-sigterm \
     slaveof user";
 
 /// Directives of newer servers, of KeyDB, and such as only old servers take: how many values is not judged.
@@ -148,10 +151,27 @@ const GONE: &[(&str, (u32, u32))] = &[("gopher-enabled", (7, 0))];
 const IDLE: &[&str] = &["list-max-ziplist-entries", "list-max-ziplist-value", "lua-replicate-commands"];
 
 /// Ports, the only numbers whose limits are the same everywhere.
-const PORTS: &[&str] = &["port", "tls-port", "cluster-port"];
+const PORTS: &str = "port tls-port cluster-port";
 
 /// Beginnings of names that modules built into Redis 8 bring along.
 const MODULES: &[&str] = &["search-", "ts-", "bf-", "cf-", "json-"];
+
+/// What a directive takes.
+#[derive(Clone, Copy, Debug)]
+enum Takes {
+    Switch,
+    Number,
+    Port,
+    Size,
+    Text,
+    Mode,
+    Saves,
+    Choice(&'static [&'static str]),
+    Anything,
+}
+
+/// Every name, to be found at once: a file may have thousands of lines.
+static KNOWN: LazyLock<HashMap<&str, Takes>> = LazyLock::new(|| names().collect());
 
 /// Why no server would accept these words of a line; absent when one would. Words are absent when quotes do not close.
 pub fn fault(words: Option<&[Vec<u8>]>) -> Option<String> {
@@ -159,56 +179,61 @@ pub fn fault(words: Option<&[Vec<u8>]>) -> Option<String> {
     let [name, values @ ..] = words else { return None };
     let name = String::from_utf8_lossy(name);
     let name = name.as_ref();
-    if let Some((_, choice)) = CHOICES.iter().find(|(directive, _)| *directive == name) {
-        return one(
-            values,
-            |value| is_one_of(value, choice),
-            || format!("argument must be one of: {}", choice.join(", ")),
-        );
-    }
-    if PORTS.contains(&name) {
-        let problem = || "argument must be between 0 and 65535 inclusive".to_owned();
-        return one(values, |value| number(value).is_some_and(|port| (0..=65535).contains(&port)), problem);
-    }
-    if has(SWITCHES, name) {
-        return one(values, |value| is_one_of(value, &["yes", "no"]), || "argument must be 'yes' or 'no'".to_owned());
-    }
-    if has(NUMBERS, name) {
-        return whole_number(name, values);
-    }
-    if has(SIZES, name) {
-        return one(values, is_size, || "argument must be a memory value".to_owned());
-    }
-    if name == "unixsocketperm" {
-        return one(values, is_mode, || "argument couldn't be parsed as an octal number".to_owned());
-    }
-    if has(TEXTS, name) {
-        return one(values, |_| true, String::new);
-    }
-    match name {
-        "save" => saves(values),
-        _ => (!is_known(name)).then(|| "Bad directive or wrong number of arguments".to_owned()),
+    match KNOWN.get(name).copied() {
+        Some(Takes::Choice(choice)) => {
+            one(values, |value| is_one_of(value, choice), || format!("argument must be one of: {}", choice.join(", ")))
+        }
+        Some(Takes::Port) => {
+            let problem = || "argument must be between 0 and 65535 inclusive".to_owned();
+            one(values, |value| number(value).is_some_and(|port| (0..=65535).contains(&port)), problem)
+        }
+        Some(Takes::Switch) => {
+            one(values, |value| is_one_of(value, &["yes", "no"]), || "argument must be 'yes' or 'no'".to_owned())
+        }
+        Some(Takes::Number) => whole_number(name, values),
+        Some(Takes::Size) => one(values, is_size, || "argument must be a memory value".to_owned()),
+        Some(Takes::Mode) => one(values, is_mode, || "argument couldn't be parsed as an octal number".to_owned()),
+        Some(Takes::Text) => one(values, |_| true, String::new),
+        Some(Takes::Saves) => saves(values),
+        Some(Takes::Anything) => None,
+        None => (!is_of_module(name)).then(|| "Bad directive or wrong number of arguments".to_owned()),
     }
 }
 
 /// Whether some server knows a directive of this name, or it may be a module's.
 pub fn is_known(name: &str) -> bool {
-    let is_of_module = name.contains('.') || MODULES.iter().any(|prefix| name.starts_with(prefix));
-    is_of_module || names().any(|known| known == name)
+    is_of_module(name) || KNOWN.contains_key(name)
 }
 
-/// Every name.
-fn names() -> impl Iterator<Item = &'static str> {
-    let lists = [SWITCHES, NUMBERS, SIZES, TEXTS, MANY, OTHERS].into_iter().flat_map(str::split_ascii_whitespace);
-    lists.chain(CHOICES.iter().map(|(name, _)| *name)).chain(PORTS.iter().copied())
+/// Whether a module may have brought a directive of this name.
+fn is_of_module(name: &str) -> bool {
+    name.contains('.') || MODULES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Every name, and what its directive takes.
+fn names() -> impl Iterator<Item = (&'static str, Takes)> {
+    let lists = [
+        (SWITCHES, Takes::Switch),
+        (NUMBERS, Takes::Number),
+        (PORTS, Takes::Port),
+        (SIZES, Takes::Size),
+        (TEXTS, Takes::Text),
+        ("unixsocketperm", Takes::Mode),
+        ("save", Takes::Saves),
+        (MANY, Takes::Anything),
+        (OTHERS, Takes::Anything),
+    ];
+    let lists =
+        lists.into_iter().flat_map(|(names, takes)| names.split_ascii_whitespace().map(move |name| (name, takes)));
+    lists.chain(CHOICES.iter().map(|(name, choice)| (*name, Takes::Choice(choice))))
 }
 
 /// The name that was meant, when one is near enough that nobody would call it a guess.
 pub fn nearest(name: &str) -> Option<&'static str> {
     let name = name.replace('_', "-");
     let most = (name.len() / 4).clamp(1, 3);
-    let alike = names().filter(|known| known.len().abs_diff(name.len()) <= most);
-    let near = alike.map(|known| (strsim::damerau_levenshtein(known, &name), known));
+    let alike = KNOWN.keys().filter(|known| known.len().abs_diff(name.len()) <= most);
+    let near = alike.map(|known| (strsim::damerau_levenshtein(known, &name), *known));
     near.min().filter(|(distance, _)| *distance <= most).map(|(_, known)| known)
 }
 
@@ -250,11 +275,6 @@ fn one(values: &[Vec<u8>], fits: impl Fn(&[u8]) -> bool, problem: impl Fn() -> S
         [value] => (!fits(value)).then(problem),
         _ => Some("wrong number of arguments".to_owned()),
     }
-}
-
-/// Whether a list of names has this one.
-fn has(names: &str, name: &str) -> bool {
-    names.split_ascii_whitespace().any(|known| known == name)
 }
 
 /// Words that mean something are the same in upper and lower case.
@@ -359,11 +379,7 @@ mod tests {
 
     #[test]
     fn no_directive_is_of_two_kinds() {
-        let mut names: Vec<&str> = names().collect();
-        let all = names.len();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), all);
+        assert_eq!(names().count(), KNOWN.len());
     }
 
     proptest! {
