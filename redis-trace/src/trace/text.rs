@@ -90,7 +90,7 @@ fn unescape(rest: &str) -> (Vec<u8>, usize) {
     {
         return (vec![byte], 3);
     }
-    if let Some(hex) = rest.strip_prefix("u{").and_then(|r| r.split('}').next())
+    if let Some((hex, _)) = rest.strip_prefix("u{").and_then(|r| r.split_once('}'))
         && let Some(c) = u32::from_str_radix(hex, 16).ok().and_then(char::from_u32)
     {
         return (c.to_string().into_bytes(), hex.len() + 3);
@@ -149,6 +149,15 @@ mod tests {
             "a\\u{202e}b\\u{2028}\\u{200b}\\u{85}"
         );
         assert_eq!(Text::new(b"\xff\\x41").as_str(), "\\xff\\\\x41");
+    }
+
+    /// Found by fuzzing: such a text comes from a recording, or of a line that was cut.
+    #[test]
+    fn an_escape_that_does_not_end_is_what_it_says() {
+        for cut in ["u{d", "u{", "x4", ""] {
+            let text = Text(format!(".\\{cut}"));
+            assert_eq!(text.to_bytes(), format!(".\\{cut}").into_bytes());
+        }
     }
 
     proptest! {

@@ -116,7 +116,11 @@ fn of_name(directive: &Directive, effective: &Effective<'_>) -> Option<Finding> 
     }
     let new = today(directive.name());
     let is_new_enough = redis >= (7, 0) || name.as_str().contains("slave");
-    if new == name.as_str() || !is_new_enough || name.as_str().starts_with("primary") || !directives::is_known(&new) {
+    if new == String::from_utf8_lossy(directive.name())
+        || !is_new_enough
+        || name.as_str().starts_with("primary")
+        || !directives::is_known(&new)
+    {
         return None;
     }
     let line = directive.place.as_ref().map_or("", |place| place.text.as_str());
