@@ -8,7 +8,7 @@ use redis_trace_common::record::Record;
 use crate::commands::doctor::tls::heard;
 use crate::commands::exporter::http;
 use crate::firewall::{Backend, Hook, Packet, Ruleset, Wanted, is_of_nft, parse_nft, parse_save};
-use crate::host::{oom, server, units};
+use crate::host::{audited, oom, server, units};
 use crate::kernel;
 use crate::redis::audit::effective::{Effective, Kind};
 use crate::redis::audit::server::Server as Version;
@@ -20,6 +20,7 @@ use crate::sink::metrics::{Metrics, Server, Standing};
 use crate::trace::cause::Code;
 use crate::trace::container;
 use crate::trace::decode::{Names, decode};
+use crate::trace::fact::Call;
 use crate::trace::filter::{Address, Choice, Name, Pattern, PortRange};
 use crate::trace::recording::Reader;
 use crate::trace::remembered::Bounds;
@@ -175,7 +176,8 @@ pub fn tls(bytes: &[u8]) {
 /// Lines of the audit daemon's log and records of the kernel's.
 pub fn host_log(bytes: &[u8]) {
     let log = String::from_utf8_lossy(bytes);
-    let _ = (server::about(&log, "redis-server", Some("redis")), oom::verdict(bytes, 41));
+    let _ = (server::about(&log, "redis-server", Some("redis")), oom::verdict(&log, 41));
+    let _ = audited::find(&log, 7, Call::Bind, 1_732_938_000.0);
 }
 
 /// What `systemctl show` printed.

@@ -2,6 +2,7 @@
 //! of its own; every answer is a fact, and what vanished while we looked is a normal answer.
 
 mod addresses;
+pub(crate) mod audited;
 pub mod clock;
 mod command;
 pub(crate) mod configuration;
@@ -12,6 +13,7 @@ mod firewall;
 mod journal;
 mod kept;
 mod lastwords;
+mod log;
 mod login_limits;
 pub mod names;
 mod netlink;
@@ -111,6 +113,9 @@ impl Host {
             // Who knows the kernel's programs answers that.
             Question::LsmPrograms => return Vec::new(),
             Question::Route { netns, to } => self.route(*netns, *to),
+            Question::Audited { pid, call, time } => {
+                What::Audited { pid: *pid, call: *call, time: *time, denial: audited::of(*pid, *call, *time) }
+            }
             Question::Oom(pid) => What::OomReport { pid: *pid, cgroup: oom::by_cgroup(*pid) },
         };
         vec![fact]
@@ -237,6 +242,7 @@ fn is_of_a_process(question: &Question) -> bool {
             | Question::LastWords { .. }
             | Question::Files { .. }
             | Question::Standing { .. }
+            | Question::Audited { .. }
             | Question::Oom(_)
     )
 }

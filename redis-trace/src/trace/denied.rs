@@ -1,7 +1,7 @@
 //! Calls that were denied, and by whom.
 
 use super::cause::Code;
-use super::fact::{BpfProgram, Module, Process};
+use super::fact::{BpfProgram, Call, Module, Process};
 use super::flow::Endpoint;
 use super::known::{FailedBind, FailedStart};
 use super::text::Text;
@@ -58,34 +58,6 @@ impl Failed {
         match self {
             Self::Bind(failed) => failed.time,
             Self::Start(failed) => failed.socket.as_ref().map_or(failed.time, |socket| socket.time),
-        }
-    }
-}
-
-/// A system call that can be denied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
-    /// socket(2).
-    Create,
-    /// bind(2).
-    Bind,
-    /// listen(2).
-    Listen,
-    /// connect(2).
-    Connect,
-    /// accept(2).
-    Accept,
-}
-
-impl Call {
-    /// Its name, which JSON has as the operation.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Bind => "bind",
-            Self::Listen => "listen",
-            Self::Connect => "connect",
-            Self::Accept => "accept",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Questions: what must be looked up on the host because a refusal needs it.
 
-use super::fact::{Dropped, Passing, ProcessKey, UnixPath, What};
+use super::fact::{Call, Dropped, Passing, ProcessKey, UnixPath, What};
 use super::flow::{Endpoint, Flow, Netns};
 use super::text::Text;
 use crate::firewall::Wanted;
@@ -117,6 +117,15 @@ pub enum Question {
         /// What was done.
         wanted: Wanted,
     },
+    /// What did the kernel's audit record of a call that was denied? Answered by [`What::Audited`].
+    Audited {
+        /// Whose.
+        pid: u32,
+        /// Which call.
+        call: Call,
+        /// When it ended, boottime nanoseconds.
+        time: u64,
+    },
     /// Was it the host's memory or a cgroup's limit? Answered by [`What::OomReport`].
     Oom(u32),
 }
@@ -147,6 +156,7 @@ impl Question {
             | Self::Holds { .. }
             | Self::LastWords { .. }
             | Self::Files { .. }
+            | Self::Audited { .. }
             | Self::Oom(_)
             | Self::LsmPrograms => None,
         }
@@ -184,6 +194,9 @@ impl Question {
             }
             (Self::LsmPrograms, What::LsmPrograms { .. }) => true,
             (Self::Route { netns, to }, What::Route { netns: of, to: leads, .. }) => netns == of && to == leads,
+            (Self::Audited { pid, call, time }, What::Audited { pid: of, call: on, time: at, .. }) => {
+                (pid, call, time) == (of, on, at)
+            }
             (Self::Oom(pid), What::OomReport { pid: of, .. }) => pid == of,
             (question, What::Unreadable { netns, .. }) => question.netns() == Some(*netns),
             _ => false,

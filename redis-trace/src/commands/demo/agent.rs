@@ -81,7 +81,9 @@ impl Agent {
     /// Whether this kernel can stage a scenario and this agent see it.
     pub(super) fn can_see(&self, scenario: &Scenario) -> bool {
         match scenario.needs {
-            Needs::Trampolines => !self.is_degraded(scenario.code),
+            needs @ (Needs::Trampolines | Needs::AppArmorHeard | Needs::SelinuxHeard) => {
+                needs.are_met() && !self.is_degraded(scenario.code)
+            }
             needs => needs.are_met(),
         }
     }

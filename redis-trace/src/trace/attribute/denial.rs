@@ -1,40 +1,61 @@
 //! A call was denied: by whom. Who was seen to say no did it; where nobody was, whoever alone can have.
 
 use crate::trace::cause::Confidence;
-use crate::trace::denied::{By, Call, Denied, Failed};
+use crate::trace::denied::{By, Denied, Failed};
 use crate::trace::errno::{self, EACCES, EPERM};
-use crate::trace::fact::{ConnectFailed, Denial, Module, Said, Task};
-use crate::trace::known::{FailedBind, FailedStart, Known};
+use crate::trace::fact::{Audited, Call, ConnectFailed, Denial, Module, Said, Task};
+use crate::trace::known::{FailedBind, FailedSocket, FailedStart, Known};
 use crate::trace::question::Question;
 use crate::trace::text::Text;
 use crate::trace::verdict::{Cause, Verdict};
 
 use super::{Judged, client};
 
+/// A call that failed, and what may have said no to it.
+struct Failure<'a> {
+    call: Call,
+    pid: u32,
+    errno: u32,
+    /// When it ended, boottime nanoseconds.
+    time: u64,
+    denial: &'a Denial,
+}
+
 /// A bind or listen that failed: who denied it, when anybody did.
 pub(super) fn of_bind(failed: &FailedBind, known: &Known) -> Option<(Denied, Confidence)> {
-    let call = if failed.listen { Call::Listen } else { Call::Bind };
-    let (denied, confidence) = judge(call, failed.errno, failed.denial.as_ref()?, known)?;
+    let (denied, confidence) = judge(&failure_of_bind(failed)?, known)?;
     Some((Denied { failed: Some(Failed::Bind(failed.clone())), ..denied }, confidence))
+}
+
+/// What must be asked before it is judged.
+pub(super) fn question_of_bind(failed: &FailedBind, known: &Known) -> Option<Question> {
+    question(&failure_of_bind(failed)?, known)
+}
+
+fn failure_of_bind(failed: &FailedBind) -> Option<Failure<'_>> {
+    let call = if failed.listen { Call::Listen } else { Call::Bind };
+    let FailedBind { process, errno, time, denial, .. } = failed;
+    Some(Failure { call, pid: process.pid, errno: *errno, time: *time, denial: denial.as_ref()? })
 }
 
 /// A server that could not make a socket to listen on: who denied it, when anybody did.
 pub(super) fn of_start(failed: &FailedStart, known: &Known) -> Option<(Denied, Confidence)> {
-    let socket = failed.socket.as_ref()?;
-    let (denied, confidence) = judge(Call::Create, socket.errno, socket.denial.as_ref()?, known)?;
+    let FailedSocket { errno, time, denial } = failed.socket.as_ref()?;
+    let failure =
+        Failure { call: Call::Create, pid: failed.process.pid, errno: *errno, time: *time, denial: denial.as_ref()? };
+    let (denied, confidence) = judge(&failure, known)?;
     Some((Denied { failed: Some(Failed::Start(failed.clone())), ..denied }, confidence))
 }
 
 /// A connect that failed before a SYN was sent.
 pub(super) fn of_dial(time: u64, failed: &ConnectFailed, known: &Known) -> Judged {
-    let denial = known.denials.of(failed.task.tid, time);
-    if let Some(question) = question(failed.errno, denial, time, known) {
+    let Some(denial) = known.denials.of(failed.task.tid, time) else { return client::no_way(time, failed, known) };
+    let failure = Failure { call: Call::Connect, pid: failed.task.pid, errno: failed.errno, time, denial };
+    if let Some(question) = question(&failure, known) {
         return Judged::Ask(vec![question]);
     }
-    let Some((denied, confidence)) = denial.and_then(|denial| judge(Call::Connect, failed.errno, denial, known)) else {
-        return client::no_way(time, failed, known);
-    };
-    if denial.is_some_and(|denial| denial.said.is_some() || denial.seccomp) {
+    let Some((denied, confidence)) = judge(&failure, known) else { return client::no_way(time, failed, known) };
+    if confidence == Confidence::Certain || denial.seccomp {
         return verdict(denied, confidence);
     }
     // A route of type prohibit gives the same errno, and so does an IPsec policy.
@@ -52,11 +73,12 @@ pub(super) fn of_dial(time: u64, failed: &ConnectFailed, known: &Known) -> Judge
 
 /// A call of a thread's that got this errno, which is nobody else's: of socket, or of accept.
 pub(super) fn of_call(call: Call, time: u64, task: &Task, errno: u32, known: &Known) -> Judged {
-    let denial = known.denials.of(task.tid, time);
-    if let Some(question) = question(errno, denial, time, known) {
+    let Some(denial) = known.denials.of(task.tid, time) else { return unknown(call, errno) };
+    let failure = Failure { call, pid: task.pid, errno, time, denial };
+    if let Some(question) = question(&failure, known) {
         return Judged::Ask(vec![question]);
     }
-    match denial.and_then(|denial| judge(call, errno, denial, known)) {
+    match judge(&failure, known) {
         Some((denied, confidence)) => verdict(denied, confidence),
         None => unknown(call, errno),
     }
@@ -72,27 +94,38 @@ fn unknown(call: Call, got: u32) -> Judged {
     Verdict::possible(Cause::Unknown { missing }).into()
 }
 
-/// What must be asked before a call is judged: whether there is a BPF LSM program that may have denied it.
-pub(super) fn question(errno: u32, denial: Option<&Denial>, time: u64, known: &Known) -> Option<Question> {
-    let is_heard = denial.is_none_or(|denial| denial.said.is_some() || denial.seccomp) || known.sight.module_hooks;
-    let is_open = errno == EPERM && !is_heard && !known.is_answered(&Question::LsmPrograms, time);
-    is_open.then_some(Question::LsmPrograms)
+/// What must be asked before a call is judged to which nobody was heard to say no: whether there is a BPF LSM program that may
+/// have, and what the kernel's audit recorded where a module that has it record denials is a suspect.
+fn question(failure: &Failure<'_>, known: &Known) -> Option<Question> {
+    let &Failure { call, pid, errno, time, denial } = failure;
+    if denial.said.is_some() || denial.seccomp || known.sight.module_hooks {
+        return None;
+    }
+    let is_open = |question: &Question| !known.is_answered(question, time);
+    let programs = Some(Question::LsmPrograms).filter(|question| errno == EPERM && is_open(question));
+    programs.or_else(|| {
+        let records = |by: &By| matches!(by, By::Module { module: Module::Apparmor | Module::Selinux, .. });
+        let is_suspected = suspects(failure, known).iter().any(records);
+        Some(Question::Audited { pid, call, time }).filter(|question| is_suspected && is_open(question))
+    })
 }
 
 /// Who denied a call, and how sure that is.
-fn judge(call: Call, errno: u32, denial: &Denial, known: &Known) -> Option<(Denied, Confidence)> {
-    let denied = |by, others| Denied { call, by, others, failed: None };
+fn judge(failure: &Failure<'_>, known: &Known) -> Option<(Denied, Confidence)> {
+    let denial = failure.denial;
+    let denied = |by, others| Denied { call: failure.call, by, others, failed: None };
+    let certainly = |by| Some((denied(by, Vec::new()), Confidence::Certain));
     match denial.said {
-        Some(Said::Filter) => return Some((denied(By::Filter, Vec::new()), Confidence::Certain)),
-        Some(Said::Module(module)) => {
-            let by = by_module(module, denial, denial.capability.is_some());
-            return Some((denied(by, Vec::new()), Confidence::Certain));
-        }
-        Some(Said::CgroupBpf) => return Some((denied(by_program(denial), Vec::new()), Confidence::Certain)),
+        Some(Said::Filter) => return certainly(By::Filter),
+        Some(Said::Module(module)) => return certainly(by_module(module, denial, denial.capability.is_some())),
+        Some(Said::CgroupBpf) => return certainly(by_program(denial)),
         None if denial.seccomp => return Some((denied(By::Filter, Vec::new()), Confidence::Likely)),
         None => {}
     }
-    let mut suspects = suspects(call, errno, denial, known).into_iter();
+    if let Some(Audited { module, capability, subject, object }) = known.audited(failure.pid, failure.time).cloned() {
+        return certainly(By::Module { module, subject, object, capability });
+    }
+    let mut suspects = suspects(failure, known).into_iter();
     let first = suspects.next()?;
     let others: Vec<By> = suspects.collect();
     let confidence = if others.is_empty() { Confidence::Likely } else { Confidence::Possible };
@@ -100,7 +133,8 @@ fn judge(call: Call, errno: u32, denial: &Denial, known: &Known) -> Option<(Deni
 }
 
 /// Those that can have denied it without being heard, the most likely first.
-fn suspects(call: Call, errno: u32, denial: &Denial, known: &Known) -> Vec<By> {
+fn suspects(failure: &Failure<'_>, known: &Known) -> Vec<By> {
+    let &Failure { call, errno, denial, .. } = failure;
     // Where all are heard, who was not did not.
     if known.sight.module_hooks {
         return Vec::new();
@@ -164,8 +198,9 @@ mod tests {
     fn where_all_modules_are_heard_a_silent_one_is_not_suspected() {
         let in_a_domain = Denial { landlock: true, programs: 1, ..Denial::default() };
         for errno in [EACCES, EPERM] {
-            assert_eq!(judge(Call::Bind, errno, &in_a_domain, &known(true)), None);
-            let (denied, _) = judge(Call::Bind, errno, &in_a_domain, &known(false)).expect("a suspect");
+            let failure = Failure { call: Call::Bind, pid: 7, errno, time: 1, denial: &in_a_domain };
+            assert_eq!(judge(&failure, &known(true)), None);
+            let (denied, _) = judge(&failure, &known(false)).expect("a suspect");
             assert_eq!(denied.code().as_str(), if errno == EACCES { "RT3010" } else { "RT3020" });
         }
     }

@@ -13,7 +13,7 @@ pub(super) fn bind_failed(time: u64, bind: &Bind, known: &Known) -> Judged {
     if failed.privileged {
         return Verdict::certain(Cause::PrivilegedPort { failed }).into();
     }
-    if let Some(question) = denial::question(failed.errno, failed.denial.as_ref(), time, known) {
+    if let Some(question) = denial::question_of_bind(&failed, known) {
         return Judged::Ask(vec![question]);
     }
     if let Some((denied, confidence)) = denial::of_bind(&failed, known) {

@@ -1,6 +1,6 @@
 //! A connection found a queue full: which listener's, what limits it, and why nobody empties it.
 
-use crate::trace::denied::Call;
+use crate::trace::fact::Call;
 use crate::trace::fact::{
     AcceptFailed, BoundSocket, Overflow, Overflows, Process, Queue, QueueKind, Queues, UnixPath, UnixQueue,
 };

@@ -1,9 +1,9 @@
 //! Who denied a call, in words; and what would let it pass.
 
 use crate::trace::container;
-use crate::trace::denied::{By, Call, Denied, Failed};
+use crate::trace::denied::{By, Denied, Failed};
 use crate::trace::errno;
-use crate::trace::fact::{BpfProgram, Module, Process};
+use crate::trace::fact::{BpfProgram, Call, Module, Process};
 use crate::trace::known::{Known, Listener};
 use crate::trace::refusal::{Attempt, Refusal};
 use crate::trace::report::{Evidence, Fix, LsmReport};

@@ -45,6 +45,35 @@ impl Module {
     }
 }
 
+/// A system call that can be denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Call {
+    /// socket(2).
+    Create,
+    /// bind(2).
+    Bind,
+    /// listen(2).
+    Listen,
+    /// connect(2).
+    Connect,
+    /// accept(2).
+    Accept,
+}
+
+impl Call {
+    /// Its name, which JSON has as the operation.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Bind => "bind",
+            Self::Listen => "listen",
+            Self::Connect => "connect",
+            Self::Accept => "accept",
+        }
+    }
+}
+
 /// Who was seen to say no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -65,6 +94,19 @@ pub enum Asked {
     Lacked,
     /// The caller has it, and a security module denied its use.
     Denied,
+}
+
+/// What the kernel's audit recorded of a call that a security module denied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audited {
+    /// Which module.
+    pub module: Module,
+    /// It denied the capability that the call needs, not the call itself.
+    pub capability: bool,
+    /// The caller's context or profile.
+    pub subject: Option<Text>,
+    /// The context of what it wanted.
+    pub object: Option<Text>,
 }
 
 /// A BPF program.

@@ -22,7 +22,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub use counters::{Counters, Watched};
-pub use denial::{Asked, BpfProgram, Denial, Module, Said};
+pub use denial::{Asked, Audited, BpfProgram, Call, Denial, Module, Said};
 pub use dial::{ConnectFailed, IcmpError, Phase};
 pub use dropped::{Dropped, Filters, Passing, Rejected, Suspected};
 pub use early::{EarlyEnd, Parting};
@@ -289,6 +289,17 @@ pub enum What {
         to: Endpoint,
         /// The errno.
         errno: u32,
+    },
+    /// What the kernel's audit says of a call.
+    Audited {
+        /// Whose.
+        pid: u32,
+        /// Which call.
+        call: Call,
+        /// When it ended, boottime nanoseconds.
+        time: u64,
+        /// Who denied it; absent when nothing was recorded.
+        denial: Option<Audited>,
     },
     /// What the kernel's log says of an OOM kill.
     OomReport {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::trace::errno::EACCES;
-use crate::trace::fact::{Asked, Bind, BpfProgram, Denial, Task};
+use crate::trace::fact::{Asked, Audited, Bind, BpfProgram, Denial, Task, What};
 use crate::trace::flow::{Endpoint, Netns};
 use crate::trace::question::Question;
 
@@ -63,6 +63,11 @@ impl Known {
         self.lsm_programs.as_deref()
     }
 
+    /// What the kernel's audit recorded of a call of this process that ended then.
+    pub fn audited(&self, pid: u32, time: u64) -> Option<&Audited> {
+        self.audited.get(&(pid, time))?.as_ref()
+    }
+
     /// A bind or listen that failed, with all that is known of why.
     pub fn failed(&self, time: u64, bind: &Bind) -> FailedBind {
         let denial = self.denials.of(bind.task.tid, time).cloned();
@@ -107,15 +112,23 @@ impl Known {
         self.servers.socket_failed(task.key(), FailedSocket { errno, time, denial });
     }
 
-    /// The host asked for a route.
-    pub(super) fn route_asked(&mut self, time: u64, netns: Netns, to: Endpoint, errno: u32) {
-        self.routes.insert(time, (netns, to), errno);
-        self.answered.insert(time, Question::Route { netns, to }, ());
-    }
-
-    /// The BPF LSM programs were listed.
-    pub(super) fn lsm_programs_read(&mut self, time: u64, programs: &[BpfProgram]) {
-        self.lsm_programs = Some(programs.to_vec());
-        self.answered.insert(time, Question::LsmPrograms, ());
+    /// What was asked of a denial was answered.
+    pub(super) fn denials_asked_about(&mut self, time: u64, what: &What) {
+        let question = match what {
+            What::Route { netns, to, errno } => {
+                self.routes.insert(time, (*netns, *to), *errno);
+                Question::Route { netns: *netns, to: *to }
+            }
+            What::LsmPrograms { programs } => {
+                self.lsm_programs = Some(programs.clone());
+                Question::LsmPrograms
+            }
+            What::Audited { pid, call, time: ended, denial } => {
+                self.audited.insert(time, (*pid, *ended), denial.clone());
+                Question::Audited { pid: *pid, call: *call, time: *ended }
+            }
+            _ => return,
+        };
+        self.answered.insert(time, question, ());
     }
 }

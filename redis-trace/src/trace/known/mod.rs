@@ -26,7 +26,7 @@ use redirects::Redirects;
 use servers::Servers;
 
 use super::fact::{
-    BoundSocket, BpfProgram, EarlyEnd, Ending, Fact, Files, Ports, Process, ProcessKey, Queues, Sight, Socket,
+    Audited, BoundSocket, BpfProgram, EarlyEnd, Ending, Fact, Files, Ports, Process, ProcessKey, Queues, Sight, Socket,
     Standing, Suspected, Task, UnixListener, UnixPath, UnixState, Way, What,
 };
 use super::flow::{Endpoint, Netns};
@@ -69,6 +69,7 @@ pub struct Known {
     suspected: Remembered<(Netns, u32, Wanted), Suspected>,
     routes: Remembered<(Netns, Endpoint), u32>,
     lsm_programs: Option<Vec<BpfProgram>>,
+    audited: Remembered<(u32, u64), Option<Audited>>,
     queues: Remembered<(Netns, u16), Queues>,
     files: Remembered<ProcessKey, Files>,
     standings: Remembered<(ProcessKey, u16), Standing>,
@@ -115,6 +116,7 @@ impl Known {
             suspected: Remembered::new(answers),
             routes: Remembered::new(answers),
             lsm_programs: None,
+            audited: Remembered::new(answers),
             queues: Remembered::new(answers),
             files: Remembered::new(answers),
             standings: Remembered::new(answers),
@@ -178,8 +180,9 @@ impl Known {
             }
             What::Denial(denial) => self.denials.told(time, denial),
             What::SocketDenied { task, errno, .. } => self.socket_denied(time, task, *errno),
-            What::LsmPrograms { programs } => self.lsm_programs_read(time, programs),
-            What::Route { netns, to, errno } => self.route_asked(time, *netns, *to, *errno),
+            What::Audited { .. } | What::LsmPrograms { .. } | What::Route { .. } => {
+                self.denials_asked_about(time, &fact.what);
+            }
             What::UnixListen { task, path } => {
                 self.meet(time, task);
                 self.servers.listened(task.key());

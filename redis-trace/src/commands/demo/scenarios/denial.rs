@@ -51,7 +51,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     )
     .needing(Needs::AppArmor),
     Scenario::new("AppArmor denies redis-server a socket by a rule that is not logged", Code::RT3011, &[deny_rule])
-        .needing(Needs::AppArmor),
+        .needing(Needs::AppArmorHeard),
     Scenario::new("AppArmor denies bind under a profile that is changed to", Code::RT3010, &[changed_profile])
         .needing(Needs::AppArmor),
     Scenario::new("AppArmor denies a socket under a profile with a hostile name", Code::RT3011, &[hostile_profile])
@@ -76,7 +76,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     )
     .needing(Needs::Selinux),
     Scenario::new("SELinux denies redis-server a port and does not log it", Code::RT3010, &[selinux_quiet])
-        .needing(Needs::Selinux),
+        .needing(Needs::SelinuxHeard),
     Scenario::new("SELinux denies redis-server the way to its master", Code::RT3012, &[selinux_replica])
         .needing(Needs::Selinux),
     Scenario::new("SELinux denies redis-server the capability for port 79", Code::RT3014, &[selinux_capability])

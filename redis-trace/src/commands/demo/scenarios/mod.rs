@@ -56,10 +56,14 @@ pub(crate) enum Needs {
     Trampolines,
     /// AppArmor, and its parser.
     AppArmor,
+    /// The same, and hooks on its functions: what its rules keep from the log is heard there alone.
+    AppArmorHeard,
     /// Landlock, and programs of cgroups that choose the errno.
     LandlockAndChosenErrno,
     /// SELinux, enforcing a policy that knows Redis.
     Selinux,
+    /// The same, and hooks on its functions.
+    SelinuxHeard,
     /// BPF programs on the hooks of security modules.
     BpfLsm,
     /// A kernel that gives reasons for what it drops.
@@ -84,14 +88,14 @@ impl Needs {
             Self::Landlock => has_landlock(),
             Self::LastWords => kernel::keeps_last_words(),
             Self::Haproxy => is_installed("haproxy"),
-            Self::AppArmor => has_apparmor(),
+            Self::AppArmor | Self::AppArmorHeard => has_apparmor(),
             Self::LandlockAndChosenErrno => has_landlock() && has_chosen_errno(),
             Self::BpfLsm => has_bpf_lsm(),
             Self::DropReasons => has_drop_reasons(),
             Self::DropReceivers => has_drop_receivers(),
             Self::FewFiles => queue::has_few_files(),
             Self::SmallConntrack => filtered::has_small_conntrack(),
-            Self::Selinux => has_selinux(),
+            Self::Selinux | Self::SelinuxHeard => has_selinux(),
         }
     }
 }
