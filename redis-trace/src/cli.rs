@@ -193,6 +193,9 @@ pub struct DemoArgs {
     /// Stage everything and watch nothing
     #[arg(long, hide = true, conflicts_with = "record")]
     pub rehearse: bool,
+    /// Ask doctor about each situation; tell what it and watch say of it
+    #[arg(long, hide = true, conflicts_with_all = ["record", "rehearse"])]
+    pub examine: bool,
     /// How many healthy connections to make
     #[arg(long, value_name = "N", default_value_t = 2_000, hide = true)]
     pub connections: u32,

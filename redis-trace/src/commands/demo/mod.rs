@@ -25,6 +25,7 @@ mod bytecode;
 mod cgroup;
 mod confine;
 mod crowd;
+pub mod examine;
 pub mod expect;
 mod healthy;
 mod interrupt;
@@ -56,6 +57,7 @@ pub fn run(args: &DemoArgs) -> Result<Exit> {
     let fine = match &args.record {
         Some(directory) => theatre.record(&scenarios, directory)?,
         None if args.rehearse => theatre.rehearse(&scenarios)?,
+        None if args.examine => theatre.examine(&scenarios)?,
         None => theatre.perform(&scenarios)?,
     };
     Ok(if fine { Exit::Fine } else { Exit::Found })
@@ -145,6 +147,23 @@ impl Theatre<'_> {
             programme.show(place, scenario, &result, start.elapsed())?;
         }
         programme.end()
+    }
+
+    /// Performs each scenario once and asks doctor about it; the opinions are judged by whoever reads them.
+    fn examine(&self, scenarios: &[&'static Scenario]) -> Result<bool> {
+        let mut shared = self.agent(&["watch", "--no-aggregate"])?;
+        let scenarios: Vec<_> = scenarios.iter().copied().filter(|scenario| shared.can_see(scenario)).collect();
+        for scenario in scenarios {
+            let mut stage = self.stage(scenario.before)?;
+            let opinions = match scenario.agent {
+                scenarios::Agent::Shared => examine::attend(scenario, &mut stage, &mut shared)?,
+                scenarios::Agent::Own => examine::attend(scenario, &mut stage, &mut self.agent(&["watch"])?)?,
+            };
+            for opinions in opinions {
+                programme::write_line(&serde_json::to_string(&opinions)?)?;
+            }
+        }
+        Ok(true)
     }
 
     /// Performs and records each scenario before an agent of its own, and replays the recording.

@@ -183,7 +183,7 @@ impl Programme {
 }
 
 /// Writes a line to standard output, at once.
-fn write_line(line: &str) -> Result<()> {
+pub(super) fn write_line(line: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).context("cannot write to standard output")
 }

@@ -260,6 +260,7 @@ fn translated(stage: &mut Stage) -> Result<()> {
     stage.own().nft("ip", &[("out", "type nat hook output priority -100;", rule)])?;
     let (dialled, arrived) = (SocketAddr::new(LOOPBACK, REDIS), SocketAddr::new(LOOPBACK, 2));
     stage.refused(dialled)?;
+    stage.asked_at = Some(dialled);
     let expected = by_rule(Code::RT3005, stage.own(), "output", "hit")?;
     let expected = expected.with(json!({"cause": {"confidence": "certain"}, "side": "both"}));
     stage.expect(got(expected, "refused", Some("ECONNREFUSED"), arrived).says(&dialled));
@@ -273,6 +274,7 @@ fn redirected(stage: &mut Stage) -> Result<()> {
     let server = |port| SocketAddr::from((Ipv4Addr::new(10, 77, 0, 254), port));
     let dialled = stage.refused(server(REDIS))?;
     ensure!(dialled.errno != 0, "nobody listens on {}", server(2));
+    stage.asked_at = Some(server(REDIS));
     let expected = by_rule(Code::RT3005, stage.far()?, "prerouting", "hit")?;
     let expected = expected.with(json!({"cause": {"confidence": "certain"}, "side": "both"}));
     stage.expect(got(expected, "refused", Some("ECONNREFUSED"), server(2)).says(&server(REDIS)));

@@ -72,6 +72,7 @@ fn older_version(stage: &mut Stage) -> Result<()> {
 /// A server that does not speak this version of TLS.
 fn not_spoken(stage: &mut Stage, options: &str, version: &str) -> Result<()> {
     let (redis, _) = tls_redis(stage, CERTIFICATE, options)?;
+    stage.is_asked_by_tls = true;
     stage.visit(&format!("alert 127.0.0.1:6379 {version}"))?;
     let expected = rejected(stage, Code::RT5003, Ipv4Addr::LOCALHOST, redis).says("protocol_version");
     stage.expect(expected.with(json!({"side": "server"})));
@@ -80,6 +81,7 @@ fn not_spoken(stage: &mut Stage, options: &str, version: &str) -> Result<()> {
 
 fn tls_to_plaintext(stage: &mut Stage) -> Result<()> {
     let redis = stage.redis("--bind 127.0.0.1")?;
+    stage.is_asked_by_tls = true;
     stage.visit("hello 127.0.0.1:6379")?;
     stage.expect(rejected(stage, Code::RT5002, Ipv4Addr::LOCALHOST, redis).with(json!({"side": "client"})));
     Ok(())

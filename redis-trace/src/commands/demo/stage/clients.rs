@@ -15,12 +15,14 @@ const REFUSED: i32 = 111;
 impl Stage {
     /// Runs a client that may be turned away, to its end; a `+` stands for a blank within an argument.
     pub(crate) fn ask(&mut self, line: &str) -> Result<()> {
+        self.is_asked_by_tls = line.contains("--tls");
         let client = Self::client_recipe(line).spawn(Some(&self.netns))?;
         self.turned_away(client)
     }
 
     /// The same in the other namespace.
     pub(crate) fn ask_from_elsewhere(&mut self, line: &str) -> Result<()> {
+        self.is_asked_from_elsewhere = true;
         let client = Self::client_recipe(line).spawn(self.other.as_ref())?;
         self.turned_away(client)
     }

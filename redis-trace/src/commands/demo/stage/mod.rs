@@ -9,7 +9,7 @@ mod told;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
@@ -48,6 +48,12 @@ pub(crate) struct Stage {
     other: Option<Netns>,
     netns: Netns,
     home: Home,
+    /// Whether its clients are in that one.
+    is_asked_from_elsewhere: bool,
+    /// What they dial, where a rule sends them elsewhere.
+    pub(crate) asked_at: Option<SocketAddr>,
+    /// Whether they speak TLS.
+    pub(crate) is_asked_by_tls: bool,
     /// What must be told.
     pub(crate) expected: Vec<Expected>,
     /// What belongs to this stage.
@@ -99,6 +105,9 @@ impl Stage {
             other: None,
             netns,
             home,
+            is_asked_from_elsewhere: false,
+            asked_at: None,
+            is_asked_by_tls: false,
             expected: Vec::new(),
             scope,
             connections,
@@ -119,6 +128,11 @@ impl Stage {
     /// The other one.
     pub(crate) fn far(&self) -> Result<&Netns> {
         self.other.as_ref().context("the scenario has one namespace only")
+    }
+
+    /// The one that its clients are in.
+    pub(crate) fn asked_from(&self) -> &Netns {
+        self.other.as_ref().filter(|_| self.is_asked_from_elsewhere).unwrap_or(&self.netns)
     }
 
     /// A path in the scenario's directory.

@@ -1,0 +1,117 @@
+//! `doctor` asked about each situation while it lasts: what it says beside what `watch` said of it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::agent::{Agent, PATIENCE};
+use super::expect::judge;
+use super::process::Process;
+use super::scenarios::{Agent as Who, Scenario};
+use super::stage::Stage;
+use crate::trace::report::schema;
+
+/// The name of the JSON object.
+const SCHEMA: &str = "redis-trace.demo-opinions/1";
+
+/// What was said of one server that somebody was refused by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opinions {
+    /// Always `redis-trace.demo-opinions/1`.
+    pub schema: String,
+    /// The scenario's name.
+    pub scenario: String,
+    /// What doctor was asked about.
+    pub target: String,
+    /// The code that `watch` told.
+    pub watch: String,
+    /// What doctor says, and how surely.
+    pub doctor: (String, String),
+    /// What it says when nobody special asks.
+    pub nobody: (String, String),
+}
+
+/// Takes the steps of a scenario and asks about everyone who turned a client away in each, while it still would.
+pub(super) fn attend(scenario: &Scenario, stage: &mut Stage, agent: &mut Agent) -> Result<Vec<Opinions>> {
+    agent.told.clear();
+    agent.scope = stage.scope.clone();
+    let mut opinions: Vec<Opinions> = Vec::new();
+    for step in scenario.steps {
+        step(stage)?;
+        agent.scope = stage.scope.clone();
+        let judged = |told: &[Value]| judge(told, &stage.scope, &stage.expected);
+        // What is only whole when its agent ends is asked about as soon as anything is told.
+        let is_enough = |told: &[Value]| match scenario.agent {
+            Who::Shared => judged(told).missing.is_empty(),
+            Who::Own => stage.expected.is_empty() || told.iter().any(|line| stage.scope.covers(line)),
+        };
+        agent.wait(Instant::now() + PATIENCE, is_enough)?;
+        let told = match scenario.agent {
+            Who::Shared => judged(&agent.told).told,
+            Who::Own => agent.told.iter().filter(|line| stage.scope.covers(line)).cloned().collect(),
+        };
+        for (server, watch) in refused(&told) {
+            let target = stage.asked_at.map_or(server, |address| address.to_string());
+            let is_asked = |known: &Opinions| (&known.target, &known.watch) == (&target, &watch);
+            if opinions.iter().any(is_asked) {
+                continue;
+            }
+            opinions.push(Opinions {
+                schema: SCHEMA.to_owned(),
+                scenario: scenario.name.to_owned(),
+                doctor: ask(stage, &target, true)?,
+                nobody: ask(stage, &target, false)?,
+                target,
+                watch,
+            });
+        }
+    }
+    Ok(opinions)
+}
+
+/// Each server that these lines say turned a client away, and the code that was told last of it.
+fn refused(told: &[Value]) -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> = Vec::new();
+    for line in told.iter().filter(|line| line["schema"] == schema::REFUSAL) {
+        let code = line["cause"]["code"].as_str().unwrap_or_default().to_owned();
+        let Some(target) = target(line) else { continue };
+        match all.iter_mut().find(|(known, _)| *known == target) {
+            Some((_, known)) => *known = code,
+            None => all.push((target, code)),
+        }
+    }
+    all
+}
+
+/// What to ask about; nothing where a server was denied, and no client.
+fn target(line: &Value) -> Option<String> {
+    if let Some(path) = line["unix"]["path"].as_str() {
+        return Some(format!("unix:{path}"));
+    }
+    if line["side"] == "server" && line["flow"]["client"].is_null() {
+        return None;
+    }
+    let server = &line["flow"]["server"];
+    let ip: IpAddr = server["ip"].as_str()?.parse().ok()?;
+    let port = u16::try_from(server["port"].as_u64()?).ok()?;
+    Some(SocketAddr::from((ip, port)).to_string())
+}
+
+/// What doctor says of a target where its client is, and how surely.
+fn ask(stage: &Stage, target: &str, is_root: bool) -> Result<(String, String)> {
+    let program = std::env::current_exe().context("this program has no path")?;
+    let scheme = if stage.is_asked_by_tls { "rediss://" } else { "" };
+    let arguments = ["doctor", &format!("{scheme}{target}"), "-o", "json"].map(str::to_owned);
+    let doctor = Process::program(&program.display().to_string(), &arguments);
+    let doctor = if is_root { doctor } else { doctor.with_nobodys_rights() };
+    let (said, _) = doctor.spawn(Some(stage.asked_from()))?.finish()?;
+    let report: Value = said
+        .iter()
+        .find_map(|line| serde_json::from_str(line).ok())
+        .with_context(|| format!("doctor told no JSON of {target}: {}", said.join("\n")))?;
+    let word = |name: &str| report["verdict"][name].as_str().unwrap_or("none").to_owned();
+    Ok((word("code"), word("confidence")))
+}
