@@ -46,21 +46,29 @@ impl Stage {
 const SYSTEMD: &str = "mount -t tmpfs none /run && mkdir -p /run/systemd/system
     mount -t tmpfs none /usr/sbin && cp \"$1/systemctl\" /usr/sbin/systemctl";
 
-#[test]
-fn a_service_that_does_not_run_is_named_with_its_end_its_last_words_and_what_starts_it() {
-    let stage = Stage::new(&[("redis.conf", "port 19999\nbogus-directive yes\n")]);
+/// What doctor says of an address where nobody listens, on a host whose systemd has one unit of Redis, not running, with this
+/// configuration file, that ended like this: `ExecMainCode`, `ExecMainStatus` and `Result`.
+fn with_unit(configuration: &str, ended: (u8, u8, &str)) -> Ran {
+    let stage = Stage::new(&[("redis.conf", configuration)]);
     let file = stage.0.path().join("redis.conf");
+    let (code, status, result) = ended;
     let shown = format!(
         "#!/bin/sh\ncat <<END\nId=redis-server.service\nLoadState=loaded\nActiveState=failed\nSubState=failed\n\
-         UnitFileState=disabled\nMainPID=0\nExecMainPID=4194303\nExecMainCode=1\nExecMainStatus=1\n\
-         ExecMainStartTimestampMonotonic=5000000\nNRestarts=5\nResult=exit-code\nLimitNOFILESoft=65535\n\
+         UnitFileState=disabled\nMainPID=0\nExecMainPID=4194303\nExecMainCode={code}\nExecMainStatus={status}\n\
+         ExecMainStartTimestampMonotonic=5000000\nNRestarts=5\nResult={result}\nLimitNOFILESoft=65535\n\
          ExecStart={{ path=/usr/bin/redis-server ; argv[]=/usr/bin/redis-server {} ; ignore_errors=no ; }}\n\n\
          Id=valkey.service\nLoadState=not-found\nActiveState=inactive\nEND\n",
         file.display()
     );
     fs::write(stage.0.path().join("systemctl"), shown).expect("a file");
     fs::set_permissions(stage.0.path().join("systemctl"), fs::Permissions::from_mode(0o755)).expect("ours");
-    let ran = stage.doctor(SYSTEMD, NOWHERE);
+    stage.doctor(SYSTEMD, NOWHERE)
+}
+
+#[test]
+fn a_service_that_does_not_run_is_named_with_its_end_its_last_words_and_what_starts_it() {
+    let ran = with_unit("port 19998\nbogus-directive yes\n", (1, 1, "exit-code"));
+    // Its port is another one.
     assert_eq!((ran.code, ran.verdict()), (Some(1), ("RT1001", "no-listener")), "{}", ran.out);
     let told = "redis-server.service is failed (exit code 1), disabled at boot, started again 5 times";
     assert_eq!(ran.step("service"), ("bad", told));
@@ -73,6 +81,25 @@ fn a_service_that_does_not_run_is_named_with_its_end_its_last_words_and_what_sta
     );
     let summary = ran.found["verdict"]["summary"].as_str().expect("a summary");
     assert!(summary.contains("redis-server.service is failed (exit code 1): Bad directive"), "{summary}");
+}
+
+#[test]
+fn a_service_whose_port_it_is_is_the_cause_by_how_it_ended() {
+    let (_, port) = NOWHERE.rsplit_once(':').expect("a port");
+    let own = format!("port {port}\n");
+    let faulty = format!("{own}bogus-directive yes\n");
+    for (configuration, ended, code, words) in [
+        (&own, (1, 0, "success"), "RT1002", "redis-server.service is failed (exit code 0)"),
+        (&own, (2, 9, "signal"), "RT1003", "redis-server.service is failed (signal 9)"),
+        (&own, (2, 9, "oom-kill"), "RT1004", "redis-server.service is failed (signal 9, oom-kill)"),
+        (&own, (3, 11, "core-dump"), "RT1005", "redis-server.service is failed (signal 11, core-dump)"),
+        (&faulty, (1, 1, "exit-code"), "RT1020", "redis-server.service is failed (exit code 1): Bad directive"),
+    ] {
+        let ran = with_unit(configuration, ended);
+        let verdict = &ran.found["verdict"];
+        assert_eq!((&verdict["code"], &verdict["confidence"]), (&code.into(), &"likely".into()), "{}", ran.out);
+        assert!(verdict["summary"].as_str().is_some_and(|summary| summary.contains(words)), "{verdict}");
+    }
 }
 
 #[test]

@@ -107,14 +107,14 @@ situations! {
         made: served!("--port 6379 --bind 127.0.0.1"),
         target: "10.99.0.1",
         code: "RT1007",
-        unprivileged: ("RT1007", "certain"),
+        unprivileged: ("RT1007", "likely"),
     };
     bound_to_another_port: Situation {
         made: served!("--port 6380"),
         // Where no other test's server listens, in whichever namespace.
         target: "127.0.0.1:6399",
         code: "RT1008",
-        unprivileged: ("RT1001", "certain"),
+        unprivileged: ("RT1001", "likely"),
     };
     a_stale_unix_socket: Situation {
         made: concat!(
@@ -155,7 +155,7 @@ situations! {
         made: served!("--port 6379 --bind ::1"),
         target: "127.0.0.1",
         code: "RT1009",
-        unprivileged: ("RT1009", "certain"),
+        unprivileged: ("RT1009", "likely"),
     };
     a_full_queue: Situation {
         made: concat!(served!("--port 6379 --bind 127.0.0.1 --tcp-backlog 2"), "kill -STOP $server; fill 127.0.0.1;"),

@@ -1,15 +1,14 @@
 //! A server of this host as its files show it: the lines of its configuration that decide, its last words, what the security
 //! modules denied it.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
-
-use rustix::fs::OFlags;
 
 use super::configuration::Configuration;
 use super::lastwords;
+use super::log::{self, KernelLog};
 use super::patience::within;
 use super::scene::Scene;
 use super::units::Unit;
@@ -19,12 +18,6 @@ use crate::trace::text::Text;
 
 /// How long its files may take to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// As much as is read of the kernel's log, and of the audit log's end.
-const LOG_BYTES: usize = 1 << 20;
-
-/// The audit daemon's log.
-const AUDIT_LOG: &str = "/var/log/audit/audit.log";
 
 /// The line of a running server's configuration file that decides each of these directives; those that no line names are
 /// left out. The error is a sentence.
@@ -45,19 +38,35 @@ pub fn deciding_lines(server: &Process, file: &str, names: &'static [&str]) -> R
     within(PATIENCE, look).unwrap_or_else(|| Err("its file could not be read in time".to_owned()))
 }
 
-/// Why the last process of a unit ended, by its log, the journal or its configuration.
-pub fn last_words(unit: &Unit) -> Option<Fault> {
+/// What the last process of a unit left behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Why it ended, by its log, the journal or its configuration.
+    pub fault: Option<Fault>,
+    /// Where it listened or would have; empty when its configuration may not be read.
+    pub ports: Vec<u16>,
+}
+
+/// Looks for it.
+pub fn left_behind(unit: &Unit) -> Left {
     let cgroup = Text::from(format!("/system.slice/{}", unit.name).as_str());
-    match lastwords::of(unit.last()?, &unit.argv, Some(&cgroup), 1) {
-        What::LastWords { fault, .. } => fault,
-        _ => None,
+    match unit.last().map(|process| lastwords::of(process, &unit.argv, Some(&cgroup), 1)) {
+        Some(What::LastWords { fault, ports, .. }) if !ports.is_empty() && is_read(&unit.argv) => Left { fault, ports },
+        Some(What::LastWords { fault, .. }) => Left { fault, ports: Vec::new() },
+        _ => Left::default(),
     }
+}
+
+/// Whether we may read the configuration file that a command line names, if it names one.
+fn is_read(argv: &[Text]) -> bool {
+    let arguments: Vec<Vec<u8>> = argv.iter().map(Text::to_bytes).collect();
+    CommandLine::new(&arguments).file.is_none_or(|file| fs::File::open(OsStr::from_bytes(&file)).is_ok())
 }
 
 /// Denials of a security module that name a process by its name or its profile, the newest last; the error says why nobody
 /// could be asked.
 pub fn denials(comm: &str, profile: Option<&str>) -> Result<Vec<Text>, String> {
-    let logs = [kernel_log(), audit_log()];
+    let logs = [KernelLog::open().map(|mut log| log.read()), log::audit()];
     if let [Err(why), Err(_)] = &logs {
         return Err(why.clone());
     }
@@ -72,36 +81,6 @@ pub(crate) fn about(log: &str, comm: &str, profile: Option<&str>) -> Vec<Text> {
         line.contains(&names("comm", comm)) || profile.is_some_and(|profile| line.contains(&names("profile", profile)))
     };
     log.lines().filter(is_denial).filter(is_it).map(Text::from).collect()
-}
-
-/// The kernel's log, which is read without waiting for more.
-fn kernel_log() -> Result<String, String> {
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let mut log = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open("/dev/kmsg")
-        .map_err(|error| format!("the kernel's log may not be read: {error}"))?;
-    let (mut text, mut record) = (Vec::new(), vec![0; 8 << 10]);
-    // A read is one record; an error is that there is no more, or that it was written over.
-    while text.len() < LOG_BYTES
-        && let Ok(length @ 1..) = log.read(&mut record)
-    {
-        text.extend_from_slice(&record[..length]);
-    }
-    Ok(String::from_utf8_lossy(&text).into_owned())
-}
-
-/// The end of the audit daemon's log.
-fn audit_log() -> Result<String, String> {
-    use std::io::{Seek as _, SeekFrom};
-    let failed = |error| format!("{AUDIT_LOG} may not be read: {error}");
-    let mut log = fs::File::open(AUDIT_LOG).map_err(failed)?;
-    let length = log.metadata().map_err(failed)?.len();
-    log.seek(SeekFrom::Start(length.saturating_sub(LOG_BYTES as u64))).map_err(failed)?;
-    let mut text = Vec::new();
-    log.take(LOG_BYTES as u64).read_to_end(&mut text).map_err(failed)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 #[cfg(test)]

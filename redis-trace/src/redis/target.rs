@@ -67,7 +67,8 @@ impl Target {
 impl FromStr for Target {
     type Err = String;
 
-    /// `HOST`, `HOST:PORT`, `[IPv6]:PORT`, `redis://`, `rediss://`, `unix:PATH` or a path; the error is a sentence.
+    /// `HOST`, `HOST:PORT`, `[IPv6]:PORT`, `redis://`, `rediss://`, `unix:PATH`, `unix:@NAME` or a path; the error is a
+    /// sentence.
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);

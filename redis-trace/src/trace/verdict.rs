@@ -40,6 +40,12 @@ impl Verdict {
     pub fn possible(cause: Cause) -> Self {
         Self { cause, confidence: Confidence::Possible }
     }
+
+    /// No surer than this.
+    #[must_use]
+    pub fn at_most(self, confidence: Confidence) -> Self {
+        Self { confidence: self.confidence.min(confidence), ..self }
+    }
 }
 
 /// Every cause, with what makes it true.

@@ -109,7 +109,12 @@ fn queue(doctor: &mut Doctor, bound: &BoundSocket, asked: Option<u64>) -> anyhow
 
 /// A unix socket: what stands at its path, whose it is, who may connect, who listens.
 fn unix(doctor: &mut Doctor, host: &mut Host, netns: Netns, path: &str) -> anyhow::Result<Option<Process>> {
+    let place = UnixPath::written(path);
     match std::fs::metadata(path) {
+        _ if matches!(place, UnixPath::Abstract(_)) => {
+            let text = "an abstract name is no file, and everybody in this network namespace may connect";
+            doctor.step("file", State::Good, text.to_owned())?;
+        }
         Ok(file) => {
             let (mode, uid, gid) = (file.mode() & 0o7777, file.uid(), file.gid());
             let kind = if file.file_type().is_socket() { "a socket" } else { "no socket" };
@@ -122,8 +127,7 @@ fn unix(doctor: &mut Doctor, host: &mut Host, netns: Netns, path: &str) -> anyho
     for answer in host.answer(&Question::UnixListeners(netns), host::boottime()) {
         match answer {
             What::UnixListeners { listeners, .. } => {
-                let path = UnixPath::File(Text::from(path));
-                if let Some(listener) = listeners.into_iter().find(|listener| listener.path == path) {
+                if let Some(listener) = listeners.into_iter().find(|listener| listener.path == place) {
                     let Process { comm, pid, .. } = &listener.owner;
                     doctor.step("listener", State::Good, format!("{comm} (pid {pid}) listens on it"))?;
                     return Ok(Some(listener.owner));

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use redis::Value;
 
-use super::report::{Doctor, State};
+use super::report::{Doctor, Finding, State};
 use super::server::Server;
 use super::talk::text;
 use crate::redis::info::Info;
+use crate::redis::reply;
 use crate::trace::text::Text;
 
 /// Slots of a cluster, src/cluster.h.
@@ -44,6 +45,15 @@ pub(super) fn ask(server: &mut Server, info: &Info, doctor: &mut Doctor) -> anyh
 fn unknown(doctor: &mut Doctor, step: &str, why: &str) -> anyhow::Result<Vec<Lead>> {
     doctor.step(step, State::Unknown, why.to_owned())?;
     Ok(Vec::new())
+}
+
+/// What a node of a Cluster says of a command with a key while it has the Cluster for down: nothing of it is served then.
+pub(super) fn down(server: &mut Server, info: &Info) -> Option<Finding> {
+    const STATE: &str = "cluster_state:fail";
+    let is_node = info.text("redis_mode") == Some("cluster");
+    let state = is_node.then(|| server.ask(redis::cmd("CLUSTER").arg("INFO")).and_then(text)).flatten()?;
+    let said = reply::of_error("CLUSTERDOWN")?;
+    state.lines().any(|line| line == STATE).then(|| Finding::of_reply(&said, &Text::from(STATE)))
 }
 
 /// `SENTINEL MASTERS`: of each, names and values in turn.

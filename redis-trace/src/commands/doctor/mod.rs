@@ -123,12 +123,16 @@ async fn examine(target: &Target, client: &Client, printer: Printer) -> anyhow::
     let is_here =
         matches!(&place, Some(Place::Tcp(address)) if way::is_here(&mut host, host::this_task()?.netns, address));
     let following = Instant::now();
-    for lead in told.map(|told| told.leads).unwrap_or_default() {
+    let (leads, down) = told.map(|told| (told.leads, told.down)).unwrap_or_default();
+    for lead in leads {
         // The bus is for other nodes: that a client does not reach it is as it should be.
         if lead.is_bus && !is_here {
             continue;
         }
         follow(&mut doctor, &mut traced, &lead, following).await?;
+    }
+    if let Some(down) = down {
+        doctor.verdict(down);
     }
     Ok(doctor.after(began))
 }

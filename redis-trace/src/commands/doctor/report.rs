@@ -13,6 +13,7 @@ use crate::commands::output;
 use crate::failure::Exit;
 use crate::redis::reply::Said;
 use crate::redis::target::Target;
+use crate::trace::cause::Code;
 use crate::trace::report::{Fix, Report};
 use crate::trace::text::Text;
 
@@ -242,6 +243,14 @@ impl Doctor {
         if self.is_decided {
             self.verdict.summary = format!("{}; {more}", self.verdict.summary);
             self.verdict.fix.splice(0..0, fixes);
+        }
+    }
+
+    /// What is wrong has a history, which nobody watched: it is likely what this host's service manager says of it.
+    pub(super) fn is_rather(&mut self, cause: Code) {
+        if self.verdict.code.as_deref() == Some(Code::RT1001.as_str()) {
+            let (code, name) = (Some(cause.as_str().to_owned()), cause.name().to_owned());
+            self.verdict = Finding { code, name, confidence: "likely".to_owned(), ..self.verdict.clone() };
         }
     }
 

@@ -3,8 +3,10 @@
 use super::report::{Doctor, State, fix};
 use super::talk::Told;
 use crate::host;
-use crate::host::server::last_words;
+use crate::host::server::left_behind;
 use crate::host::units::{Ended, Unit, units};
+use crate::trace::attribute::CRASHES;
+use crate::trace::cause::Code;
 use crate::trace::container;
 use crate::trace::fact::{Fault, Process};
 use crate::trace::report::Fix;
@@ -96,16 +98,31 @@ pub(super) fn missing(doctor: &mut Doctor, port: u16) -> anyhow::Result<()> {
         if is_active {
             continue;
         }
-        let fault = last_words(unit);
-        if let Some(fault) = &fault {
+        let left = left_behind(unit);
+        let fault = left.fault.as_ref();
+        if let Some(fault) = fault {
             doctor.step("log", State::Bad, said(fault))?;
         }
         if alone {
-            let words = fault.as_ref().map_or_else(String::new, |fault| format!(": {}", fault.line));
-            doctor.amend(&format!("{} is {}{words}", unit.name, how(unit)), fixes(unit, fault.as_ref()));
+            let words = fault.map_or_else(String::new, |fault| format!(": {}", fault.line));
+            doctor.amend(&format!("{} is {}{words}", unit.name, how(unit)), fixes(unit, fault));
+        }
+        if let Some(cause) = cause(unit, fault).filter(|_| alone && left.ports.contains(&port)) {
+            doctor.is_rather(cause);
         }
     }
     Ok(())
+}
+
+/// What became of the listener, as `watch` would have told it had it watched; nothing when its unit was never started.
+fn cause(unit: &Unit, fault: Option<&Fault>) -> Option<Code> {
+    match (unit.result.as_str(), unit.ended?) {
+        ("oom-kill", _) => Some(Code::RT1004),
+        (_, Ended::Signal(signal)) if CRASHES.iter().any(|crash| u64::from(*crash) == signal) => Some(Code::RT1005),
+        (_, Ended::Signal(_)) => Some(Code::RT1003),
+        (_, Ended::Exit(code)) if code != 0 && fault.is_some() => Some(Code::RT1020),
+        (_, Ended::Exit(_)) => Some(Code::RT1002),
+    }
 }
 
 fn names(port: u16) -> Vec<String> {

@@ -61,6 +61,8 @@ pub(super) struct Told {
     pub(super) settings: BTreeMap<String, String>,
     /// Where it sends its clients.
     pub(super) leads: Vec<Lead>,
+    /// What it is while its Cluster is down, whoever is reached.
+    pub(super) down: Option<Finding>,
 }
 
 impl Told {
@@ -88,7 +90,8 @@ pub(super) fn with(
     let holders = holders(&mut server, &info);
     tell(doctor, &info, holders.as_deref())?;
     let leads = leads::ask(&mut server, &info, doctor)?;
-    Ok(Some(Told { info, settings, leads }))
+    let down = leads::down(&mut server, &info);
+    Ok(Some(Told { info, settings, leads, down }))
 }
 
 /// Through the door, with the password, to an answered `PING`.

@@ -22,7 +22,6 @@ use crate::trace::flow::{Endpoint, Flow};
 use crate::trace::question::Question;
 use crate::trace::remembered::Bounds;
 use crate::trace::report::{Outcome, Report, Summary, Update};
-use crate::trace::text::Text;
 
 /// How long a verdict may take after the dial is over: on a host that is busy, to read the firewall's rules takes seconds.
 const VERDICT: Duration = Duration::from_secs(4);
@@ -260,7 +259,7 @@ impl Traced {
         let &Failed { place, started: dialled, sent_again: retransmits, .. } = dial;
         let task = self.task.clone();
         match place {
-            Place::Unix(path) => What::UnixConnect { task, errno, path: UnixPath::File(Text::from(path.as_str())) },
+            Place::Unix(path) => What::UnixConnect { task, errno, path: UnixPath::written(path) },
             Place::Tcp(address) => {
                 let nowhere = if address.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
                 let server = Endpoint { ip: address.ip().to_canonical(), port: address.port() };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::trace::cause::Confidence;
 use crate::trace::errno::{self, ECONNREFUSED, EPERM, ETIMEDOUT};
 use crate::trace::fact::{ConnectFailed, IcmpError, Phase, Way};
 use crate::trace::flow::{Flow, Netns};
@@ -231,7 +232,11 @@ fn reset(time: u64, client: &ConnectFailed, known: &Known) -> Judged {
         }
         (Some(true), ..) => {
             let dial = no_listener::Dial { flow: client.flow, time, sk_lookup: false, client: Some(client) };
-            no_listener::attribute(&dial, known)
+            // Nobody was seen to send the reset: a rule could have, before anybody was looked for.
+            match no_listener::attribute(&dial, known) {
+                Judged::Verdict(verdict) => verdict.at_most(Confidence::Likely).into(),
+                judged => judged,
+            }
         }
         (_, Some(ttl), Some(peer)) if ttl.abs_diff(peer) > SAME_PLACE => {
             Verdict::likely(Dialling::MiddleboxReset { ttl, peer }.into()).into()

@@ -12,9 +12,10 @@ mod redirected;
 mod translated;
 mod unix;
 
+pub(crate) use no_listener::CRASHES;
 pub use redirected::redirected;
 
-use super::denied::Call;
+use super::fact::Call;
 use super::known::Known;
 use super::question::Question;
 use super::refusal::{Attempt, Connect, Refusal};

@@ -152,7 +152,7 @@ fn bind_that_failed(failed: &FailedBind, near: &[Listener], known: &Known) -> Op
 }
 
 /// Signals that a program's own fault raises.
-const CRASHES: &[u8] = &[4, 6, 7, 8, 11, 31]; // ILL ABRT BUS FPE SEGV SYS
+pub(crate) const CRASHES: &[u8] = &[4, 6, 7, 8, 11, 31]; // ILL ABRT BUS FPE SEGV SYS
 const SIGKILL: u8 = 9;
 
 fn how_it_ended(time: u64, ended: &EndedListener, known: &Known) -> Judged {

@@ -16,6 +16,14 @@ pub enum UnixPath {
 }
 
 impl UnixPath {
+    /// One as people write it: `@` begins an abstract name.
+    pub fn written(path: &str) -> Self {
+        match path.strip_prefix('@') {
+            Some(name) => Self::Abstract(Text::from(name)),
+            None => Self::File(Text::from(path)),
+        }
+    }
+
     /// The path or name.
     pub fn text(&self) -> &Text {
         match self {
