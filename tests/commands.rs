@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use redis_trace::trace::cause::Code;
 use redis_trace::trace::recording::{Header, line};
@@ -221,7 +222,10 @@ fn without_privilege_watch_says_what_is_missing_and_how_to_get_it() {
         return;
     }
     let (_directory, program) = public_copy();
+    let began = Instant::now();
     let refused = ran(Command::new(&program).arg("watch").uid(NOBODY).gid(NOBODY));
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(100), "it took {took:?}");
     assert_eq!(refused.code, Some(4), "{}", refused.err);
     let lines: Vec<&str> = refused.err.lines().collect();
     assert_eq!(lines[0], "error: cannot load probes: CAP_BPF and CAP_PERFMON are missing (have neither)");
@@ -241,6 +245,20 @@ fn half_the_capabilities_are_told_from_none() {
     let refused = ran(Command::new("setpriv").args(only).arg("-all,+bpf").arg(&program).arg("watch"));
     assert_eq!(refused.code, Some(4), "{}", refused.err);
     assert!(refused.err.contains(" probes: CAP_PERFMON is missing (have CAP_BPF)\n"), "{}", refused.err);
+}
+
+#[test]
+fn the_root_of_a_user_namespace_is_told_that_it_is_none_of_the_kernel() {
+    if !is_root() {
+        return;
+    }
+    // As in a container without privileges, of LXC or of podman.
+    let refused = ran(Command::new("unshare").args(["--user", "--map-root-user"]).arg(program()).arg("watch"));
+    assert_eq!(refused.code, Some(4), "{}", refused.err);
+    let why =
+        "error: cannot load probes: this process is in a user namespace, whose capabilities do not reach the kernel";
+    assert_eq!(refused.err.lines().next(), Some(why));
+    assert!(refused.err.contains("  try   run it as root outside of the container"), "{}", refused.err);
 }
 
 #[test]

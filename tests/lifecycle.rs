@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -73,8 +74,12 @@ fn a_signal_ends_the_agent_within_two_seconds_and_its_summary_adds_up() {
 }
 
 #[test]
-fn two_agents_at_once_tell_the_same() {
-    let mut agents = [Agent::start(&["--no-aggregate"]), Agent::start(&["--no-aggregate"])];
+fn two_agents_at_once_tell_the_same_and_the_second_says_that_it_is_not_alone() {
+    let first = Agent::start(&["--no-aggregate"]);
+    let mut second = Command::new(env!("CARGO_BIN_EXE_redis-trace"));
+    let (second, said) = Agent::heard(second.args(["watch", "-o", "json", "--no-aggregate"]));
+    assert!(said.starts_with("another redis-trace is at work on this host"), "{said}");
+    let mut agents = [first, second];
     let client = refused(CLOSED);
     let told = agents.each_mut().map(|agent| agent.refusal_of(client));
     for line in &told {

@@ -19,7 +19,7 @@ use super::telling::{Telling, Wanted};
 use crate::cli::{FilterArgs, HistoryArgs, ObservationArgs, Tier, WatchArgs};
 use crate::failure::Exit;
 use crate::host;
-use crate::kernel::{Options, TierWish};
+use crate::kernel::{self, Options, TierWish};
 use crate::sink::{Sink, sum};
 use crate::trace::cause::Code;
 use crate::trace::fact::{Fact, What};
@@ -48,6 +48,7 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
     };
     let mut exporter = Exporter::start(&args.metrics, args.sandbox).await?;
     let collector = Collector::start(args)?;
+    let has_company = kernel::has_company();
     let mut live = Live::start(&options, args.sandbox).await?;
     // Who waits for the banner may signal at once.
     let mut stop = live.adopting(|| Stop::new(&args.limits, args.cmd.as_deref()))??;
@@ -57,6 +58,12 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
     let writes = recorder.as_ref().map(Recorder::directory);
     enter_sandbox(&Part::Teller(writes), args.sandbox)?;
     let mut requests = Requests::new(recorder.is_some())?;
+    if has_company {
+        writeln!(
+            io::stderr(),
+            "another redis-trace is at work on this host: each tells everything, for twice the cost"
+        )?;
+    }
     writeln!(io::stderr(), "{}", banner(live.hooks(), live.listeners_found, live.namespaces_found))?;
     let (sink, drained) = output::patient_sink(&args.output);
     let packets = recorder.as_ref().and_then(Recorder::packets);

@@ -54,6 +54,11 @@ impl Environment {
         Error { fault, headline: format!("cannot {attempt}: {why}"), facts: self.facts(), remedies }
     }
 
+    /// Nobody may read the kernel's memory, whatever he may do else.
+    pub(super) fn is_locked_down(&self) -> bool {
+        self.lockdown == "confidentiality"
+    }
+
     /// The error for a kernel that does not describe its types, or not so that they can be read.
     pub(super) fn no_btf(&self, why: &str) -> Error {
         Error {
@@ -85,7 +90,7 @@ impl Environment {
                 "this process is in a user namespace, whose capabilities do not reach the kernel".to_owned(),
                 &["run it as root outside of the container, or in one without a user namespace"],
             ),
-            Some(EPERM | EACCES | EINVAL) if self.lockdown == "confidentiality" => (
+            Some(EPERM | EACCES | EINVAL) if self.is_locked_down() => (
                 Fault::Kernel,
                 "the kernel is locked down (confidentiality) and lets nobody read its memory".to_owned(),
                 vec!["boot with lockdown=integrity, or without lockdown=".to_owned()],

@@ -1,9 +1,11 @@
 //! Security modules that are at work, and where they keep what belongs to a task.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::thread;
 
 use aya::programs::loaded_programs;
+use redis_trace_common::hook::{HOOKS, Hook};
 use redis_trace_common::member::ABSENT;
 
 use super::btf::Btf;
@@ -35,6 +37,18 @@ pub fn lsm_programs() -> Vec<BpfProgram> {
     let loaded = loaded_programs().filter_map(Result::ok);
     let of_lsm = loaded.filter(|program| program.program_type() as u32 == BPF_PROG_TYPE_LSM);
     of_lsm.map(|program| BpfProgram { id: program.id(), name: Text::new(program.name()) }).collect()
+}
+
+/// How many of our probes' names tell another one of us: some are words that others might use as well.
+const ANOTHER: usize = 10;
+
+/// Whether another one of us has its probes loaded. Not known, and no, without CAP_SYS_ADMIN.
+pub fn has_company() -> bool {
+    let loaded = loaded_programs().filter_map(Result::ok);
+    let names: BTreeSet<Vec<u8>> = loaded.map(|program| program.name().to_vec()).collect();
+    // The kernel keeps fifteen bytes of a name.
+    let is_loaded = |hook: &&Hook| names.contains(&hook.probe.as_bytes()[..hook.probe.len().min(15)]);
+    HOOKS.iter().filter(is_loaded).count() >= ANOTHER
 }
 
 /// Modules that keep something beside a task's credentials, and the structures it may be: lsm_set_blob_size(),

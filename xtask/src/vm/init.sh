@@ -31,8 +31,12 @@ if [ -f /t/policy ]; then
 	setfiles -F /t/file_contexts /usr /etc
 	echo 1 >/sys/fs/selinux/enforce
 fi
+mkfifo /run/end
+/t/exit </run/end &
+exec 4>/run/end
 cd /root
-sh /t/command
+sh /t/command 4>&-
 status=$?
 echo "VMTEST-RC $status"
-/t/exit $status
+echo $status >&4
+wait

@@ -57,8 +57,15 @@ pub(crate) fn vm(options: &Options) -> Result<()> {
     summarize(&outcomes)
 }
 
-/// Steps the machine's clock, which no test may do to the host.
-const CLOCK_STEP: &str = include_str!("../../../tests/machines/clock-step.sh");
+/// What no test may do to the host, one after the other: the agent is killed by the kernel, the machine sleeps and its clock is
+/// stepped, and at last the kernel is locked down, from which there is no way back.
+const SCRIPTS: [&str; 3] = [
+    include_str!("../../../tests/machines/killed.sh"),
+    include_str!("../../../tests/machines/clock.sh"),
+    include_str!("../../../tests/machines/lockdown.sh"),
+];
+/// The agent itself is confined.
+const SELINUX: &str = include_str!("../../../tests/machines/selinux.sh");
 
 /// Runs the demo with every kernel, and what else only a machine may do; an error unless all pass and the table that is kept is
 /// what they showed.
@@ -140,8 +147,8 @@ fn commands(options: &Options) -> Result<Vec<(Policy, String)>> {
     let recorded = |module: &str| format!("redis-trace demo -o json --tier t2 --only {module}\n");
     let [demo, json, only, selinux] = ["demo", "-o=json", "--only", "SELinux"].map(String::from);
     let all = [
-        (Policy::Apparmor, command(&[demo.clone(), json.clone()]) + &recorded("AppArmor") + CLOCK_STEP),
-        (Policy::Selinux, command(&[demo, json, only, selinux]) + &recorded("SELinux")),
+        (Policy::Apparmor, command(&[demo.clone(), json.clone()]) + &recorded("AppArmor") + &SCRIPTS.concat()),
+        (Policy::Selinux, command(&[demo, json, only, selinux]) + &recorded("SELinux") + SELINUX),
     ];
     Ok(all.into_iter().filter(|(policy, _)| options.policy.is_none_or(|wanted| wanted == *policy)).collect())
 }
