@@ -1,18 +1,27 @@
 //! What goes wrong around a running agent, made to go wrong for real: nothing is lost unsaid, nothing hangs, and the exit code
 //! is right. Tests run beside each other and every agent hears the whole host: each watches a port that is its own.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{BufRead as _, Read as _};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::fuse::Disk;
+use crate::scraping::scrape;
 use crate::support::{Agent, refused};
 
+#[path = "support/fuse.rs"]
+mod fuse;
+#[path = "support/scrape.rs"]
+mod scraping;
 mod support;
 
 /// How long the end may take.
@@ -142,6 +151,57 @@ fn a_disk_that_is_full_ends_the_recording_and_not_the_watching() {
     assert_eq!(agent.end().1.code(), Some(5));
     let (codes, _) = replayed(&kept);
     assert!(codes.iter().any(|code| code == "RT1001"), "{codes:?}");
+}
+
+/// An agent that records on a disk that can fail, and serves metrics there.
+fn recording_on_a_disk(port: u16, metrics: SocketAddr) -> (Agent, Arc<Disk>) {
+    let connection = File::options().read(true).write(true).open("/dev/fuse").expect("root may");
+    let theirs = connection.try_clone().expect("a descriptor");
+    let disk = Disk::serve(connection);
+    let place = tempfile::tempdir().expect("a directory");
+    let mount = "mount -i -t fuse -o fd=0,rootmode=40000,user_id=0,group_id=0 none \"$1\" && exec </dev/null && \
+                 exec \"$0\" record \"$1/case.rec\" -o json --no-aggregate --port \"$2\" --metrics \"$3\"";
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "sh", "-c", mount]).arg(program()).arg(place.path());
+    (Agent::started(unshare.args([port.to_string(), metrics.to_string()]).stdin(theirs)), disk)
+}
+
+#[test]
+fn a_disk_that_fails_ends_the_recording_and_not_the_watching() {
+    let metrics = SocketAddr::from((Ipv4Addr::new(127, 94, 64, 8), 9464));
+    let (mut agent, disk) = recording_on_a_disk(8, metrics);
+    let whole = |metrics| scrape(metrics).get("redistrace_recording_whole").cloned();
+    assert_eq!(whole(metrics).as_deref(), Some("1"));
+    for _ in 0..100 {
+        agent.refusal_of(refused(8));
+    }
+    disk.is_broken.store(true, Ordering::Relaxed);
+    for _ in 0..100 {
+        refused(8);
+    }
+    agent.word_with("the recording ends here, watching goes on: Input/output error");
+    assert_eq!(whole(metrics).as_deref(), Some("0"));
+    let told = agent.refusal_of(refused(8));
+    assert_eq!(told["cause"]["code"], "RT1001");
+    agent.signal(Signal::TERM);
+    let said = agent.last_words();
+    // It is said once.
+    assert!(!said.contains("Input/output error"), "{said}");
+    assert_eq!(agent.child.wait().expect("it ends").code(), Some(5), "{said}");
+    let (codes, _) = replayed(&disk.taken.lock().expect("nobody panicked"));
+    assert!(codes.iter().any(|code| code == "RT1001"), "{codes:?}");
+}
+
+#[test]
+fn a_disk_that_loses_what_it_took_is_said_at_the_end() {
+    let metrics = SocketAddr::from((Ipv4Addr::new(127, 94, 64, 10), 9464));
+    let (mut agent, disk) = recording_on_a_disk(10, metrics);
+    disk.forgets.store(true, Ordering::Relaxed);
+    agent.refusal_of(refused(10));
+    agent.signal(Signal::TERM);
+    let said = agent.last_words();
+    assert!(said.contains("the recording ends here, watching goes on: Input/output error"), "{said}");
+    assert_eq!(agent.child.wait().expect("it ends").code(), Some(5), "{said}");
 }
 
 #[test]

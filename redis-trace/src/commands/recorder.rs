@@ -58,9 +58,7 @@ impl Recorder {
                 eprintln!("{path} cannot be begun anew, the recording goes on as it was: {why}");
             }
             Ok(file) => {
-                if let Err(why) = self.file.flush() {
-                    self.fail(why);
-                }
+                self.settle();
                 self.file = BufWriter::new(file);
                 self.were_whole &= self.fault.take().is_none();
                 self.begin();
@@ -93,9 +91,7 @@ impl Recorder {
 
     /// Ends the recording; false when it is not whole, which was said when it happened.
     pub fn finish(mut self) -> bool {
-        if let Err(why) = self.file.flush() {
-            self.fail(why);
-        }
+        self.settle();
         let are_whole = self.packets.as_ref().is_none_or(Pcapng::finish);
         self.is_whole() && are_whole
     }
@@ -108,6 +104,13 @@ impl Recorder {
     /// Everything so far was kept.
     pub fn is_whole(&self) -> bool {
         self.were_whole && self.fault.is_none() && self.packets.as_ref().is_none_or(Pcapng::is_whole)
+    }
+
+    /// Waits until the disk has what was written: only then it says whether it could keep it.
+    fn settle(&mut self) {
+        if let Err(why) = self.file.flush().and_then(|()| self.file.get_ref().sync_data()) {
+            self.fail(why);
+        }
     }
 
     fn write(&mut self, line: io::Result<Vec<u8>>) {
