@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 
 /// A redis-server on a port of its own, ended with the test.
-pub(crate) struct Redis(Child);
+pub(crate) struct Redis(pub(crate) Child);
 
 impl Redis {
     /// Starts it with these arguments, and waits until it serves.
