@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use caps::{CapSet, Capability};
+use caps::Capability;
 
 use super::error::{Error, Fault};
 
@@ -33,16 +33,17 @@ impl Environment {
     /// Looks.
     pub(super) fn look() -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-        let (have, missing) = capabilities();
-        let status = read("/proc/self/status");
+        let (status, users) = (read("/proc/self/status"), read("/proc/self/uid_map"));
+        let (have, missing) = capabilities(&status);
         Self {
-            kernel: read("/proc/sys/kernel/osrelease"),
+            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             have,
             missing,
             lockdown: chosen(&read("/sys/kernel/security/lockdown")),
             confined_by: confinement(&read("/proc/self/attr/current")),
             seccomp: status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "2"])),
-            in_user_namespace: !read("/proc/self/uid_map").split_whitespace().eq(["0", "0", "4294967295"]),
+            // What a security module lets nobody read proves nothing.
+            in_user_namespace: !users.is_empty() && !users.split_whitespace().eq(["0", "0", "4294967295"]),
             unprivileged: read("/proc/sys/kernel/unprivileged_bpf_disabled"),
             btf: fs::exists("/sys/kernel/btf/vmlinux").unwrap_or(false),
         }
@@ -140,9 +141,11 @@ const EACCES: i32 = 13;
 /// `ENOSYS`.
 const ENOSYS: i32 = 38;
 
-/// Of the capabilities that probes need since Linux 5.8, those that this process has, and those that it lacks.
-fn capabilities() -> (Vec<&'static str>, Vec<&'static str>) {
-    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
+/// Of the capabilities that probes need since Linux 5.8, those that a process with this status has, and those that it lacks. Its
+/// own call for them, capget(2), a security module may forbid.
+fn capabilities(status: &str) -> (Vec<&'static str>, Vec<&'static str>) {
+    let effective = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
+    let has = |capability: Capability| effective.is_none_or(|effective| effective & capability.bitmask() != 0);
     let all = has(Capability::CAP_SYS_ADMIN);
     let needed = [("CAP_BPF", Capability::CAP_BPF), ("CAP_PERFMON", Capability::CAP_PERFMON)];
     let (have, missing): (Vec<_>, Vec<_>) = needed.into_iter().partition(|(_, capability)| all || has(*capability));
@@ -179,6 +182,13 @@ mod tests {
         assert_eq!(error.fault, Fault::Permission);
         assert_eq!(error.headline, "cannot load probes: CAP_PERFMON is missing (have CAP_BPF)");
         assert_eq!(error.facts, ["kernel 6.18.44", "unprivileged_bpf_disabled=2", "lockdown=none", "BTF ok"]);
+    }
+
+    #[test]
+    fn capabilities_are_read_from_the_status_and_none_is_missing_where_that_is_not_to_be_read() {
+        assert_eq!(capabilities("CapPrm:\t0\nCapEff:\t0000008000000000\n"), (vec!["CAP_BPF"], vec!["CAP_PERFMON"]));
+        assert_eq!(capabilities("CapEff:\t0000000000200000\n"), (vec!["CAP_BPF", "CAP_PERFMON"], vec![]));
+        assert_eq!(capabilities(""), (vec!["CAP_BPF", "CAP_PERFMON"], vec![]));
     }
 
     #[test]
