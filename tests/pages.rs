@@ -74,3 +74,28 @@ fn the_readme_lists_every_cause_as_the_program_knows_it() {
         format!("| code | name | what it means |\n|---|---|---|\n{}", Code::ALL.iter().map(row).collect::<String>());
     assert!(table == expected, "README.md should have:\n{expected}");
 }
+
+#[test]
+fn each_row_of_what_goes_wrong_names_tests_that_there_are() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap_or_else(|why| panic!("{path}: {why}"));
+    let (page, machines) = (read("docs/behaviour.md"), read("xtask/src/vm/mod.rs"));
+    let is_row = |line: &&str| line.starts_with("| ") && !line.starts_with("| what ");
+    let rows: Vec<&str> = page.lines().filter(is_row).collect();
+    assert!(rows.len() > 30, "{} rows", rows.len());
+    for row in rows {
+        let tests = row.trim_end_matches(" |").rsplit('|').next().expect("a cell");
+        // Every other part is between back quotes: a file, or a test in the one before it.
+        let mut quoted = tests.split('`').skip(1).step_by(2).peekable();
+        assert!(quoted.peek().is_some_and(|first| first.contains('/')) || tests.contains("no test"), "{row}");
+        let mut file = String::new();
+        for word in quoted {
+            if word.starts_with("tests/machines/") {
+                assert!(machines.contains(&format!("/{word}\"")), "no machine runs {word}");
+            } else if word.contains('/') {
+                file = read(word);
+            } else if !tests.contains("no test") {
+                assert!(file.contains(&format!("fn {word}(")), "there is no {word}: {row}");
+            }
+        }
+    }
+}
