@@ -44,8 +44,13 @@ impl Host {
             named: None,
             same: None,
             conntrack: None,
+            dialler: None,
             unreadable: None,
         };
+        // First, for it may soon give up.
+        if sight.outgoing && sight.is_answer() {
+            suspected.dialler = self.dialler(flow);
+        }
         suspected.unreadable = self.walk(flow, sight, &mut suspected).err().map(Text::from);
         What::Suspected(suspected)
     }

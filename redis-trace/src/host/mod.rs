@@ -7,6 +7,7 @@ pub mod clock;
 mod command;
 pub(crate) mod configuration;
 mod counters;
+mod dialler;
 mod eyes;
 mod files;
 mod firewall;

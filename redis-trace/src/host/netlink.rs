@@ -34,6 +34,11 @@ pub(crate) fn dump(request: SockDiagMessage, each: impl FnMut(SockDiagMessage)) 
         .map_err(|error| format!("The kernel's sock_diag could not be asked, or broke off: {error}."))
 }
 
+/// Asks about one socket of the calling thread's namespace, and hands out the answer; an error when there is no such socket.
+pub(crate) fn find(request: SockDiagMessage, each: impl FnMut(SockDiagMessage)) -> io::Result<()> {
+    talk(NETLINK_SOCK_DIAG, Wanted::One, request, each)
+}
+
 /// Asks on a netlink protocol and hands out each answer; an error is the kernel's own.
 pub(crate) fn talk<M>(protocol: isize, wanted: Wanted, request: M, each: impl FnMut(M)) -> io::Result<()>
 where

@@ -125,6 +125,31 @@ pub(crate) fn sent_again(local: Endpoint) -> Result<Option<u32>, String> {
     Ok(again)
 }
 
+/// Any socket at these addresses, whatever number the kernel keeps of it: INET_DIAG_NOCOOKIE, include/uapi/linux/inet_diag.h.
+const NO_COOKIE: [u8; 8] = [0xff; 8];
+
+/// The inode of the socket that dialled from here to there and has no answer yet.
+pub(crate) fn dialling(from: Endpoint, to: Endpoint) -> Option<u64> {
+    let id = SocketId {
+        source_port: from.port,
+        destination_port: to.port,
+        source_address: from.ip,
+        destination_address: to.ip,
+        interface_id: 0,
+        cookie: NO_COOKIE,
+    };
+    let family = if from.ip.is_ipv6() { AF_INET6 } else { AF_INET };
+    let mut inode = None;
+    let asked = netlink::find(request(family, id, 1 << TCP_SYN_SENT), |answer| {
+        if let SockDiagMessage::InetResponse(answer) = answer
+            && answer.header.state == TCP_SYN_SENT
+        {
+            inode = Some(u64::from(answer.header.inode)).filter(|inode| *inode != 0);
+        }
+    });
+    asked.ok().and(inode)
+}
+
 /// Milliseconds since something was sent last: `tcpi_last_data_sent` of `struct tcp_info`, include/uapi/linux/tcp.h.
 fn last_data_sent(info: &[u8]) -> Option<u32> {
     let bytes = info.get(44..48)?;

@@ -172,6 +172,7 @@ mod tests {
             named,
             same: None,
             conntrack,
+            dialler: None,
             unreadable: None,
         }
     }

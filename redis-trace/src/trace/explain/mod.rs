@@ -40,7 +40,7 @@ pub fn explain(refusal: &Refusal, verdict: &Verdict, known: &Known, seq: u64) ->
         boottime_ns: refusal.time,
         seq,
         outcome,
-        side: side(&refusal.attempt),
+        side: side(&refusal.attempt, known),
         cause: cause(verdict),
         summary: summary::summary(refusal, verdict, known),
         flow: flow(&refusal.attempt, known),
@@ -148,8 +148,9 @@ fn outcome(refusal: &Refusal, cause: &Cause) -> (Outcome, Option<String>) {
     }
 }
 
-fn side(attempt: &Attempt) -> Side {
+fn side(attempt: &Attempt, known: &Known) -> Side {
     match attempt {
+        Attempt::Connect(connect) if known.dialler(connect).is_some() => Side::Both,
         Attempt::Connect(connect) => connect.side(),
         Attempt::Unix { .. } => Side::Both,
         Attempt::Early(end) => match (&end.server, end.client) {
@@ -203,7 +204,9 @@ fn is_server(task: &Task) -> bool {
 
 fn client(attempt: &Attempt, known: &Known) -> Option<Process> {
     match attempt {
-        Attempt::Connect(connect) => Some(known.process_of(connect.caller()?)),
+        Attempt::Connect(connect) => {
+            connect.caller().map(|caller| known.process_of(caller)).or_else(|| known.dialler(connect))
+        }
         Attempt::Unix { task, .. } => Some(known.process_of(task)),
         Attempt::Socket { task, .. } if !is_server(task) => Some(known.process_of(task)),
         Attempt::Socket { .. }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use redis_trace_common::record::HANDLES;
 use serde::{Deserialize, Serialize};
 
-use super::{BpfProgram, Task};
+use super::{BpfProgram, Process, Task};
 use crate::firewall::{Candidate, Wanted};
 use crate::trace::flow::{Flow, Netns};
 use crate::trace::text::Text;
@@ -170,6 +170,9 @@ pub struct Suspected {
     pub same: Option<bool>,
     /// Connections that conntrack has, and the most that it takes.
     pub conntrack: Option<(u32, u32)>,
+    /// Who waited for it when the rules were read, where it was an answer that was to leave to its own namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialler: Option<Process>,
     /// Why the rules could not be read: a full sentence.
     pub unreadable: Option<Text>,
 }

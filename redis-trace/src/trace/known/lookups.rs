@@ -10,6 +10,7 @@ use crate::trace::fact::{
 };
 use crate::trace::flow::{Endpoint, Netns};
 use crate::trace::question::Question;
+use crate::trace::refusal::Connect;
 
 impl Known {
     /// What is known of the process that this task belongs to.
@@ -89,6 +90,13 @@ impl Known {
     /// The firewall's rules that can have done this to that SYN, as far as the host said.
     pub fn suspected(&self, netns: Netns, isn: u32, wanted: Wanted) -> Option<&Suspected> {
         self.suspected.get(&(netns, isn, wanted))
+    }
+
+    /// Who dialled, where the host found that out because its answer was dropped.
+    pub fn dialler(&self, connect: &Connect) -> Option<Process> {
+        let dropped = connect.dropped.as_ref()?;
+        let found = self.suspected(dropped.flow.netns, dropped.isn, Wanted::Refusal)?.dialler.as_ref()?;
+        Some(self.process(found.key()).unwrap_or(found).clone())
     }
 
     /// The unix sockets that servers listen on in a namespace.

@@ -150,6 +150,7 @@ impl Known {
             What::ConnectFailed(failed) => self.call_ended(time, &failed.task),
             What::Dropped(dropped) => dropped.caller.iter().for_each(|(task, _)| self.meet(time, task)),
             What::Suspected(suspected) => {
+                suspected.dialler.iter().for_each(|process| self.describe(time, process));
                 let key = (suspected.netns, suspected.isn, suspected.wanted);
                 self.suspected.insert(time, key, suspected.clone());
             }

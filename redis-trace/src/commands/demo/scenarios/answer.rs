@@ -35,9 +35,11 @@ fn kept_in(stage: &mut Stage) -> Result<()> {
     stage.redis("--bind 127.0.0.1")?;
     stage.own().nft("inet", &[("out", "type filter hook output priority 0;", RULE)])?;
     let server = SocketAddr::from((Ipv4Addr::LOCALHOST, REDIS));
-    stage.dial_briefly(server)?;
-    // Whose answer it was is told where the processor that answered is the one that dialled last; mostly it is.
+    // It waits well until it was looked who does.
+    let dialled = stage.dials(&format!("give-up 2000 {server}"))?.remove(0);
+    ensure!(dialled.errno == EINPROGRESS, "the dial ended with errno {}", dialled.errno);
     let expected = by_rule(Code::RT3003, stage.own(), "output", "hit")?
+        .with(json!({"side": "both", "client_process": {"pid": dialled.pid, "comm": "client"}}))
         .says("nft insert rule inet f out ct state established,related accept");
     stage.expect(lost(expected, server));
     Ok(())
