@@ -164,6 +164,7 @@ hooks! {
     Rules: Kprobe "nft_reject_inet_eval" by "rejected_inet";
     Rules: Kprobe "nft_reject_ipv4_eval" by "rejected_ipv4";
     Rules: Kprobe "nft_reject_ipv6_eval" by "rejected_ipv6";
+    Rules: Kprobe "nft_reject_bridge_eval" by "rejected_bridge";
     Rules: Kprobe "reject_tg" by "rejected_xt_v4";
     Rules: Kprobe "reject_tg6" by "rejected_xt_v6";
     // net/ipv4/af_inet.c, net/ipv6/af_inet6.c

@@ -62,6 +62,7 @@ const EVERYTHING: &[Need] = &[
     // What the tests make real refusals with, and look at the kernel with.
     need("nft", &[&["nftables"]]),
     need("iptables", &[&["iptables"]]),
+    need("ipvsadm", &[&["ipvsadm"]]),
     need("ufw", &[&["ufw"]]),
     need(FIREWALLD, &[&["firewalld"]]),
     need("dbus-daemon", &[&["dbus-daemon"], &["dbus"]]),

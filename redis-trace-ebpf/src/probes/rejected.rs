@@ -92,6 +92,12 @@ pub(crate) fn rejected_ipv6(ctx: ProbeContext) -> u32 {
     by_nf_tables(&ctx)
 }
 
+/// `nft_reject_bridge_eval`, net/bridge/netfilter/nft_reject_bridge.c.
+#[kprobe]
+pub(crate) fn rejected_bridge(ctx: ProbeContext) -> u32 {
+    by_nf_tables(&ctx)
+}
+
 /// `unsigned int reject_tg(struct sk_buff *skb, const struct xt_action_param *par)`, net/ipv4/netfilter/ipt_REJECT.c.
 #[kprobe]
 pub(crate) fn rejected_xt_v4(ctx: ProbeContext) -> u32 {

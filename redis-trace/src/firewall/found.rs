@@ -67,10 +67,10 @@ impl Found<'_> {
     }
 }
 
-/// A policy of drop, as each program prints it.
+/// A policy of drop, as each program prints it; IPVS has none.
 fn policy_text(backend: Backend, chain: &Chain) -> Text {
     match backend {
-        Backend::Nftables => Text::from("policy drop"),
+        Backend::Nftables | Backend::Ipvs => Text::from("policy drop"),
         Backend::IptablesNft | Backend::IptablesLegacy => Text::from(&*format!("-P {} DROP", chain.name)),
     }
 }

@@ -11,6 +11,7 @@ mod condition;
 mod elements;
 mod field;
 mod found;
+mod ipvs;
 mod join;
 mod model;
 mod nft;
@@ -22,6 +23,7 @@ mod walk;
 mod way;
 
 pub use candidate::{Candidate, Effect, Site, Suspects, Wanted};
+pub use ipvs::without_servers;
 pub use model::{Backend, Counter, Family, Hook, Ruleset};
 pub use nft::parse_nft;
 pub use owner::{Owner, Service};

@@ -206,6 +206,8 @@ pub enum Backend {
     IptablesNft,
     /// ip_tables and ip6_tables.
     IptablesLegacy,
+    /// IPVS, which has virtual services instead of rules.
+    Ipvs,
 }
 
 /// Packets of which family a table sees.

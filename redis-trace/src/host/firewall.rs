@@ -1,21 +1,28 @@
 //! Which of the firewall's rules can have done something to a packet, by the rules of the namespace where it was done.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::net::IpAddr;
 use std::path::Path;
 
 use caps::{CapSet, Capability};
-use rustix::net::netdevice::index_to_name;
+use rustix::net::netdevice::{index_to_name, name_to_index};
 use rustix::net::{AddressFamily, SocketType, socket};
 
+use super::routes::{self, Link};
 use super::{Host, addresses};
-use crate::firewall::{Backend, Candidate, Effect, Hook, Interface, Packet, Ruleset, State, Suspects, Wanted};
+use crate::firewall::{
+    Backend, Candidate, Effect, Hook, Interface, Owner, Packet, Ruleset, State, Suspects, Wanted, without_servers,
+};
 use crate::trace::fact::{Passing, Rejected, Suspected, What};
 use crate::trace::flow::{Endpoint, Flow};
 use crate::trace::text::Text;
 
 /// TCP among the protocols above IP.
 const TCP: u8 = 6;
+
+/// As much as is asked for at once, bytes.
+const STEP: usize = 64 << 10;
 
 /// The flags of a first packet.
 const SYN: u8 = 2;
@@ -60,18 +67,29 @@ impl Host {
         let rules = self.ruleset(flow.netns, sight.generation)?;
         let scene = self.inside(flow.netns, || look_around(ends(flow, sight).1.ip, sight))?;
         let packet = packet(flow, sight, &scene);
-        pass(&packet, hooks(flow, sight, &packet), &rules.ruleset, found);
+        let (earlier, hooks) = (earlier(flow, sight, &packet), hooks(flow, sight, &packet));
+        pass(&packet, earlier, &rules.ruleset, found);
+        found.candidates.retain(|candidate| !matches!(candidate.effect, Effect::Drop));
+        pass(&packet, hooks, &rules.ruleset, found);
+        let virtual_service = earlier.iter().chain(hooks).find(|hook| matches!(hook, Hook::Input | Hook::Output));
+        if let Some(hook) = virtual_service
+            && !found.candidates.iter().any(|candidate| candidate.must)
+        {
+            found.candidates.extend(self.inside(flow.netns, || by_ipvs(ends(flow, sight).1, sight.mark, *hook))?);
+        }
         // What no rule can have met that came in may have been on its way through a bridge.
         if found.candidates.is_empty() && !sight.outgoing {
-            let leaves = self.inside(flow.netns, || interface(flow.ifindex))?;
-            let hooks = if flow.ifindex == sight.input { ARRIVING } else { LEAVING };
-            let output = if flow.ifindex == sight.input { Interface::Unknown } else { leaves };
+            let link = self.inside(flow.netns, || routes::link(flow.ifindex))?;
+            let (hooks, output) = on_bridge(link, flow.ifindex == sight.input);
             pass(&Packet { bridged: true, output, ..packet.clone() }, hooks, &rules.ruleset, found);
         }
         if let Some(rejected) = sight.rejected {
             only_named(found, &rejected, &rules.ruleset, packet.ipv6);
         }
-        found.same = sight.generation.zip(rules.generation).map(|(then, read)| then == read);
+        // The generation is that of nf_tables' rules alone.
+        let is_of_rules = found.candidates.iter().all(|candidate| candidate.site.backend != Backend::Ipvs);
+        let generations = sight.generation.zip(rules.generation).filter(|_| is_of_rules);
+        found.same = generations.map(|(then, read)| then == read);
         found.conntrack = scene.conntrack;
         Ok(())
     }
@@ -116,18 +134,49 @@ impl Host {
     }
 }
 
-/// Where a packet can be on a bridge, at the interface that it came in by and at the one that it goes out by.
-const ARRIVING: &[Hook] = &[Hook::Prerouting, Hook::Input];
-const LEAVING: &[Hook] = &[Hook::Forward, Hook::Postrouting];
+/// Where a packet can be on a bridge, and by which port it leaves: it is at the port that it came in by, at the bridge when it is
+/// for this host, or at the port that it leaves by. br_handle_frame() and br_pass_frame_up() of net/bridge/br_input.c,
+/// __br_forward() of net/bridge/br_forward.c.
+fn on_bridge(link: Option<Link>, is_at_first: bool) -> (&'static [Hook], Interface) {
+    match link {
+        _ if is_at_first => (&[Hook::Prerouting], Interface::Unknown),
+        Some(link) if link.is_bridge => (&[Hook::Input], Interface::None),
+        link => {
+            let output = link.map_or(Interface::Unknown, |link| Interface::Named(link.name));
+            (&[Hook::Forward, Hook::Postrouting], output)
+        }
+    }
+}
 
 /// Walks a packet through the rules of some hooks, to the first that certainly has one.
 fn pass(packet: &Packet, hooks: &[Hook], rules: &Ruleset, found: &mut Suspected) {
     for hook in hooks {
+        if found.candidates.iter().any(|candidate| candidate.must) {
+            return;
+        }
         let Suspects { candidates, complete } = rules.suspects(*hook, packet, found.wanted);
         found.candidates.extend(candidates);
         found.complete &= complete;
-        if found.candidates.iter().any(|candidate| candidate.must) {
-            break;
+    }
+}
+
+/// The virtual service of the calling thread's namespace that has no server for a packet to this address.
+fn by_ipvs(to: Endpoint, mark: u32, hook: Hook) -> Option<Candidate> {
+    let services = read_at_once("/proc/thread-self/net/ip_vs").ok()?;
+    // What kube-proxy binds the addresses of its services to.
+    let any = socket(AddressFamily::INET, SocketType::DGRAM, None);
+    let owner = any.and_then(|any| name_to_index(any, "kube-ipvs0")).map(|_| Owner::KubeProxy);
+    without_servers(&services, to, mark, hook, owner.ok())
+}
+
+/// A file of `/proc` in as few steps as the kernel takes: at a step's end this one counts services of other namespaces too, and
+/// then leaves out as many of this one. ip_vs_info_seq_next() and ip_vs_info_array() of net/netfilter/ipvs/ip_vs_ctl.c.
+fn read_at_once(path: &str) -> io::Result<String> {
+    let (mut file, mut text, mut step) = (File::open(path)?, Vec::new(), vec![0; STEP]);
+    loop {
+        match file.read(&mut step)? {
+            0 => return String::from_utf8(text).map_err(io::Error::other),
+            read => text.extend_from_slice(&step[..read]),
         }
     }
 }
@@ -208,13 +257,28 @@ fn state(tracking: Option<u32>) -> State {
     }
 }
 
+/// What comes over loopback brings its route along.
+fn is_looped(packet: &Packet) -> bool {
+    packet.input == Interface::Named("lo".to_owned())
+}
+
+/// Where the packet can have been rejected before it came as far as it seems to have come: for the answer to be sent, one that
+/// has no route yet is given one, and one that has no device the loopback device. nf_reject_fill_skb_dst() of
+/// net/ipv4/netfilter/nf_reject_ipv4.c, nf_reject6_fill_skb_dst() and nf_send_unreach6() of net/ipv6/netfilter/nf_reject_ipv6.c.
+fn earlier(flow: &Flow, sight: &Passing, packet: &Packet) -> &'static [Hook] {
+    match sight.outgoing {
+        true if flow.ifindex != 0 && packet.ipv6 => &[Hook::Output],
+        false if sight.output != 0 && !is_looped(packet) => &[Hook::Ingress, Hook::Prerouting],
+        _ => &[],
+    }
+}
+
 /// Where the packet can have been when it was dropped, in the order of its way.
 fn hooks(flow: &Flow, sight: &Passing, packet: &Packet) -> &'static [Hook] {
-    let looped = packet.input == Interface::Named("lo".to_owned());
+    let looped = is_looped(packet);
     match (sight.outgoing, sight.output != 0, packet.local) {
         (true, ..) if flow.ifindex == 0 => &[Hook::Output],
         (false, false, _) => &[Hook::Ingress, Hook::Prerouting],
-        // What comes over loopback brings its route along.
         (false, true, Some(true)) if looped => &[Hook::Ingress, Hook::Prerouting, Hook::Input],
         (false, true, Some(true)) => &[Hook::Input],
         (false, true, Some(false)) if flow.ifindex == sight.input => &[Hook::Forward],

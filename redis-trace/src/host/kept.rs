@@ -20,6 +20,7 @@ pub fn kept(site: &Site) -> String {
             return "firewalld keeps it if `firewall-cmd --permanent` has it, too".to_owned();
         }
         (Some(Owner::Docker | Owner::KubeProxy | Owner::Calico), _) => return "its owner makes it anew".to_owned(),
+        (None, Backend::Ipvs) => return "whoever set up IPVS keeps it".to_owned(),
         (None, Backend::Nftables) => (NFTABLES, "nftables"),
         (None, Backend::IptablesNft | Backend::IptablesLegacy) => (IPTABLES, "iptables"),
     };

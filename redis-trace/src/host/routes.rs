@@ -4,7 +4,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
@@ -41,6 +41,8 @@ pub struct Link {
     pub name: String,
     /// Something is there at its other end.
     pub has_carrier: bool,
+    /// It is a bridge, not a port of one.
+    pub is_bridge: bool,
 }
 
 /// How packets of this user's to a server leave the calling thread's namespace; nothing when none do.
@@ -50,7 +52,7 @@ pub fn leaving(to: Endpoint, uid: u32) -> Option<Leaving> {
 }
 
 /// The interface of a number.
-fn link(index: u32) -> Option<Link> {
+pub(super) fn link(index: u32) -> Option<Link> {
     let mut request = LinkMessage::default();
     request.header.index = index;
     let mut found = None;
@@ -61,7 +63,11 @@ fn link(index: u32) -> Option<Link> {
                 _ => None,
             });
             let has_carrier = link.header.flags.contains(LinkFlags::LowerUp);
-            found = name.map(|name| Link { name, has_carrier });
+            let is_bridge = link.attributes.iter().any(|attribute| match attribute {
+                LinkAttribute::LinkInfo(infos) => infos.contains(&LinkInfo::Kind(InfoKind::Bridge)),
+                _ => false,
+            });
+            found = name.map(|name| Link { name, has_carrier, is_bridge });
         }
     });
     asked.ok().and(found)

@@ -148,7 +148,7 @@ codes! {
     RT3002 = "firewall-reject-icmp", FirewallReject;
     /// The firewall dropped it silently.
     RT3003 = "firewall-drop", FirewallReject;
-    /// The service has no endpoints, and kube-proxy's rule rejects what is meant for it.
+    /// The service has no endpoints, and kube-proxy's rule or IPVS rejects what is meant for it.
     RT3004 = "service-without-endpoints", FirewallReject;
     /// Address translation led it to where nobody listens.
     RT3005 = "nat-to-nowhere", FirewallReject;

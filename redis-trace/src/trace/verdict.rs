@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::firewall::{Candidate, Effect};
+use crate::firewall::{Backend, Candidate, Effect};
 
 use super::cause::{Code, Confidence};
 use super::denied::Denied;
@@ -369,7 +369,7 @@ impl Filtered {
         match self.by.effect {
             // Whoever sent the answer is told of it: the client hears nothing.
             _ if self.answer => Code::RT3003,
-            _ if self.by.site.service.is_some() => Code::RT3004,
+            _ if self.by.site.service.is_some() || self.by.site.backend == Backend::Ipvs => Code::RT3004,
             Effect::Reset => Code::RT3001,
             Effect::Icmp(_) => Code::RT3002,
             Effect::Drop | Effect::Elsewhere | Effect::Translate { .. } => Code::RT3003,

@@ -23,6 +23,7 @@ const PROGRAMS: &[&str] = &[
     "nft",
     "xtables-nft-multi",
     "xtables-legacy-multi",
+    "ipvsadm",
     "strace",
     "setpriv",
     "unshare",

@@ -19,6 +19,8 @@ const MODULES: &[&str] = &[
     "nft_reject_inet",
     "nft_reject_ipv4",
     "nft_reject_ipv6",
+    "nft_reject_bridge",
+    "nft_meta_bridge",
     "nf_reject_ipv4",
     "nf_reject_ipv6",
     "nft_compat",
@@ -40,7 +42,11 @@ const MODULES: &[&str] = &[
     "ip6_tables",
     "ip6table_filter",
     "ip6t_REJECT",
+    // Virtual services.
+    "ip_vs",
+    "ip_vs_rr",
     // Networks to be refused in, and a way to lose packets.
+    "bridge",
     "veth",
     "dummy",
     "sch_netem",

@@ -87,6 +87,18 @@ impl Netns {
         Ok(())
     }
 
+    /// Gives an interface an address of IPv6, and waits until it is answered for: the kernel joins its group in a work of its
+    /// own, addrconf_dad_work(), and what asks for the address before that is lost for a second.
+    pub(crate) fn add_address6(&self, address: &str, interface: &str) -> Result<()> {
+        self.ip(&format!("addr add {address} dev {interface} nodad"))?;
+        let deadline = Instant::now() + PATIENCE;
+        let show = ["-6", "addr", "show", "dev", interface, "tentative"];
+        while self.run("ip", &show)?.contains(&format!(" {address} ")) {
+            ensure!(Instant::now() < deadline, "waited in vain until {address} was answered for");
+        }
+        Ok(())
+    }
+
     /// The hardware address of its end of the wire.
     pub(crate) fn mac(&self) -> Result<String> {
         // `/sys` shows the namespace it was mounted in; `/proc/PID/net` shows every one, but no hardware address.
@@ -103,14 +115,14 @@ impl Netns {
             netns.ip(&format!("addr add {address} dev wire"))?;
             netns.ip("link set wire up")?;
         }
-        [self, other].into_iter().try_for_each(Self::wire_is_up)
+        [self, other].into_iter().try_for_each(|netns| netns.is_up("wire"))
     }
 
-    /// Waits until the kernel has seen that its end of the wire has another: what is sent before that is lost.
-    fn wire_is_up(&self) -> Result<()> {
+    /// Waits until the kernel has seen that an interface has another at its other end: what is sent before that is lost.
+    pub(crate) fn is_up(&self, name: &str) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        while !self.run("ip", &["-brief", "link", "show", "wire"])?.contains(" UP ") {
-            ensure!(Instant::now() < deadline, "waited in vain until the wire was up");
+        while !self.run("ip", &["-brief", "link", "show", name])?.contains(" UP ") {
+            ensure!(Instant::now() < deadline, "waited in vain until {name} was up");
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::expect::Expected;
 use super::netns::Netns;
+use super::process::is_installed;
 use crate::kernel::has_drop_reasons;
 use crate::trace::cause::Code;
 
@@ -49,12 +50,30 @@ impl Netns {
     }
 }
 
+/// Gives a namespace a rule that rejects, of a family that not every kernel can reject in.
+fn reject(netns: &Netns, family: &str) -> Result<()> {
+    let hook = if family == "netdev" { "ingress device \"lo\"" } else { "input" };
+    let entered = format!("type filter hook {hook} priority 0;");
+    netns.nft(family, &[("in", &entered, "tcp dport 1 reject with tcp reset")])
+}
+
+/// Whether the kernel has rules of this family that reject.
+pub(crate) fn can_reject(family: &str) -> bool {
+    Netns::new().is_ok_and(|netns| reject(&netns, family).is_ok())
+}
+
+/// Whether the kernel has virtual services, and the program that makes them is installed.
+pub(crate) fn has_ipvs() -> bool {
+    is_installed("ipvsadm") && Netns::new().is_ok_and(|netns| netns.run("ipvsadm", &["--list"]).is_ok())
+}
+
 /// Has the kernel load the modules by which rules reject, as on a host whose firewall was there before redis-trace: a probe is
 /// put on what is there. What cannot be loaded is missed by the scenarios that need it.
 pub(crate) fn load_modules() -> Result<()> {
     let netns = Netns::new()?;
     let entered = "type filter hook input priority 0;";
     let _ = netns.nft("inet", &[("in", entered, "tcp dport 1 reject with tcp reset")]);
+    let _ = reject(&netns, "bridge");
     for program in ["iptables-nft", "ip6tables-nft"] {
         let _ = netns.run(program, &["-A", "INPUT", "-p", "tcp", "-j", "REJECT"]);
     }

@@ -79,7 +79,7 @@ fn by_rules(connect: &Connect, dropped: &Dropped, suspected: &Suspected) -> Verd
     if candidates.is_empty() {
         let none = match suspected.same {
             Some(false) => "the rules have changed since, and none of those that are there now can have",
-            _ => "no rule of its network namespace can have; IPVS or a module may",
+            _ => "no rule and no virtual service of its network namespace can have; another module may",
         };
         return not_known(dropped, none);
     }

@@ -19,6 +19,9 @@ pub(super) fn summary(target: &str, filtered: &Filtered) -> String {
             let port = service.port.as_ref().map_or_else(String::new, |port| format!(":{port}"));
             format!("the service {}/{}{port} has no endpoints: ", service.namespace, service.name)
         }
+        None if site.backend == Backend::Ipvs => {
+            "the virtual service has no server that takes new connections: ".to_owned()
+        }
         None => String::new(),
     };
     let others = match others.len() {
@@ -46,6 +49,7 @@ pub(super) fn translator(by: &Candidate) -> Evidence {
 pub(crate) fn rule(site: &Site) -> String {
     let owner = site.owner.map_or_else(String::new, |owner| format!("{}'s ", of_owner(owner)));
     let kind = match (site.number, site.backend) {
+        (_, Backend::Ipvs) => "IPVS service",
         (None, Backend::Nftables) => "nftables",
         (None, Backend::IptablesNft | Backend::IptablesLegacy) => "iptables",
         (Some(_), Backend::Nftables) => "nftables rule",
@@ -158,6 +162,10 @@ pub(super) fn fix(filtered: &Filtered, refusal: &Refusal, known: &Known) -> Vec<
             let command = "kubectl get networkpolicies -A".to_owned();
             fix("allow it in the network policy that selects the pod", Some(command), opens)
         }
+        None if site.backend == Backend::Ipvs => {
+            let command = "ipvsadm --list --numeric".to_owned();
+            fix("give the virtual service a server, or one of its servers a weight above 0", Some(command), None)
+        }
         None => fix("take the rule out, or accept the connection before it", undo(site, port), opens),
     }]
 }
@@ -166,15 +174,17 @@ pub(super) fn fix(filtered: &Filtered, refusal: &Refusal, known: &Known) -> Vec<
 /// name in it is not plain.
 fn let_answers_pass(site: &Site) -> Option<String> {
     let (table, chain) = plain(&site.table).zip(plain(&site.chain))?;
-    matches!(site.hook, Hook::Input | Hook::Forward | Hook::Output | Hook::Postrouting).then(|| match site.backend {
-        Backend::Nftables => {
-            format!("nft insert rule {} {table} {chain} ct state established,related accept", site.family.name())
+    let knows_connections = matches!(site.hook, Hook::Input | Hook::Forward | Hook::Output | Hook::Postrouting);
+    match site.backend {
+        Backend::Nftables if knows_connections => {
+            Some(format!("nft insert rule {} {table} {chain} ct state established,related accept", site.family.name()))
         }
-        Backend::IptablesNft | Backend::IptablesLegacy => {
+        Backend::IptablesNft | Backend::IptablesLegacy if knows_connections => {
             let iptables = iptables(site);
-            format!("{iptables} -t {table} -I {chain} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT")
+            Some(format!("{iptables} -t {table} -I {chain} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"))
         }
-    })
+        _ => None,
+    }
 }
 
 /// The program of a table of iptables.
@@ -200,6 +210,7 @@ fn undo(site: &Site, port: u16) -> Option<String> {
     Some(match (site.backend, site.handle, site.number) {
         (Backend::Nftables, Some(handle), _) => format!("nft delete rule {family} {table} {chain} handle {handle}"),
         (Backend::Nftables, None, _) => format!("nft add rule {family} {table} {chain} tcp dport {port} accept"),
+        (Backend::Ipvs, ..) => return None,
         (_, _, Some(number)) => format!("{iptables} -t {table} -D {chain} {number}"),
         (_, _, None) => format!("{iptables} -t {table} -A {chain} -p tcp --dport {port} -j ACCEPT"),
     })

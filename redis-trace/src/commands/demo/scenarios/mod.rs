@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::cgroup::{has_bpf_lsm, has_chosen_errno};
 use super::confine::{has_apparmor, has_landlock, has_selinux};
 use super::process::is_installed;
+use super::rules::{can_reject, has_ipvs};
 use super::stage::Stage;
 use crate::kernel::{self, has_drop_reasons, has_drop_receivers};
 use crate::trace::cause::Code;
@@ -16,12 +17,16 @@ mod denial;
 mod filtered;
 mod firewall;
 mod history;
+mod hooks;
 mod iptables;
+mod ipvs;
+mod links;
 mod queue;
 mod quiet;
 mod rejected;
 mod remote;
 mod route;
+mod sets;
 mod start;
 mod tls;
 mod unix;
@@ -78,6 +83,12 @@ pub(crate) enum Needs {
     LastWords,
     /// haproxy.
     Haproxy,
+    /// Rules of an interface that reject.
+    RejectionAtInterface,
+    /// Rules of a bridge that reject.
+    RejectionAtBridge,
+    /// Virtual services of IPVS.
+    Ipvs,
 }
 
 impl Needs {
@@ -88,6 +99,9 @@ impl Needs {
             Self::Landlock => has_landlock(),
             Self::LastWords => kernel::keeps_last_words(),
             Self::Haproxy => is_installed("haproxy"),
+            Self::RejectionAtInterface => can_reject("netdev"),
+            Self::RejectionAtBridge => can_reject("bridge"),
+            Self::Ipvs => has_ipvs(),
             Self::AppArmor | Self::AppArmorHeard => has_apparmor(),
             Self::LandlockAndChosenErrno => has_landlock() && has_chosen_errno(),
             Self::BpfLsm => has_bpf_lsm(),
@@ -147,8 +161,12 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
         denial::SCENARIOS,
         queue::SCENARIOS,
         firewall::SCENARIOS,
+        hooks::SCENARIOS,
+        sets::SCENARIOS,
+        links::SCENARIOS,
         answer::SCENARIOS,
         iptables::SCENARIOS,
+        ipvs::SCENARIOS,
         filtered::SCENARIOS,
         route::SCENARIOS,
         remote::SCENARIOS,

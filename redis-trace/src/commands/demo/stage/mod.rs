@@ -64,6 +64,15 @@ pub(crate) struct Stage {
     pub(crate) waiting: Option<(u32, Value)>,
 }
 
+/// One of a stage's two namespaces.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End {
+    /// The client's.
+    Own,
+    /// The other one.
+    Far,
+}
+
 /// A temporary directory that everybody may enter.
 struct Home(PathBuf);
 
@@ -133,6 +142,14 @@ impl Stage {
     /// The one that its clients are in.
     pub(crate) fn asked_from(&self) -> &Netns {
         self.other.as_ref().filter(|_| self.is_asked_from_elsewhere).unwrap_or(&self.netns)
+    }
+
+    /// One of the two.
+    pub(crate) fn at(&self, end: End) -> Result<&Netns> {
+        match end {
+            End::Own => Ok(self.own()),
+            End::Far => self.far(),
+        }
     }
 
     /// A path in the scenario's directory.
