@@ -149,11 +149,7 @@ impl Known {
             }
             What::ConnectFailed(failed) => self.call_ended(time, &failed.task),
             What::Dropped(dropped) => dropped.caller.iter().for_each(|(task, _)| self.meet(time, task)),
-            What::Suspected(suspected) => {
-                suspected.dialler.iter().for_each(|process| self.describe(time, process));
-                let key = (suspected.netns, suspected.isn, suspected.wanted);
-                self.suspected.insert(time, key, suspected.clone());
-            }
+            What::Suspected(suspected) => self.rules_judged(time, suspected),
             What::UnixConnect { task, path, .. } => {
                 self.meet(time, task);
                 self.unix_states.remove(&(task.pid, path.clone()));
@@ -232,6 +228,12 @@ impl Known {
                 self.servers.last_words(ProcessKey::new(*pid, *start), fault.clone(), ports, addresses);
             }
         }
+    }
+
+    /// The rules that can have done something to a SYN were found, and who waits for its answer.
+    fn rules_judged(&mut self, time: u64, suspected: &Suspected) {
+        suspected.dialler.iter().for_each(|process| self.describe(time, process));
+        self.suspected.insert(time, (suspected.netns, suspected.isn, suspected.wanted), suspected.clone());
     }
 
     /// A connection ended early: its server may have sent its client elsewhere.
