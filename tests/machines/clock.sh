@@ -28,9 +28,9 @@ test "$years" = "$year $year 2031 2021 $year "
 sed -n 's/.*"redis-trace.refusal\/1".*"boottime_ns":\([0-9]*\),.*/\1/p' told >order
 sort -n order | cmp - order
 dmesg | grep -q 'PM: suspend exit'
-# An alarm is a matter of whole seconds.
+# The alarm and the kernel's measure of a sleep, both of the RTC, are matters of whole seconds: of five, two may be missing.
 slept=$(($(sed -n 2p order) - $(sed -n 1p order)))
-test "$slept" -ge 4000000000
+test "$slept" -ge 3000000000
 # The wall clock went on meanwhile, and by as much.
 seconds() { date -u -d "$(sed -n "$1s/.*refusal\/1\",\"time\":\"\([0-9-]*\)T\([0-9:]*\).*/\1 \2/p" told)" +%s; }
 apart=$(($(seconds 2) - $(seconds 1) - slept / 1000000000))
