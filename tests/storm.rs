@@ -55,15 +55,15 @@ fn every_refusal_of_a_flood_is_counted_and_few_are_told() {
     let agent = Agent::start(&["--from", "127.77.0.1"]);
     thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| (0..250_000).for_each(|_| dial(from, CLOSED)));
+            scope.spawn(|| (0..10_000).for_each(|_| dial(from, CLOSED)));
         }
     });
     let (lines, summary, code) = end(agent);
-    assert_eq!((&summary["seen"], &summary["by_cause"]["RT1001"]), (&1_000_000.into(), &1_000_000.into()), "{summary}");
+    assert_eq!((&summary["seen"], &summary["by_cause"]["RT1001"]), (&40_000.into(), &40_000.into()), "{summary}");
     assert_eq!((&summary["unattributed"], &summary["missed"]["records"]), (&0.into(), &0.into()), "{summary}");
     assert!(summary["coverage"].as_f64() > Some(0.999), "{summary}");
-    assert!(lines.len() <= 12, "one line for each power of ten, each minute, and the last: {lines:#?}");
-    assert_eq!(lines.last().expect("a line")["count"], 1_000_000);
+    assert!(lines.len() <= 8, "one line for each power of ten, and the last: {lines:#?}");
+    assert_eq!(lines.last().expect("a line")["count"], 40_000);
     assert!(lines.iter().all(|line| line["side"] == "both"), "samples are told with both their ends: {lines:#?}");
     assert_eq!(code, Some(0));
 }
