@@ -17,6 +17,9 @@ use crate::trace::report::schema;
 /// The name of the JSON object.
 const SCHEMA: &str = "redis-trace.demo-opinions/1";
 
+/// Of one step's servers so many are asked about: dials of which nothing comes take seconds each.
+const MOST: usize = 3;
+
 /// What was said of one server that somebody was refused by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opinions {
@@ -53,20 +56,16 @@ pub(super) fn attend(scenario: &Scenario, stage: &mut Stage, agent: &mut Agent) 
             Who::Shared => judged(&agent.told).told,
             Who::Own => agent.told.iter().filter(|line| stage.scope.covers(line)).cloned().collect(),
         };
-        for (server, watch) in refused(&told) {
+        for (server, watch) in refused(&told).into_iter().take(MOST) {
             let target = stage.asked_at.map_or(server, |address| address.to_string());
             let is_asked = |known: &Opinions| (&known.target, &known.watch) == (&target, &watch);
             if opinions.iter().any(is_asked) {
                 continue;
             }
-            opinions.push(Opinions {
-                schema: SCHEMA.to_owned(),
-                scenario: scenario.name.to_owned(),
-                doctor: ask(stage, &target, true)?,
-                nobody: ask(stage, &target, false)?,
-                target,
-                watch,
-            });
+            let (doctor, nobody) = (ask(stage, &target, true)?, ask(stage, &target, false)?);
+            let (doctor, nobody) = (hear(doctor)?, hear(nobody)?);
+            let (schema, scenario) = (SCHEMA.to_owned(), scenario.name.to_owned());
+            opinions.push(Opinions { schema, scenario, target, watch, doctor, nobody });
         }
     }
     Ok(opinions)
@@ -100,18 +99,23 @@ fn target(line: &Value) -> Option<String> {
     Some(SocketAddr::from((ip, port)).to_string())
 }
 
-/// What doctor says of a target where its client is, and how surely.
-fn ask(stage: &Stage, target: &str, is_root: bool) -> Result<(String, String)> {
+/// Has doctor look at a target where its client is, as root or as nobody special.
+fn ask(stage: &Stage, target: &str, is_root: bool) -> Result<Process> {
     let program = std::env::current_exe().context("this program has no path")?;
     let scheme = if stage.is_asked_by_tls { "rediss://" } else { "" };
     let arguments = ["doctor", &format!("{scheme}{target}"), "-o", "json"].map(str::to_owned);
     let doctor = Process::program(&program.display().to_string(), &arguments);
     let doctor = if is_root { doctor } else { doctor.with_nobodys_rights() };
-    let (said, _) = doctor.spawn(Some(stage.asked_from()))?.finish()?;
+    doctor.spawn(Some(stage.asked_from()))
+}
+
+/// What it says, and how surely.
+fn hear(mut doctor: Process) -> Result<(String, String)> {
+    let (said, _) = doctor.finish()?;
     let report: Value = said
         .iter()
         .find_map(|line| serde_json::from_str(line).ok())
-        .with_context(|| format!("doctor told no JSON of {target}: {}", said.join("\n")))?;
+        .with_context(|| format!("doctor told no JSON: {}", said.join("\n")))?;
     let word = |name: &str| report["verdict"][name].as_str().unwrap_or("none").to_owned();
     Ok((word("code"), word("confidence")))
 }

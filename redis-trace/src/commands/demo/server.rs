@@ -73,13 +73,13 @@ impl Server {
         }
     }
 
-    /// So many keys, each with this value, load slowly with these options. Until 6.2 it looks for clients only after each two
-    /// megabytes.
+    /// So many keys, each with this value, load slowly with these options: it looks for clients after each kilobyte, which is
+    /// twice a second. Until 6.2 it looks for them only after each two megabytes.
     pub(crate) fn slow_load(&self) -> (u32, &'static str, &'static str) {
         if self.is_redis_before((6, 2)) {
             (2_000, "string.rep('x',10000)", "--key-load-delay 2000")
         } else {
-            (3_000, "key", "--key-load-delay 20000 --loading-process-events-interval-bytes 1024")
+            (12_000, "key", "--key-load-delay 5000 --loading-process-events-interval-bytes 1024")
         }
     }
 
