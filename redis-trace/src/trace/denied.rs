@@ -15,6 +15,8 @@ pub struct Denied {
     pub by: By,
     /// Others who may have, where nobody was seen to.
     pub others: Vec<By>,
+    /// It was not seen: the kernel's audit has recorded it.
+    pub recorded: bool,
     /// What a server could not do for it, when it was one's.
     pub failed: Option<Failed>,
 }

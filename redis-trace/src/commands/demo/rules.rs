@@ -1,13 +1,12 @@
 //! Rules of a firewall on the stage, and what must be told of them.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::expect::Expected;
 use super::netns::Netns;
-use super::process::is_installed;
 use crate::kernel::has_drop_reasons;
 use crate::trace::cause::Code;
 
@@ -50,21 +49,22 @@ impl Netns {
     }
 }
 
-/// Gives a namespace a rule that rejects, of a family that not every kernel can reject in.
-fn reject(netns: &Netns, family: &str) -> Result<()> {
-    let hook = if family == "netdev" { "ingress device \"lo\"" } else { "input" };
-    let entered = format!("type filter hook {hook} priority 0;");
-    netns.nft(family, &[("in", &entered, "tcp dport 1 reject with tcp reset")])
-}
-
-/// Whether the kernel has rules of this family that reject.
+/// Whether the kernel has rules of this family that reject. Who asks may have no actor to hold a namespace.
 pub(crate) fn can_reject(family: &str) -> bool {
-    Netns::new().is_ok_and(|netns| reject(&netns, family).is_ok())
+    let hook = if family == "netdev" { "ingress device \"lo\"" } else { "input" };
+    let chain = format!("chain in {{\ntype filter hook {hook} priority 0;\ntcp dport 1 reject with tcp reset\n}}\n");
+    works_apart("nft", &format!("table {family} f {{\n{chain}}}\n"))
 }
 
 /// Whether the kernel has virtual services, and the program that makes them is installed.
 pub(crate) fn has_ipvs() -> bool {
-    is_installed("ipvsadm") && Netns::new().is_ok_and(|netns| netns.run("ipvsadm", &["--list"]).is_ok())
+    works_apart("ipvsadm", "--list")
+}
+
+/// Whether a program that is given this does its work in a network namespace of its own.
+fn works_apart(program: &str, argument: &str) -> bool {
+    let output = Command::new("unshare").args(["--net", program, argument]).stdin(Stdio::null()).output();
+    output.is_ok_and(|output| output.status.success())
 }
 
 /// Has the kernel load the modules by which rules reject, as on a host whose firewall was there before redis-trace: a probe is
@@ -73,7 +73,7 @@ pub(crate) fn load_modules() -> Result<()> {
     let netns = Netns::new()?;
     let entered = "type filter hook input priority 0;";
     let _ = netns.nft("inet", &[("in", entered, "tcp dport 1 reject with tcp reset")]);
-    let _ = reject(&netns, "bridge");
+    let _ = can_reject("bridge");
     for program in ["iptables-nft", "ip6tables-nft"] {
         let _ = netns.run(program, &["-A", "INPUT", "-p", "tcp", "-j", "REJECT"]);
     }

@@ -113,7 +113,7 @@ fn question(failure: &Failure<'_>, known: &Known) -> Option<Question> {
 /// Who denied a call, and how sure that is.
 fn judge(failure: &Failure<'_>, known: &Known) -> Option<(Denied, Confidence)> {
     let denial = failure.denial;
-    let denied = |by, others| Denied { call: failure.call, by, others, failed: None };
+    let denied = |by, others| Denied { call: failure.call, by, others, recorded: false, failed: None };
     let certainly = |by| Some((denied(by, Vec::new()), Confidence::Certain));
     match denial.said {
         Some(Said::Filter) => return certainly(By::Filter),
@@ -123,7 +123,8 @@ fn judge(failure: &Failure<'_>, known: &Known) -> Option<(Denied, Confidence)> {
         None => {}
     }
     if let Some(Audited { module, capability, subject, object }) = known.audited(failure.pid, failure.time).cloned() {
-        return certainly(By::Module { module, subject, object, capability });
+        let (denied, confidence) = certainly(By::Module { module, subject, object, capability })?;
+        return Some((Denied { recorded: true, ..denied }, confidence));
     }
     let mut suspects = suspects(failure, known).into_iter();
     let first = suspects.next()?;

@@ -136,8 +136,10 @@ pub(super) fn evidence(denied: &Denied, process: Option<&Process>) -> Vec<Eviden
         By::Module { module, subject, object, capability } => {
             let subject = subject.as_ref().map(|subject| format!("the caller runs as {subject}"));
             let object = object.as_ref().filter(|_| !capability).map(|object| format!("it wanted {object}"));
-            let texts = [subject, object].into_iter().flatten();
-            texts.map(|text| seen(module.listed(), text)).collect()
+            let recorded =
+                denied.recorded.then(|| seen("audit", "the kernel's audit has recorded the denial".to_owned()));
+            let texts = [subject, object].into_iter().flatten().map(|text| seen(module.listed(), text));
+            recorded.into_iter().chain(texts).collect()
         }
         By::Program { program, programs } => {
             vec![of_programs(*programs, program.as_ref(), process, denied.call.name())]
@@ -283,7 +285,7 @@ mod tests {
     fn a_profile_with_a_hostile_name_forges_no_line_and_stands_in_no_command() {
         let subject = Text::new(b"x; rm -rf /\n12:00 REFUSED\x1b[2J\xff\",\"code\":\"RT1001");
         let by = By::Module { module: Module::Apparmor, subject: Some(subject), object: None, capability: false };
-        let denied = Denied { call: Call::Bind, by, others: Vec::new(), failed: None };
+        let denied = Denied { call: Call::Bind, by, others: Vec::new(), recorded: false, failed: None };
         let said = clause(&denied, 13);
         assert!(!said.chars().any(char::is_control), "{said:?}");
         let fixes = fix(&denied, None);
