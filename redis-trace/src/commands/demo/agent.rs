@@ -82,16 +82,16 @@ impl Agent {
     pub(super) fn can_see(&self, scenario: &Scenario) -> bool {
         match scenario.needs {
             needs @ (Needs::Trampolines | Needs::AppArmorHeard | Needs::SelinuxHeard) => {
-                needs.are_met() && !self.is_degraded(scenario.code)
+                needs.are_met() && self.hooks_functions()
             }
             needs => needs.are_met(),
         }
     }
 
-    /// Whether it has said that it lacks hooks for this cause.
-    fn is_degraded(&self, code: Option<Code>) -> bool {
-        let degraded = self.aside.iter().filter_map(|line| line.strip_prefix("degraded: "));
-        code.is_some_and(|code| degraded.flat_map(str::split_whitespace).any(|word| word == code.as_str()))
+    /// Whether it has hooks on functions: without them it says that a middlebox's reset is not seen.
+    fn hooks_functions(&self) -> bool {
+        let mut degraded = self.aside.iter().filter_map(|line| line.strip_prefix("degraded: "));
+        !degraded.any(|codes| codes.split_whitespace().any(|word| word == Code::RT4004.as_str()))
     }
 
     /// Waits until what was told is enough, at most until the deadline.
