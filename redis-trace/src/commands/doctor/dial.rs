@@ -122,7 +122,8 @@ pub(crate) fn dial(place: Place) -> Dial {
     Dial { place, started, took: began.elapsed(), sent_again, result }
 }
 
-/// Dials a unix socket; `@` begins an abstract name. A queue that is full says so at once, where a dial that may block would wait for as long as it takes.
+/// Dials a unix socket; `@` begins an abstract name. A queue that is full says so at once, where a dial that may block would
+/// wait for as long as it takes.
 fn dial_unix(path: &str) -> io::Result<UnixStream> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;

@@ -104,10 +104,14 @@ fn question(failure: &Failure<'_>, known: &Known) -> Option<Question> {
     let is_open = |question: &Question| !known.is_answered(question, time);
     let programs = Some(Question::LsmPrograms).filter(|question| errno == EPERM && is_open(question));
     programs.or_else(|| {
-        let records = |by: &By| matches!(by, By::Module { module: Module::Apparmor | Module::Selinux, .. });
-        let is_suspected = suspects(failure, known).iter().any(records);
+        let is_suspected = suspects(failure, known).iter().any(is_recorded);
         Some(Question::Audited { pid, call, time }).filter(|question| is_suspected && is_open(question))
     })
+}
+
+/// Whether the kernel's audit records what this one denies.
+fn is_recorded(by: &By) -> bool {
+    matches!(by, By::Module { module: Module::Apparmor | Module::Selinux, .. })
 }
 
 /// Who denied a call, and how sure that is.
@@ -122,11 +126,14 @@ fn judge(failure: &Failure<'_>, known: &Known) -> Option<(Denied, Confidence)> {
         None if denial.seccomp => return Some((denied(By::Filter, Vec::new()), Confidence::Likely)),
         None => {}
     }
+    let suspects = suspects(failure, known);
     if let Some(Audited { module, capability, subject, object }) = known.audited(failure.pid, failure.time).cloned() {
-        let (denied, confidence) = certainly(By::Module { module, subject, object, capability })?;
+        // The record may be of another such call of this process: who else can have denied this one makes it less sure.
+        let confidence = if suspects.iter().all(is_recorded) { Confidence::Certain } else { Confidence::Likely };
+        let denied = denied(By::Module { module, subject, object, capability }, Vec::new());
         return Some((Denied { recorded: true, ..denied }, confidence));
     }
-    let mut suspects = suspects(failure, known).into_iter();
+    let mut suspects = suspects.into_iter();
     let first = suspects.next()?;
     let others: Vec<By> = suspects.collect();
     let confidence = if others.is_empty() { Confidence::Likely } else { Confidence::Possible };
