@@ -110,6 +110,8 @@ roles! {
     Connects { essential: false, causes: [RT1015, RT1016, RT1017, RT2007, RT3012, RT3020, RT3021, RT3030, RT3031], }
     /// socket(2) that failed.
     Sockets { essential: false, causes: [RT3011, RT3020, RT3021], }
+    /// The same calls made through io_uring.
+    Rings { essential: false, causes: [], }
     /// What each security module and each cgroup's program denies, by its own functions; without it the same is deduced.
     Modules { essential: false, causes: [], }
     /// Calls that seccomp filters keep from being entered, where the tracepoints of calls do not tell.
@@ -225,6 +227,11 @@ hooks! {
     Sockets: Fexit "__sys_socket" by "socket_made";
     Sockets: Syscall "sys_enter_socket" by "enter_socket";
     Sockets: Syscall "sys_exit_socket" by "exit_socket";
+    // io_uring/net.c since Linux 6.0: what comes past no function above. include/trace/events/io_uring.h: everything that was
+    // made through it.
+    Rings: Fexit "io_accept" by "ring_accepted";
+    Rings: Fexit "io_socket" by "ring_socket_made";
+    Rings: RawTracepoint { arguments: 3 } "io_uring_complete" by "ring_completed";
     // net/ipv4/tcp_input.c, tcp_ipv4.c, net/ipv6/tcp_ipv6.c. No tracepoint tells of a SYN that found a queue full: it is
     // consumed, not dropped. Without these the kernel's counters and socket dumps stand in.
     Queues: Fentry "tcp_conn_request" by "syn_came";
@@ -259,6 +266,11 @@ impl Hook {
             ("bpf_lsm_", "bpf"),
         ];
         PREFIXES.iter().find(|(prefix, _)| self.target.starts_with(prefix)).map(|(_, module)| *module)
+    }
+
+    /// The member that a kernel has whose tracepoint tells of what it is called: here of a request, with its result.
+    pub fn member(&self) -> Option<&'static str> {
+        (self.target == "io_uring_complete").then_some("io_kiocb.cqe.res")
     }
 }
 

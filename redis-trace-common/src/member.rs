@@ -394,7 +394,30 @@ members! {
     TASK_STACK: Pointer = "task_struct.stack";
     /// `TS_COMPAT` and others: arch/x86/include/asm/thread_info.h.
     TASK_STATUS: u32 = "task_struct.thread_info.status";
-    /// SELinux's verdict, 0 when it lets it pass: security/selinux/include/avc.h.
+    // Requests of io_uring: include/linux/io_uring_types.h, io_uring/net.c, io_uring/net.h.
+    /// The file that a request is for.
+    IO_FILE: Pointer = "io_kiocb.file";
+    /// What it asks for.
+    IO_OPCODE: u8 = "io_kiocb.opcode";
+    /// What came of it; since Linux 5.19.
+    IO_RESULT: i32 = "io_kiocb.cqe.res";
+    /// What is kept of it while it is under way.
+    IO_ASYNC: Pointer = "io_kiocb.async_data";
+    /// The kernel's copy of an address there.
+    IO_ADDRESS: Place = "io_async_msghdr.addr";
+    /// The caller's address of whom to connect to.
+    IO_CONNECT_TO: u64 = "io_connect.addr";
+    /// How long that is.
+    IO_CONNECT_LENGTH: u32 = "io_connect.addr_len";
+    /// Family of a socket to be made.
+    IO_SOCKET_FAMILY: u32 = "io_socket.domain";
+    /// Its type and flags.
+    IO_SOCKET_TYPE: u32 = "io_socket.type";
+    /// Its protocol.
+    IO_SOCKET_PROTOCOL: u32 = "io_socket.protocol";
+
+    // What SELinux was asked and answered: security/selinux/include/avc.h.
+    /// SELinux's verdict, 0 when it lets it pass.
     AVC_RESULT: i32 = "selinux_audit_data.result";
     /// What was asked for, a bit each.
     AVC_REQUESTED: u32 = "selinux_audit_data.requested";

@@ -31,6 +31,7 @@ mod probes {
     pub(crate) mod queue;
     pub(crate) mod rejected;
     pub(crate) mod reset;
+    pub(crate) mod rings;
     pub(crate) mod security;
     pub(crate) mod signal;
     pub(crate) mod silence;

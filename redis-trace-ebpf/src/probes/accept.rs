@@ -54,10 +54,16 @@ pub(crate) fn exit_accept(ctx: TracePointContext) -> u32 {
 /// does not let a probe read what the function's argument points to.
 #[inline(always)]
 fn left(result: i32) {
+    over(result, || syscall::sock(syscall::asked().fd));
+}
+
+/// An accept is over, of a listener that is looked for only when it failed in a way that matters.
+#[inline(always)]
+pub(super) fn over(result: i32, listener: impl FnOnce() -> u64) {
     // What is not negative is a file, whatever its number.
     let is_denied = result < 0 && denial::is_denial(result.unsigned_abs());
     if is_denied || NO_FILE.contains(&result) {
-        tell_accept(syscall::sock(syscall::asked().fd), result);
+        tell_accept(listener(), result);
     }
 }
 

@@ -153,13 +153,18 @@ fn has_no_way(sk: u64, errno: u32) -> bool {
 /// `int __sys_socket(int family, int type, int protocol)`, net/socket.c.
 #[fexit(function = "__sys_socket")]
 pub(crate) fn socket_made(ctx: FExitContext) -> u32 {
-    let result: i32 = ctx.arg(3);
+    let call = Call { fd: ctx.arg(0), address: ctx.arg(1), length: ctx.arg(2) };
+    socket_over(&call, ctx.arg(3));
+    0
+}
+
+/// A socket was made, or denied.
+#[inline(always)]
+pub(super) fn socket_over(call: &Call, result: i32) {
     if result < 0 && is_denial(result.unsigned_abs()) {
-        let call = Call { fd: ctx.arg(0), address: ctx.arg(1), length: ctx.arg(2) };
-        tell_socket(&call, result.unsigned_abs(), true);
+        tell_socket(call, result.unsigned_abs(), true);
         denial::forget();
     }
-    0
 }
 
 /// Enters socket(2): `{ int family; int type; int protocol }`.

@@ -155,14 +155,19 @@ pub(crate) fn argument(ctx: &TracePointContext, which: usize) -> u64 {
 }
 
 /// The sock behind a descriptor of the current process, 0 when it is no socket's: files_lookup_fd_raw(),
-/// include/linux/fdtable.h, and sock_from_file(), net/socket.c.
+/// include/linux/fdtable.h.
 #[inline(always)]
 pub(super) fn sock(fd: u64) -> u64 {
     let table = read(read(current(), TASK_FILES), FILES_FDT);
     if fd >= u64::from(read(table, FDT_MAX)) {
         return 0;
     }
-    let file = peek(read(table, FDT_FD) + 8 * fd);
+    sock_of(peek(read(table, FDT_FD) + 8 * fd))
+}
+
+/// The sock behind a file, 0 when it is no socket's: sock_from_file(), net/socket.c.
+#[inline(always)]
+pub(super) fn sock_of(file: u64) -> u64 {
     let socket = read(file, FILE_PRIVATE);
     // Only a socket points back to the file that points to it.
     if socket == 0 || read(socket, SOCKET_FILE) != file { 0 } else { read(socket, SOCKET_SK) }

@@ -80,10 +80,18 @@ pub(crate) fn exit_connect(ctx: TracePointContext) -> u32 {
 #[inline(always)]
 fn left(call: &Call, result: i32, is_entered: bool) {
     let sk = syscall::sock(call.fd);
-    if sk != 0 {
-        tell(sk, call.address, call.length, result, Memory::User);
-        denied::dialled(sk, call, result.unsigned_abs(), is_entered);
+    if sk == 0 {
+        denial::forget();
+    } else {
+        dialled(sk, call, result, is_entered);
     }
+}
+
+/// Tells of a connect of this sock that failed, by whatever way it was asked for.
+#[inline(always)]
+pub(super) fn dialled(sk: u64, call: &Call, result: i32, is_entered: bool) {
+    tell(sk, call.address, call.length, result, Memory::User);
+    denied::dialled(sk, call, result.unsigned_abs(), is_entered);
     denial::forget();
 }
 

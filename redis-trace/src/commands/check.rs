@@ -212,6 +212,7 @@ fn tells(role: Role) -> &'static str {
         Role::Accepts => "servers without files for connections",
         Role::Connects => "what could not be dialled at once",
         Role::Sockets => "sockets that could not be made",
+        Role::Rings => "the same through io_uring",
         Role::Modules => "what each security module denies",
         Role::Filters => "what seccomp filters keep out",
         Role::Selinux => "what SELinux denies",

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use redis_trace_common::hook::{HOOKS, Hook, Kind};
-use redis_trace_common::member::MEMBERS;
+use redis_trace_common::member::{MEMBERS, Shape};
 
 use super::btf::Btf;
 use super::{HookState, State, symbols};
@@ -58,6 +58,9 @@ pub(super) fn functions() -> Vec<&'static str> {
 
 /// Why this kernel has nothing to put the probe on.
 pub(super) fn lacks(btf: &Btf, hook: &Hook) -> Option<String> {
+    if hook.member().is_some_and(|member| btf.member(&[member], Shape::Any).is_none()) {
+        return Some("does not tell of what it is called on this kernel".to_owned());
+    }
     match hook.kind {
         Kind::RawTracepoint { arguments } | Kind::TypedTracepoint { arguments } => {
             match btf.tracepoint_arguments(hook.target) {

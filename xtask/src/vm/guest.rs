@@ -104,7 +104,8 @@ pub(crate) fn pack_base(work: &Path) -> Result<PathBuf> {
         symlink(program, root.join("usr/sbin").join(name))?;
     }
     install(&root.join("init"), include_bytes!("init.sh"))?;
-    compile_exit(&root.join("t/exit"), work)?;
+    compile("exit.c", include_bytes!("exit.c"), &root.join("t/exit"), work)?;
+    compile("ring.c", include_bytes!("../../../tests/support/ring.c"), &root.join("usr/bin/ring"), work)?;
     let packed = work.join("base.cpio");
     archive::pack(&root, &packed)?;
     Ok(packed)
@@ -204,10 +205,10 @@ fn link_busybox(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Compiles the little program that ends QEMU with a status.
-fn compile_exit(target: &Path, work: &Path) -> Result<()> {
-    let source = work.join("exit.c");
-    fs::write(&source, include_bytes!("exit.c"))?;
+/// Compiles a little program: the one that ends QEMU with a status, and one for what no program of this host does.
+fn compile(name: &str, text: &[u8], target: &Path, work: &Path) -> Result<()> {
+    let source = work.join(name);
+    fs::write(&source, text)?;
     run(Command::new("cc").args(["-O2", "-static", "-o"]).arg(target).arg(source))
 }
 

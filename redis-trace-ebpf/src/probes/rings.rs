@@ -1,0 +1,110 @@
+//! Calls on sockets that are made through io_uring: they come past no tracepoint of system calls, and the functions that they
+//! come past otherwise do not tell of a socket or a connection that could not be had.
+
+use aya_ebpf::macros::{fexit, raw_tracepoint};
+use aya_ebpf::programs::{FExitContext, RawTracePointContext};
+use redis_trace_common::member::{
+    IO_ADDRESS, IO_ASYNC, IO_CONNECT_LENGTH, IO_CONNECT_TO, IO_FILE, IO_OPCODE, IO_RESULT, IO_SOCKET_FAMILY,
+    IO_SOCKET_PROTOCOL, IO_SOCKET_TYPE,
+};
+
+use super::bind::{self, Asked};
+use super::{accept, denied, syscall, unix};
+use crate::kernel::{copy, place, read};
+use crate::maps::Call;
+
+// `enum io_uring_op`, include/uapi/linux/io_uring.h.
+const ACCEPT: u8 = 13;
+const CONNECT: u8 = 16;
+const SOCKET: u8 = 45;
+const BIND: u8 = 56;
+const LISTEN: u8 = 57;
+
+/// `IOU_STOP_MULTISHOT`, io_uring/io_uring.h: an accept that would have gone on, and has failed.
+const STOPPED: i32 = -125;
+
+/// `int io_accept(struct io_kiocb *req, unsigned int issue_flags)`, io_uring/net.c.
+#[fexit(function = "io_accept")]
+pub(crate) fn ring_accepted(ctx: FExitContext) -> u32 {
+    let request = ctx.arg(0);
+    accepted(request, result(request, ctx.arg(2)));
+    0
+}
+
+/// `int io_socket(struct io_kiocb *req, unsigned int issue_flags)`, io_uring/net.c.
+#[fexit(function = "io_socket")]
+pub(crate) fn ring_socket_made(ctx: FExitContext) -> u32 {
+    let request = ctx.arg(0);
+    socket_made(request, result(request, ctx.arg(2)));
+    0
+}
+
+/// `io_uring_complete(struct io_ring_ctx *ctx, void *req, …)`, include/trace/events/io_uring.h: with the request since Linux
+/// 5.18. What has no request of its own was no failure.
+#[raw_tracepoint(tracepoint = "io_uring_complete")]
+pub(crate) fn ring_completed(ctx: RawTracePointContext) -> i32 {
+    let request = ctx.arg::<u64>(1);
+    // Most are reads and writes of files: they cost no more than this.
+    match read(request, IO_OPCODE) {
+        ACCEPT => accepted(request, read(request, IO_RESULT)),
+        CONNECT => connected(request),
+        SOCKET => socket_made(request, read(request, IO_RESULT)),
+        BIND => bound(request),
+        LISTEN => listened(request),
+        _ => {}
+    }
+    0
+}
+
+/// What came of a request, by what the function that issues it has returned: an error of its own, that it is to be tried again,
+/// or that the result is left with the request.
+#[inline(always)]
+fn result(request: u64, returned: i32) -> i32 {
+    if returned == 0 || returned == STOPPED { read(request, IO_RESULT) } else { returned }
+}
+
+/// The sock of the file that a request is for.
+#[inline(always)]
+fn sock(request: u64) -> u64 {
+    syscall::sock_of(read(request, IO_FILE))
+}
+
+#[inline(always)]
+fn accepted(request: u64, result: i32) {
+    accept::over(result, || sock(request));
+}
+
+#[inline(always)]
+fn connected(request: u64) {
+    let (result, sk) = (read(request, IO_RESULT), sock(request));
+    if result < 0 && sk != 0 {
+        let length = u64::from(read(request, IO_CONNECT_LENGTH));
+        unix::dialled(sk, &Call { fd: 0, address: read(request, IO_CONNECT_TO), length }, result, true);
+    }
+}
+
+#[inline(always)]
+fn socket_made(request: u64, result: i32) {
+    let part = |member| u64::from(read::<u32>(request, member));
+    let call = Call { fd: part(IO_SOCKET_FAMILY), address: part(IO_SOCKET_TYPE), length: part(IO_SOCKET_PROTOCOL) };
+    denied::socket_over(&call, result);
+}
+
+#[inline(always)]
+fn bound(request: u64) {
+    let (kept, mut asked) = (read(request, IO_ASYNC), Asked::default());
+    // Newer kernels keep an address alone; others within what they keep of a message, which begins with a pointer. No number
+    // of a family is one.
+    copy(&raw mut asked, kept);
+    if !asked.is_inet() {
+        copy(&raw mut asked, place(kept, IO_ADDRESS));
+    }
+    bind::tell_bind(sock(request), &asked, read(request, IO_RESULT), true);
+}
+
+#[inline(always)]
+fn listened(request: u64) {
+    let (sk, result) = (sock(request), read(request, IO_RESULT));
+    bind::tell_listen(sk, result, true);
+    unix::tell_listen(sk, result);
+}
