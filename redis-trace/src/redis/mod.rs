@@ -10,3 +10,4 @@ pub mod reply;
 pub mod secret;
 pub mod target;
 pub mod validity;
+pub mod words;

@@ -7,6 +7,7 @@ pub mod container;
 pub mod coverage;
 pub mod decode;
 pub mod denied;
+pub mod dialling;
 pub mod early;
 pub mod errno;
 pub mod explain;

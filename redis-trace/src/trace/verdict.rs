@@ -1,20 +1,17 @@
 //! A verdict: the cause of a refusal with all that its sentence needs, and how sure it is.
 
-use std::net::IpAddr;
-
 use crate::firewall::{Backend, Candidate, Effect};
 
 use super::cause::{Code, Confidence};
 use super::denied::Denied;
+use super::dialling::Dialling;
 use super::fact::{
-    BoundSocket, Dropped, Ending, Forbidden, IcmpError, Ports, Process, QueueKind, Socket, Standing, UnixListener,
-    UnixPath,
+    BoundSocket, Dropped, Ending, Forbidden, Process, QueueKind, Socket, Standing, UnixListener, UnixPath,
 };
 use super::files::NoFile;
 use super::flow::Endpoint;
 use super::known::{EndedListener, FailedBind, FailedStart, Listener, OomLimit, Redirect, Sent};
 use super::queue::FullQueue;
-use super::text::Text;
 
 /// Why a refusal happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -293,63 +290,6 @@ pub struct Rejected {
     pub standing: Option<Standing>,
 }
 
-/// Causes of which only the end that dialled tells: there was no way, nobody answered, or the answer came from elsewhere.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Dialling {
-    /// The client has no port left to dial from.
-    PortsExhausted {
-        /// How many there are, and are taken.
-        ports: Ports,
-    },
-    /// There is no way there.
-    RouteRefused {
-        /// What says so.
-        by: NoWay,
-    },
-    /// A policy of IPsec blocks it.
-    IpsecRefused {
-        /// The policy, as `ip xfrm policy` shows it.
-        by: Text,
-    },
-    /// A reset came from another host.
-    RemoteRefused,
-    /// An ICMP error came from elsewhere.
-    RemoteIcmp {
-        /// The error; absent where only the errno tells of it.
-        icmp: Option<IcmpError>,
-    },
-    /// SYNs went out and nothing came back.
-    NoAnswer,
-    /// The reset came from another place than the peer's answers do.
-    MiddleboxReset {
-        /// Time to live of the reset.
-        ttl: u32,
-        /// Time to live of the peer's answers.
-        peer: u32,
-    },
-}
-
-impl From<Dialling> for Cause {
-    fn from(cause: Dialling) -> Self {
-        Self::Dialling(cause)
-    }
-}
-
-impl Dialling {
-    /// Its code.
-    fn code(&self) -> Code {
-        match self {
-            Self::PortsExhausted { .. } => Code::RT2007,
-            Self::RouteRefused { .. } => Code::RT3030,
-            Self::IpsecRefused { .. } => Code::RT3031,
-            Self::RemoteRefused => Code::RT4001,
-            Self::RemoteIcmp { .. } => Code::RT4002,
-            Self::NoAnswer => Code::RT4003,
-            Self::MiddleboxReset { .. } => Code::RT4004,
-        }
-    }
-}
-
 /// A rule of the firewall that did it, or can have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Filtered {
@@ -375,17 +315,6 @@ impl Filtered {
             Effect::Drop | Effect::Elsewhere | Effect::Translate { .. } => Code::RT3003,
         }
     }
-}
-
-/// Why there is no way to a server.
-#[derive(Clone, Debug, PartialEq)]
-pub enum NoWay {
-    /// A route or a rule refuses, as `ip` shows it.
-    Entry(Text),
-    /// No route matches.
-    NoRoute,
-    /// This next hop does not answer: its hardware address is not known.
-    Neighbour(IpAddr),
 }
 
 impl Cause {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::report::{Doctor, State};
 use super::talk::Told;
 use crate::host::server::deciding_lines;
-use crate::redis::config;
+use crate::redis::words::words;
 use crate::trace::fact::{ConfigLine, Process};
 use crate::trace::text::Text;
 
@@ -71,7 +71,7 @@ fn shown(lines: &[ConfigLine]) -> String {
 
 /// Where the running server does otherwise than its file says.
 fn left(line: &ConfigLine, settings: &BTreeMap<String, String>) -> Option<String> {
-    let words = config::words(line.text.as_str().as_bytes())?;
+    let words = words(line.text.as_str().as_bytes())?;
     let words: Vec<String> = words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
     let (name, written) = (words.first()?.to_ascii_lowercase(), words.get(1..)?.join(" "));
     let now = settings.get(&name)?;

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use crate::trace::cause::Confidence;
+use crate::trace::dialling::{Dialling, NoWay};
 use crate::trace::errno::{self, ECONNREFUSED, EPERM, ETIMEDOUT};
 use crate::trace::fact::{ConnectFailed, IcmpError, Phase, Way};
 use crate::trace::flow::{Flow, Netns};
 use crate::trace::known::Known;
 use crate::trace::question::Question;
-use crate::trace::verdict::{Cause, Dialling, NoWay, Verdict};
+use crate::trace::verdict::{Cause, Verdict};
 
 use super::no_listener::{self, EADDRNOTAVAIL};
 use super::{Judged, queue, unanswered};

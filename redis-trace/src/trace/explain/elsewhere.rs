@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
+use crate::trace::dialling::{Dialling, NoWay};
 use crate::trace::errno;
 use crate::trace::fact::{ConnectFailed, IcmpError, Phase};
 use crate::trace::refusal::{Attempt, Refusal};
 use crate::trace::report::{Evidence, Fix};
-use crate::trace::verdict::{Dialling, NoWay};
 
 use super::evidence::seen;
 use super::fix::advice;
