@@ -128,6 +128,21 @@ fn with_no_room_in_the_ring_what_is_lost_is_counted_and_said() {
 }
 
 #[test]
+fn with_hardly_any_room_for_counts_each_refusal_is_counted_all_the_same() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let from = Ipv4Addr::new(127, 77, 0, 5);
+    let agent = Agent::start(&["--from", "127.77.0.5", "--kinds", "1", "--ring", "64K", "--strict"]);
+    for host in 1..=250 {
+        (0..20).for_each(|_| dial_at(from, SocketAddr::from((Ipv4Addr::new(127, 77, 2, host), CLOSED))));
+    }
+    let (lines, summary, _) = end(agent);
+    let number = |name: &str| summary[name].as_u64().expect("a number");
+    // Who dialled is not known of those that found no place.
+    assert!(number("seen") + number("unfiltered") >= 5_000, "{summary}");
+    assert!(number("unfiltered") > 0 && !lines.is_empty(), "{summary}");
+}
+
+#[test]
 fn a_flood_over_more_places_than_are_kept_apart_is_counted_and_takes_no_more_memory() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let from = Ipv4Addr::new(127, 77, 0, 4);

@@ -17,6 +17,7 @@ pub use groups::{
     FilterArgs, Format, HistoryArgs, LimitArgs, Object, ObservationArgs, OutputArgs, Sandbox, Tier, TimeStyle, When,
 };
 pub use metrics::MetricsArgs;
+use values::size;
 
 use crate::trace::cause::Code;
 
@@ -93,6 +94,9 @@ pub struct WatchArgs {
     /// Say where each filter is applied, kernel or program, and end
     #[arg(long, help_heading = FILTERS)]
     pub print_filter: bool,
+    /// What may wait for a reader who is slow; lines that find no room are counted
+    #[arg(long, value_name = "SIZE", default_value = "4M", value_parser = size, help_heading = OUTPUT)]
+    pub output_buffer: u32,
     /// Give up privileges once the probes are attached; strict: fail where the kernel has no Landlock
     #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = OBSERVATION)]
     pub sandbox: Sandbox,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use redis_trace_common::tally::KEYS;
+
 use super::values::{duration, ring};
 use crate::trace::cause::Code;
 use crate::trace::filter::{Address, Choice, Name, Pattern, PortRange};
@@ -134,6 +136,9 @@ pub struct ObservationArgs {
     /// Room between kernel and program, a power of two
     #[arg(long, value_name = "SIZE", default_value = "2M", value_parser = ring)]
     pub ring: u32,
+    /// Kinds of refusals (server, client host) that are counted apart in the kernel; the rest is counted in all
+    #[arg(long, value_name = "N", default_value_t = KEYS, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub kinds: u32,
     /// Which hooks to use, for tests
     #[arg(long, value_name = "TIER", default_value = "auto", hide = true)]
     pub tier: Tier,

@@ -12,8 +12,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Reads `8M`, `512K`, `1G` or bytes: what the kernel takes as the size of a ring.
-pub(super) fn ring(text: &str) -> Result<u32, String> {
+/// Reads `8M`, `512K`, `1G` or bytes.
+pub(super) fn size(text: &str) -> Result<u32, String> {
     let (digits, shift) = match text.as_bytes().last() {
         Some(b'k' | b'K') => (&text[..text.len() - 1], 10),
         Some(b'm' | b'M') => (&text[..text.len() - 1], 20),
@@ -24,8 +24,14 @@ pub(super) fn ring(text: &str) -> Result<u32, String> {
         .parse::<u32>()
         .ok()
         .and_then(|number| number.checked_mul(1 << shift))
-        .filter(|bytes| bytes.is_power_of_two() && (64 << 10..=1 << 30).contains(bytes))
-        .ok_or_else(|| format!("{text:?} is not a power of two from 64K to 1G, like 8M"))
+        .ok_or_else(|| format!("{text:?} is not a size like 512K or 8M"))
+}
+
+/// The same, where it is what the kernel takes as the size of a ring.
+pub(super) fn ring(text: &str) -> Result<u32, String> {
+    let is_taken = |bytes: &u32| bytes.is_power_of_two() && (64 << 10..=1 << 30).contains(bytes);
+    let bytes = size(text).ok().filter(is_taken);
+    bytes.ok_or_else(|| format!("{text:?} is not a power of two from 64K to 1G, like 8M"))
 }
 
 #[cfg(test)]
@@ -40,6 +46,8 @@ mod tests {
         assert_eq!(duration("soon"), Err("\"soon\" is not a time like 30s, 5m or 1h 30m".to_owned()));
         assert_eq!(ring("8M"), Ok(8 << 20));
         assert_eq!(ring("65536"), Ok(65_536));
+        assert_eq!(size("3K"), Ok(3 << 10));
+        assert!(size("8G").is_err() && size("-1").is_err());
         assert!(ring("3M").is_err() && ring("4K").is_err() && ring("8G").is_err() && ring("").is_err());
     }
 }

@@ -22,13 +22,13 @@ pub fn sink(args: &OutputArgs) -> Box<dyn Sink> {
     sink_into(io::stdout().lock(), args)
 }
 
-/// The same, for who must not wait for a reader. A file is written at once: it has no reader who could be slow.
-pub fn patient_sink(args: &OutputArgs) -> (Box<dyn Sink>, Option<Drain>) {
+/// The same, for who must not wait for a reader; so many bytes may. A file is written at once: it has no reader who could be slow.
+pub fn patient_sink(args: &OutputArgs, room: u32) -> (Box<dyn Sink>, Option<Drain>) {
     let is_file = fstat(io::stdout()).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
     if is_file {
         return (sink(args), None);
     }
-    let (pipe, drain) = pipe(io::stdout());
+    let (pipe, drain) = pipe(io::stdout(), room as usize);
     (sink_into(pipe, args), Some(drain))
 }
 

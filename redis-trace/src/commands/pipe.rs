@@ -9,8 +9,6 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// Bytes that may wait to be written.
-const WAITING_MAX: usize = 4 << 20;
 /// How long the end waits for what is still to be written.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -29,6 +27,8 @@ struct Shared {
 #[derive(Debug)]
 pub struct Pipe {
     chunk: Vec<u8>,
+    /// Bytes that may wait to be written.
+    room: usize,
     to: mpsc::Sender<Vec<u8>>,
     shared: Arc<Shared>,
 }
@@ -40,8 +40,8 @@ pub struct Drain {
     done: mpsc::Receiver<()>,
 }
 
-/// A pipe into this, and its other end.
-pub fn pipe(mut into: impl Write + Send + 'static) -> (Pipe, Drain) {
+/// A pipe into this in which so many bytes may wait, and its other end.
+pub fn pipe(mut into: impl Write + Send + 'static, room: usize) -> (Pipe, Drain) {
     let (to, from) = mpsc::channel::<Vec<u8>>();
     let (is_done, done) = mpsc::channel();
     let shared = Arc::new(Shared::default());
@@ -59,7 +59,7 @@ pub fn pipe(mut into: impl Write + Send + 'static) -> (Pipe, Drain) {
         // Whoever waited may have gone.
         let _ = is_done.send(());
     });
-    (Pipe { chunk: Vec::new(), to, shared: Arc::clone(&shared) }, Drain { shared, done })
+    (Pipe { chunk: Vec::new(), room, to, shared: Arc::clone(&shared) }, Drain { shared, done })
 }
 
 impl Write for Pipe {
@@ -74,7 +74,7 @@ impl Write for Pipe {
         if self.shared.is_broken.load(Ordering::Acquire) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if self.shared.waiting.load(Ordering::Acquire) + chunk.len() > WAITING_MAX {
+        if self.shared.waiting.load(Ordering::Acquire) + chunk.len() > self.room {
             return Err(io::Error::new(io::ErrorKind::WouldBlock, "whoever reads the output is too slow"));
         }
         self.shared.waiting.fetch_add(chunk.len(), Ordering::AcqRel);
@@ -99,10 +99,13 @@ impl Drain {
 mod tests {
     use super::*;
 
+    /// Four chunks of a reader who reads nothing.
+    const ROOM: usize = 4 << 20;
+
     #[test]
     fn what_is_written_arrives_in_order() {
         let (mut reader, writer) = io::pipe().expect("a pipe");
-        let (mut pipe, drain) = pipe(writer);
+        let (mut pipe, drain) = pipe(writer, ROOM);
         for line in ["one\n", "two\n"] {
             pipe.write_all(line.as_bytes()).and_then(|()| pipe.flush()).expect("there is room");
         }
@@ -116,7 +119,7 @@ mod tests {
     #[test]
     fn a_reader_that_reads_nothing_costs_what_does_not_fit_and_no_time() {
         let (reader, writer) = io::pipe().expect("a pipe");
-        let (mut pipe, drain) = pipe(writer);
+        let (mut pipe, drain) = pipe(writer, ROOM);
         let chunk = vec![b'x'; 1 << 20];
         let fits = (0..10).take_while(|_| pipe.write_all(&chunk).and_then(|()| pipe.flush()).is_ok()).count();
         assert_eq!(fits, 4);
@@ -129,7 +132,7 @@ mod tests {
     async fn a_reader_that_goes_away_is_noticed_at_once() {
         let (reader, writer) = io::pipe().expect("a pipe");
         drop(reader);
-        let (mut pipe, drain) = pipe(writer);
+        let (mut pipe, drain) = pipe(writer, ROOM);
         pipe.write_all(b"x").and_then(|()| pipe.flush()).expect("there is room");
         drain.broken().await;
         let error = pipe.write_all(b"x").and_then(|()| pipe.flush()).expect_err("nobody reads");

@@ -65,7 +65,7 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
         )?;
     }
     writeln!(io::stderr(), "{}", banner(live.hooks(), live.listeners_found, live.namespaces_found))?;
-    let (sink, drained) = output::patient_sink(&args.output);
+    let (sink, drained) = output::patient_sink(&args.output, args.output_buffer);
     let packets = recorder.as_ref().and_then(Recorder::packets);
     exporter.tells_of(collector.as_ref().map(Collector::delivery));
     let delivers = collector.as_ref().map(Collector::sink);
@@ -236,7 +236,13 @@ pub fn options(args: &ObservationArgs) -> Options {
         Tier::Auto => TierWish::Auto,
         Tier::T2 => TierWish::NoTrampoline,
     };
-    Options { syscall_hooks: !args.no_syscall_hooks, ring_bytes: args.ring, tier, ..Options::default() }
+    Options {
+        syscall_hooks: !args.no_syscall_hooks,
+        ring_bytes: args.ring,
+        kinds: args.kinds,
+        tier,
+        ..Options::default()
+    }
 }
 
 /// How much is to be remembered.

@@ -75,7 +75,7 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
         source: Source::Unwatched(Some(map::<RingBuf<MapData>>(&mut object, "EVENTS")?)),
         lost: map::<PerCpuArray<MapData, u64>>(&mut object, "LOST")?,
         watched: map(&mut object, "WATCHED")?,
-        tallies: Tallies::of(&mut object)?,
+        tallies: Tallies::of(&mut object, options.kinds)?,
         object,
     })
 }
@@ -150,6 +150,7 @@ fn load(object: &[u8], btf: &Btf, options: Options) -> Result<Ebpf, aya::EbpfErr
         .override_global("NFT_NET_ID", &symbols::variables(["nf_tables_net_id"]), true)
         .override_global("INVALID_SYN", &invalid_syn(btf), true)
         .map_max_entries("EVENTS", options.ring_bytes.max(4096).next_power_of_two())
+        .map_max_entries("COUNTS", options.kinds)
         .load(object)
 }
 

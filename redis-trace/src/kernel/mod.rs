@@ -37,6 +37,8 @@ pub struct Options {
     pub syscall_hooks: bool,
     /// Room for records that wait to be read, a power of two of at least a page.
     pub ring_bytes: u32,
+    /// Kinds of refusals that are counted apart.
+    pub kinds: u32,
     /// Which tier.
     pub tier: TierWish,
     /// How many refusals of a kind each processor tells one by one in an eighth of a second; all are counted.
@@ -45,7 +47,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { syscall_hooks: true, ring_bytes: 2 << 20, tier: TierWish::Auto, samples: tally::BUDGET }
+        Self {
+            syscall_hooks: true,
+            ring_bytes: 2 << 20,
+            kinds: tally::KEYS,
+            tier: TierWish::Auto,
+            samples: tally::BUDGET,
+        }
     }
 }
 

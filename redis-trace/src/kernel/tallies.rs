@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use aya::Ebpf;
 use aya::maps::{MapData, PerCpuArray, PerCpuHashMap};
 use redis_trace_common::layout::Field as _;
-use redis_trace_common::tally::{End, KEYS, Key, NEAR_PLACES, Near, Total, WIDE_SERVER, Watched, place};
+use redis_trace_common::tally::{End, Key, NEAR_PLACES, Near, Total, WIDE_SERVER, Watched, place};
 
 use super::Error;
 use super::attach::map;
@@ -18,6 +18,8 @@ type CountWords = [u64; 2];
 /// The counts, and how they stood.
 pub struct Tallies {
     counts: PerCpuHashMap<MapData, KeyBytes, CountWords>,
+    /// As many of them as there is room for.
+    kinds: usize,
     totals: PerCpuArray<MapData, u64>,
     watched: PerCpuHashMap<MapData, [u32; 2], [u64; 3]>,
     at_hand: PerCpuArray<MapData, [u64; Near::SIZE / 8]>,
@@ -68,8 +70,9 @@ pub struct News {
 
 impl Tallies {
     /// The counts of an object whose probes are loaded; nothing of them was read yet.
-    pub(super) fn of(object: &mut Ebpf) -> Result<Self, Error> {
+    pub(super) fn of(object: &mut Ebpf, kinds: u32) -> Result<Self, Error> {
         Ok(Self {
+            kinds: kinds as usize,
             counts: map(object, "COUNTS")?,
             totals: map(object, "TOTAL")?,
             watched: map(object, "SEEN")?,
@@ -90,7 +93,7 @@ impl Tallies {
         let folded = |key: &KeyBytes| Some(self.counts.get(key, 0).ok()?.iter().map(|[folded, ..]| folded).sum());
         let mut keys = HashSet::new();
         // The kernel begins again when the last key that it gave has gone: not for ever, and each is read once.
-        for key in self.counts.keys().take(2 * KEYS as usize) {
+        for key in self.counts.keys().take(2 * self.kinds) {
             let key = key.map_err(|e| Error::map("COUNTS", &e))?;
             if Key::read(&key).is_some_and(|key| key.end < WIDE_SERVER) {
                 keys.insert(key);
