@@ -368,6 +368,14 @@ members! {
     LANDLOCK_ID: u64 = "landlock_hierarchy.id";
     /// The name of an AppArmor label: security/apparmor/include/label.h.
     LABEL_NAME: Pointer = "aa_label.hname";
+    /// What security modules keep beside a task itself.
+    TASK_SECURITY: Pointer = "task_struct.security";
+    /// A task's TOMOYO domain: security/tomoyo/common.h.
+    TOMOYO_DOMAIN: Pointer = "tomoyo_task.domain_info";
+    /// A domain's name, and what else is kept of that.
+    DOMAIN_NAME: Pointer = "tomoyo_domain_info.domainname";
+    /// The name itself.
+    DOMAIN_PATH: Pointer = "tomoyo_path_info.name";
     /// The programs of a cgroup and of those above it, by what they have a say in.
     CGROUP_EFFECTIVE: Place = "cgroup.bpf.effective";
     /// The programs of one array, until an empty place.

@@ -8,9 +8,9 @@ use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kern
 use redis_trace_common::denial::{ATTACH_POINTS, Asked, LANDLOCK_RIGHTS, Said};
 use redis_trace_common::hook::TASK_PT_REGS;
 use redis_trace_common::member::{
-    ABSENT, BPF_PROGRAMS, CGROUP_EFFECTIVE, CRED_SECURITY, CSS_SET_CGROUP, LABEL_NAME, LANDLOCK_DOMAIN,
-    LANDLOCK_HIERARCHY, LANDLOCK_ID, LANDLOCK_LAYERS, LANDLOCK_MASKS, LANDLOCK_NET, PROGRAM_AUX, PROGRAM_ID,
-    PROGRAM_NAME, TASK_CGROUPS, TASK_CRED, TASK_PID, TASK_SECCOMP,
+    ABSENT, BPF_PROGRAMS, CGROUP_EFFECTIVE, CRED_SECURITY, CSS_SET_CGROUP, DOMAIN_NAME, DOMAIN_PATH, LABEL_NAME,
+    LANDLOCK_DOMAIN, LANDLOCK_HIERARCHY, LANDLOCK_ID, LANDLOCK_LAYERS, LANDLOCK_MASKS, LANDLOCK_NET, PROGRAM_AUX,
+    PROGRAM_ID, PROGRAM_NAME, TASK_CGROUPS, TASK_CRED, TASK_PID, TASK_SECCOMP, TASK_SECURITY, TOMOYO_DOMAIN,
 };
 use redis_trace_common::record::{CONTEXT_LEN, Denial};
 use redis_trace_common::tally::{End, Key};
@@ -28,6 +28,10 @@ static LANDLOCK_AT: u32 = ABSENT;
 /// Where AppArmor keeps its part, likewise.
 #[unsafe(no_mangle)]
 static APPARMOR_AT: u32 = ABSENT;
+
+/// Where TOMOYO keeps its part beside a task itself, likewise.
+#[unsafe(no_mangle)]
+static TOMOYO_AT: u32 = ABSENT;
 
 /// Places in the running kernel's table of a cgroup's programs, in the order of [`ATTACH_POINTS`].
 #[unsafe(no_mangle)]
@@ -82,10 +86,10 @@ pub(crate) fn saw(said: Said, capability: Asked, subject: u64, object: u64) {
 
 /// The same of a module that may have been seen to say it before, and then to whom.
 #[inline(always)]
-pub(crate) fn saw_unless_known(said: Said, capability: Asked) {
+pub(crate) fn saw_unless_known(said: Said, capability: Asked, subject: u64) {
     let known = unsafe { HINTS.get(&bpf_get_current_pid_tgid()) };
     if !known.is_some_and(|hint| hint.said == said as u32 && now() - hint.time < CALL) {
-        saw(said, capability, 0, 0);
+        saw(said, capability, subject, 0);
     }
 }
 
@@ -181,11 +185,24 @@ unsafe fn fill_hint(record: *mut Denial) {
     }
 }
 
+/// The name of the caller's TOMOYO domain, 0 where it is not known: tomoyo_task(), security/tomoyo/common.h.
+#[inline(always)]
+pub(crate) fn tomoyo_domain() -> u64 {
+    let at = unsafe { read_volatile(&raw const TOMOYO_AT) };
+    if at == ABSENT {
+        return 0;
+    }
+    let own = read(current(), TASK_SECURITY) + u64::from(at);
+    read(read(read(own, TOMOYO_DOMAIN), DOMAIN_NAME), DOMAIN_PATH)
+}
+
 /// The caller's AppArmor profile, unless somebody was seen to name the caller: cred_label(), security/apparmor/include/cred.h.
 #[inline(always)]
 unsafe fn fill_profile(record: *mut Denial, task: u64) {
     let at = unsafe { read_volatile(&raw const APPARMOR_AT) };
-    if at == ABSENT || unsafe { (&raw const (*record).subject_length).read() } != 0 {
+    let (said, length) = unsafe { ((&raw const (*record).said).read(), (&raw const (*record).subject_length).read()) };
+    // What TOMOYO denies it does not deny to a profile.
+    if at == ABSENT || length != 0 || said == Said::Tomoyo as u32 {
         return;
     }
     let label = peek::<u64>(read(read(task, TASK_CRED), CRED_SECURITY) + u64::from(at));

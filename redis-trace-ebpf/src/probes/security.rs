@@ -11,7 +11,7 @@ use redis_trace_common::denial::{Asked, Said};
 use redis_trace_common::hook::RUN_FILTER_SOCK_ADDR;
 use redis_trace_common::member::{AVC_REQUESTED, AVC_RESULT};
 
-use crate::denial::{saw, saw_unless_known};
+use crate::denial::{saw, saw_unless_known, tomoyo_domain};
 use crate::kernel::{arguments, read};
 
 /// `CAP_NET_BIND_SERVICE`, include/uapi/linux/capability.h.
@@ -80,14 +80,15 @@ pub(crate) fn program_on_sock(ctx: FExitContext) -> u32 {
     0
 }
 
-/// Probes on a module's own functions: what it said when the call that is under way is refused.
+/// Probes on a module's own functions: what it said, and to whom where that is read here, when the call that is under way is
+/// refused.
 macro_rules! says {
-    ($($module:ident, $asked:ident: $($function:literal by $probe:ident returns at $result:literal;)*)*) => {$($(
+    ($($module:ident to $subject:expr; $($function:literal by $probe:ident returns at $result:literal;)*)*) => {$($(
         #[doc = concat!("`int ", $function, "(…)`: what it returned.")]
         #[fexit(function = $function)]
         pub(crate) fn $probe(ctx: FExitContext) -> u32 {
             if ctx.arg::<i32>($result) < 0 {
-                saw_unless_known(Said::$module, Asked::$asked);
+                saw_unless_known(Said::$module, Asked::Unseen, $subject);
             }
             0
         }
@@ -95,26 +96,26 @@ macro_rules! says {
 }
 
 says! {
-    Landlock, Unseen:
+    Landlock to 0;
         "hook_socket_bind" by landlock_bind returns at 3;
         "hook_socket_connect" by landlock_connect returns at 3;
-    AppArmor, Unseen:
+    AppArmor to 0;
         "apparmor_socket_create" by apparmor_create returns at 4;
         "apparmor_socket_bind" by apparmor_bind returns at 3;
         "apparmor_socket_listen" by apparmor_listen returns at 2;
         "apparmor_socket_connect" by apparmor_connect returns at 3;
         "apparmor_socket_accept" by apparmor_accept returns at 2;
-    Selinux, Unseen:
+    Selinux to 0;
         "selinux_socket_create" by selinux_create returns at 4;
         "selinux_socket_bind" by selinux_bind returns at 3;
         "selinux_socket_listen" by selinux_listen returns at 2;
         "selinux_socket_connect" by selinux_connect returns at 3;
         "selinux_socket_accept" by selinux_accept returns at 2;
-    Tomoyo, Unseen:
+    Tomoyo to tomoyo_domain();
         "tomoyo_socket_bind" by tomoyo_bind returns at 3;
         "tomoyo_socket_listen" by tomoyo_listen returns at 2;
         "tomoyo_socket_connect" by tomoyo_connect returns at 3;
-    BpfLsm, Unseen:
+    BpfLsm to 0;
         "bpf_lsm_socket_create" by bpf_lsm_create returns at 4;
         "bpf_lsm_socket_bind" by bpf_lsm_bind returns at 3;
         "bpf_lsm_socket_listen" by bpf_lsm_listen returns at 2;
@@ -130,7 +131,7 @@ macro_rules! says_of_capabilities {
         #[fexit(function = $function)]
         pub(crate) fn $probe(ctx: FExitContext) -> u32 {
             if ctx.arg::<u32>(2) == CAP_NET_BIND_SERVICE && ctx.arg::<i32>(4) < 0 {
-                saw_unless_known(Said::$module, Asked::Denied);
+                saw_unless_known(Said::$module, Asked::Denied, 0);
             }
             0
         }

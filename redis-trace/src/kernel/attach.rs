@@ -25,7 +25,7 @@ use rustix::time::{ClockId, clock_getres};
 use super::btf::Btf;
 use super::environment::Environment;
 use super::error::{Error, deepest, errno};
-use super::modules::{modules, part_of};
+use super::modules::{self, modules, part_of};
 use super::survey::{functions, lacks};
 use super::tallies::Tallies;
 use super::{HookState, Options, Probes, Source, State, TierWish, symbols, tracefs};
@@ -132,8 +132,9 @@ fn load(object: &[u8], btf: &Btf, options: Options) -> Result<Ebpf, aya::EbpfErr
     let (reasons, places) = drops(btf);
     let counts: Vec<u32> = ARGUMENTS.iter().map(|called| arguments(btf, *called).unwrap_or(ABSENT)).collect();
     let at_work = modules();
-    let part = |module: &str| at_work.as_ref().map_or(ABSENT, |modules| part_of(module, modules, btf));
-    let (landlock, apparmor) = (part("landlock"), part("apparmor"));
+    let part = |module, parts| at_work.as_ref().map_or(ABSENT, |at_work| part_of(module, parts, at_work, btf));
+    let [landlock, apparmor] = ["landlock", "apparmor"].map(|module| part(module, modules::CREDENTIALS));
+    let tomoyo = part("tomoyo", modules::TASK);
     let stride = btf.structure_size("bpf_prog_array_item").unwrap_or_default();
     EbpfLoader::new()
         .override_global("OFFSETS", offsets.as_slice(), true)
@@ -144,6 +145,7 @@ fn load(object: &[u8], btf: &Btf, options: Options) -> Result<Ebpf, aya::EbpfErr
         .override_global("DROP_PLACES_TOLD", places.as_slice(), true)
         .override_global("LANDLOCK_AT", &landlock, true)
         .override_global("APPARMOR_AT", &apparmor, true)
+        .override_global("TOMOYO_AT", &tomoyo, true)
         .override_global("PROGRAM_STRIDE", &stride, true)
         .override_global("ATTACH_PLACES", attach_places(btf).as_slice(), true)
         .override_global("MEMORY_BASES", symbols::variables(["page_offset_base", "vmemmap_base"]).as_slice(), true)

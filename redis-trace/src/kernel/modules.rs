@@ -53,27 +53,48 @@ pub fn has_company() -> bool {
 
 /// Modules that keep something beside a task's credentials, and the structures it may be: lsm_set_blob_size(),
 /// security/security.c, gives them room in their order.
-const BLOBS: &[(&str, &[&str])] = &[
-    ("landlock", &["landlock_cred_security"]),
-    ("selinux", &["cred_security_struct", "task_security_struct"]),
-    ("smack", &["task_smack"]),
-    // A pointer to a label: security/apparmor/include/cred.h.
-    ("apparmor", &[]),
+pub(super) const CREDENTIALS: &[(&str, Part)] = &[
+    ("landlock", Part::Structure(&["landlock_cred_security"])),
+    ("selinux", Part::Structure(&["cred_security_struct", "task_security_struct"])),
+    ("smack", Part::Structure(&["task_smack"])),
+    // A label: security/apparmor/include/cred.h.
+    ("apparmor", Part::Pointer),
 ];
 
-/// Where a module's part beside the credentials begins; [`ABSENT`] where that is not known.
-pub(super) fn part_of(module: &str, modules: &[String], btf: &Btf) -> u32 {
+/// Those that keep something beside a task itself. SELinux does on newer kernels, and programs on hooks of security modules do
+/// since Linux 5.11.
+pub(super) const TASK: &[(&str, Part)] =
+    &[("apparmor", Part::Structure(&["aa_task_ctx"])), ("selinux", Part::Unknown), ("bpf", Part::Unknown)];
+
+/// What a module keeps in one place.
+pub(super) enum Part {
+    /// A pointer.
+    Pointer,
+    /// The first of these structures that the kernel has.
+    Structure(&'static [&'static str]),
+    /// Something, or nothing: it depends.
+    Unknown,
+}
+
+impl Part {
+    fn size(&self, btf: &Btf) -> Option<u32> {
+        match self {
+            Self::Pointer => Some(8),
+            Self::Structure(names) => names.iter().find_map(|name| btf.structure_size(name)),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// Where a module's part begins among those that are kept in one place; [`ABSENT`] where that is not known.
+pub(super) fn part_of(module: &str, parts: &[(&str, Part)], modules: &[String], btf: &Btf) -> u32 {
     let mut at = 0_u32;
     for other in modules {
         if other == module {
             return at;
         }
-        if let Some((_, structures)) = BLOBS.iter().find(|(name, _)| name == other) {
-            let size = match structures {
-                [] => Some(8),
-                structures => structures.iter().find_map(|name| btf.structure_size(name)),
-            };
-            let Some(size) = size else { return ABSENT };
+        if let Some((_, part)) = parts.iter().find(|(name, _)| name == other) {
+            let Some(size) = part.size(btf) else { return ABSENT };
             at += size.next_multiple_of(8);
         }
     }

@@ -19,6 +19,10 @@ const COUNTING: u32 = 4;
 /// How often a kernel that never reaches its first process is booted: emulation resets some boots of Debian's 6.12.
 const BOOTS: u32 = 3;
 
+/// What the kernel is told besides. TOMOYO's policy is loaded by a program, when another one is begun.
+const PARAMETERS: &str = "console=ttyS0 quiet loglevel=4 panic=-1 selinux=1 enforcing=0 \
+                          TOMOYO_loader=/t/tomoyo TOMOYO_trigger=/usr/bin/true";
+
 /// What time is in a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clock {
@@ -61,6 +65,15 @@ impl Policy {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Apparmor => "apparmor",
+            Self::Selinux => "selinux",
+        }
+    }
+
+    /// The security modules that are at work for it. TOMOYO, which stands beside others, allows everything to everybody until a
+    /// scenario asks for more.
+    fn modules(self) -> &'static str {
+        match self {
+            Self::Apparmor => "apparmor,tomoyo",
             Self::Selinux => "selinux",
         }
     }
@@ -153,7 +166,7 @@ impl Machine {
     /// Starts QEMU with emulation: hardware help is not there on every host, and on some only seems to be.
     fn start(kernel: &Kernel, initrd: &Path, policy: Policy, clock: Clock) -> Result<Self> {
         let (output, console) = (initrd.with_extension("out"), initrd.with_extension("console"));
-        let modules = format!("landlock,lockdown,yama,integrity,{},bpf", policy.name());
+        let modules = format!("landlock,lockdown,yama,integrity,{},bpf", policy.modules());
         File::create(&output)?;
         let qemu = Command::new("qemu-system-x86_64")
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
@@ -163,7 +176,7 @@ impl Machine {
             .arg(&kernel.image)
             .arg("-initrd")
             .arg(initrd)
-            .args(["-append", &format!("console=ttyS0 quiet loglevel=4 panic=-1 selinux=1 enforcing=0 lsm={modules}")])
+            .args(["-append", &format!("{PARAMETERS} lsm={modules}")])
             .args(["-chardev", &format!("file,id=c0,path={}", console.display()), "-serial", "chardev:c0"])
             .args(["-chardev", &format!("file,id=c1,path={}", output.display()), "-serial", "chardev:c1"])
             .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])

@@ -104,6 +104,7 @@ pub(crate) fn pack_base(work: &Path) -> Result<PathBuf> {
         symlink(program, root.join("usr/sbin").join(name))?;
     }
     install(&root.join("init"), include_bytes!("init.sh"))?;
+    install(&root.join("t/tomoyo"), include_bytes!("tomoyo.sh"))?;
     compile("exit.c", include_bytes!("exit.c"), &root.join("t/exit"), work)?;
     compile("ring.c", include_bytes!("../../../tests/support/ring.c"), &root.join("usr/bin/ring"), work)?;
     let packed = work.join("base.cpio");

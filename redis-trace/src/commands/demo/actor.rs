@@ -21,7 +21,7 @@ use rustix::thread::{UnshareFlags, gettid, set_name};
 use serde::{Deserialize, Serialize};
 
 use super::confine::HOSTILE_PROFILE;
-use super::{confine, crowd, healthy, visitor, wire};
+use super::{confine, crowd, healthy, tomoyo, visitor, wire};
 use crate::commands::top;
 
 /// One attempt to connect, as the one who tried saw it.
@@ -78,6 +78,7 @@ pub(crate) fn play(arguments: &[String]) -> Result<()> {
         ["files-at-most", most, rest @ ..] => confine::files_at_most(most.parse()?, rest),
         ["files", most, taken, rest @ ..] => confine::files(most.parse()?, taken.parse()?, rest),
         ["selinux", domain, rest @ ..] => confine::selinux(domain, rest),
+        ["tomoyo", rest @ ..] => tomoyo::enter(rest),
         ["seccomp", rest @ ..] => confine::seccomp(rest),
         ["cgroup", door, rest @ ..] => confine::cgroup(door, rest),
         ["post", server] => visitor::post(server.parse()?),

@@ -183,7 +183,7 @@ pub(super) fn files_at_most(most: u64, rest: &[&str]) -> Result<()> {
 }
 
 /// Plays a part, or becomes a program: `part dial …`, `exec redis-server …`.
-fn go_on(rest: &[&str]) -> Result<()> {
+pub(super) fn go_on(rest: &[&str]) -> Result<()> {
     match rest {
         ["part", part @ ..] => play(&part.iter().map(ToString::to_string).collect::<Vec<_>>()),
         ["exec", program, arguments @ ..] => {

@@ -38,6 +38,7 @@ mod scenarios;
 mod server;
 mod sk_lookup;
 mod stage;
+mod tomoyo;
 mod visitor;
 mod wire;
 

@@ -178,7 +178,9 @@ fn suspects(failure: &Failure<'_>, known: &Known) -> Vec<By> {
 fn by_module(module: Module, denial: &Denial, capability: bool) -> By {
     let subject = match (module, denial.domain) {
         (Module::Landlock, Some(domain)) => Some(Text::from(format!("domain {domain:x}").as_str())),
-        (Module::Landlock, None) | (Module::Tomoyo | Module::Bpf, _) => None,
+        (Module::Landlock, None) | (Module::Bpf, _) => None,
+        // Of a caller of whom nothing was heard the profile of AppArmor is told.
+        (Module::Tomoyo, _) => denial.subject.clone().filter(|_| denial.said == Some(Said::Module(module))),
         (Module::Selinux | Module::Apparmor, _) => denial.subject.clone(),
     };
     By::Module { module, subject, object: denial.object.clone(), capability }

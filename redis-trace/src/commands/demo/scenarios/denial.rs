@@ -92,20 +92,20 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 const CAPABILITIES: &str = "capability dac_override,\n  capability sys_resource,\n";
 
 /// `EPERM`, `EACCES`.
-const EPERM: i32 = 1;
+pub(super) const EPERM: i32 = 1;
 const EACCES: i32 = 13;
 
-fn loopback(port: u16) -> SocketAddr {
+pub(super) fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
 /// A bind that was denied with this errno.
-fn denied_bind(stage: &Stage, code: Code, pid: u32, port: u16, errno: &str) -> Expected {
+pub(super) fn denied_bind(stage: &Stage, code: Code, pid: u32, port: u16, errno: &str) -> Expected {
     stage.listen_failure(code, pid, Some(loopback(port))).with(json!({"errno": errno})).says("denied bind")
 }
 
 /// A connect that was denied before anything was sent.
-fn denied_connect(stage: &Stage, code: Code, dialled: &Dialled, errno: &str) -> Expected {
+pub(super) fn denied_connect(stage: &Stage, code: Code, dialled: &Dialled, errno: &str) -> Expected {
     let flow = json!({"netns": stage.netns(), "server": endpoint(loopback(REDIS))});
     let client = json!({"pid": dialled.pid, "comm": "client"});
     let is = json!({"outcome": "denied", "side": "client", "errno": errno, "flow": flow, "client_process": client});
@@ -120,7 +120,7 @@ fn landlocked(stage: &mut Stage) -> Result<()> {
 }
 
 /// Whoever dials the server that could not listen is told why: one chain.
-fn dial_after_denial(stage: &mut Stage) -> Result<()> {
+pub(super) fn dial_after_denial(stage: &mut Stage) -> Result<()> {
     let server = stage.expected.first().map(|denied| denied.is["server_process"]["pid"].clone());
     let lsm = stage.expected.first().map(|denied| denied.is["lsm"].clone());
     let port = stage.expected.first().and_then(|denied| denied.is["flow"]["server"]["port"].as_u64());

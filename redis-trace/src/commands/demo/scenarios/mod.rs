@@ -7,6 +7,7 @@ use super::confine::{has_apparmor, has_landlock, has_selinux};
 use super::process::is_installed;
 use super::rules::{can_reject, has_ipvs};
 use super::stage::Stage;
+use super::tomoyo::has_tomoyo;
 use crate::kernel::{self, has_drop_reasons, has_drop_receivers};
 use crate::trace::cause::Code;
 
@@ -29,6 +30,7 @@ mod route;
 mod sets;
 mod start;
 mod tls;
+mod tomoyo;
 mod unix;
 
 /// One thing that is done on the stage.
@@ -69,6 +71,8 @@ pub(crate) enum Needs {
     Selinux,
     /// The same, and hooks on its functions.
     SelinuxHeard,
+    /// TOMOYO, a policy that it lets us write, and hooks on its functions: no record of a denial names it.
+    Tomoyo,
     /// BPF programs on the hooks of security modules.
     BpfLsm,
     /// A kernel that gives reasons for what it drops.
@@ -104,6 +108,7 @@ impl Needs {
             Self::Ipvs => has_ipvs(),
             Self::AppArmor | Self::AppArmorHeard => has_apparmor(),
             Self::LandlockAndChosenErrno => has_landlock() && has_chosen_errno(),
+            Self::Tomoyo => has_tomoyo(),
             Self::BpfLsm => has_bpf_lsm(),
             Self::DropReasons => has_drop_reasons(),
             Self::DropReceivers => has_drop_receivers(),
@@ -159,6 +164,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
         unix::SCENARIOS,
         client::SCENARIOS,
         denial::SCENARIOS,
+        tomoyo::SCENARIOS,
         queue::SCENARIOS,
         firewall::SCENARIOS,
         hooks::SCENARIOS,

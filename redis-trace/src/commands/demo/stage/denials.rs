@@ -7,6 +7,7 @@ use super::Stage;
 use crate::commands::demo::cgroup::DenyingCgroup;
 use crate::commands::demo::confine::{HOSTILE_PROFILE, Lenience, Profile, REDIS_DOMAIN};
 use crate::commands::demo::sk_lookup::Refuser;
+use crate::commands::demo::tomoyo::Policy;
 
 impl Stage {
     /// A cgroup in which nobody may make a call, and the part that enters it: `cgroup/bind4`, `cgroup/connect4`.
@@ -61,6 +62,12 @@ impl Stage {
     /// From now on SELinux denies nothing.
     pub(crate) fn be_lenient(&mut self) -> Result<()> {
         self.lenience = Some(Lenience::begin()?);
+        Ok(())
+    }
+
+    /// From now on TOMOYO treats bind and connect in its domain of ours in this mode.
+    pub(crate) fn be_strict(&mut self, mode: &str) -> Result<()> {
+        self.tomoyo = Some(Policy::begin(mode)?);
         Ok(())
     }
 

@@ -23,6 +23,7 @@ use super::netns::Netns;
 use super::process::Process;
 use super::server::Server;
 use super::sk_lookup::Refuser;
+use super::tomoyo::Policy;
 use crate::host::clock::boottime;
 
 pub(crate) use told::{endpoint, unix_refusal};
@@ -44,6 +45,7 @@ pub(crate) struct Stage {
     frozen: Option<FrozenCgroup>,
     profile: Option<Profile>,
     lenience: Option<Lenience>,
+    tomoyo: Option<Policy>,
     /// A second namespace, once one was asked for.
     other: Option<Netns>,
     netns: Netns,
@@ -111,6 +113,7 @@ impl Stage {
             frozen: None,
             profile: None,
             lenience: None,
+            tomoyo: None,
             other: None,
             netns,
             home,
