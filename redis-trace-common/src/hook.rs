@@ -231,7 +231,7 @@ hooks! {
     // made through it.
     Rings: Fexit "io_accept" by "ring_accepted";
     Rings: Fexit "io_socket" by "ring_socket_made";
-    Rings: RawTracepoint { arguments: 3 } "io_uring_complete" by "ring_completed";
+    Rings: TypedTracepoint { arguments: 3 } "io_uring_complete" by "ring_completed";
     // net/ipv4/tcp_input.c, tcp_ipv4.c, net/ipv6/tcp_ipv6.c. No tracepoint tells of a SYN that found a queue full: it is
     // consumed, not dropped. Without these the kernel's counters and socket dumps stand in.
     Queues: Fentry "tcp_conn_request" by "syn_came";
@@ -303,6 +303,7 @@ pub const ARGUMENTS: &[Called] = &[
     Called::Function("tcp_v4_syn_recv_sock"),
     Called::Function("tcp_v6_syn_recv_sock"),
     Called::Function("sk_stream_alloc_skb"),
+    Called::Tracepoint("io_uring_complete"),
 ];
 
 /// Place in [`ARGUMENTS`] of `tcp_v4_send_reset(sk, skb[, reason])`; `reason` since Linux 6.10.
@@ -359,6 +360,8 @@ pub const TCP_V6_SYN_RECV_SOCK: usize = 7;
 /// Place in [`ARGUMENTS`] of `sk_stream_alloc_skb`, gone since Linux 5.16: where it is, what is sent is not copied to a task's
 /// own pages.
 pub const SK_STREAM_ALLOC_SKB: usize = 8;
+/// Place in [`ARGUMENTS`] of `io_uring_complete(ctx, req, cqe)`, before Linux 6.13 `io_uring_complete(ctx, req, user_data, res, …)`.
+pub const IO_URING_COMPLETE: usize = 9;
 
 /// Names of server programs, as the kernel cuts them: what they are started with, and how they end, is worth knowing.
 pub const SERVERS: &[&str] = &[

@@ -409,6 +409,8 @@ members! {
     IO_OPCODE: u8 = "io_kiocb.opcode";
     /// What came of it; since Linux 5.19.
     IO_RESULT: i32 = "io_kiocb.cqe.res";
+    /// The same as the program is to get it.
+    CQE_RESULT: i32 = "io_uring_cqe.res";
     /// What is kept of it while it is under way.
     IO_ASYNC: Pointer = "io_kiocb.async_data";
     /// The kernel's copy of an address there.

@@ -1,16 +1,17 @@
 //! Calls on sockets that are made through io_uring: they come past no tracepoint of system calls, and the functions that they
 //! come past otherwise do not tell of a socket or a connection that could not be had.
 
-use aya_ebpf::macros::{fexit, raw_tracepoint};
-use aya_ebpf::programs::{FExitContext, RawTracePointContext};
+use aya_ebpf::macros::{btf_tracepoint, fexit};
+use aya_ebpf::programs::{BtfTracePointContext, FExitContext};
+use redis_trace_common::hook::IO_URING_COMPLETE;
 use redis_trace_common::member::{
-    IO_ADDRESS, IO_ASYNC, IO_CONNECT_LENGTH, IO_CONNECT_TO, IO_FILE, IO_OPCODE, IO_RESULT, IO_SOCKET_FAMILY,
-    IO_SOCKET_PROTOCOL, IO_SOCKET_TYPE,
+    CQE_RESULT, IO_ADDRESS, IO_ASYNC, IO_CONNECT_LENGTH, IO_CONNECT_TO, IO_FILE, IO_OPCODE, IO_RESULT,
+    IO_SOCKET_FAMILY, IO_SOCKET_PROTOCOL, IO_SOCKET_TYPE,
 };
 
 use super::bind::{self, Asked};
 use super::{accept, denied, syscall, unix};
-use crate::kernel::{copy, place, read};
+use crate::kernel::{arguments, copy, load, place, read};
 use crate::maps::Call;
 
 // `enum io_uring_op`, include/uapi/linux/io_uring.h.
@@ -39,21 +40,30 @@ pub(crate) fn ring_socket_made(ctx: FExitContext) -> u32 {
     0
 }
 
-/// `io_uring_complete(struct io_ring_ctx *ctx, void *req, …)`, include/trace/events/io_uring.h: with the request since Linux
-/// 5.18. What has no request of its own was no failure.
-#[raw_tracepoint(tracepoint = "io_uring_complete")]
-pub(crate) fn ring_completed(ctx: RawTracePointContext) -> i32 {
-    let request = ctx.arg::<u64>(1);
-    // Most are reads and writes of files: they cost no more than this.
-    match read(request, IO_OPCODE) {
-        ACCEPT => accepted(request, read(request, IO_RESULT)),
-        CONNECT => connected(request),
-        SOCKET => socket_made(request, read(request, IO_RESULT)),
-        BIND => bound(request),
-        LISTEN => listened(request),
-        _ => {}
+/// `io_uring_complete(struct io_ring_ctx *ctx, void *req, struct io_uring_cqe *cqe)`, include/trace/events/io_uring.h, or with what
+/// is in the latter.
+#[btf_tracepoint(function = "io_uring_complete")]
+pub(crate) fn ring_completed(ctx: BtfTracePointContext) -> i32 {
+    let result =
+        if arguments(IO_URING_COMPLETE) == 3 { unsafe { load(ctx.arg(2), CQE_RESULT) } } else { ctx.arg::<i32>(3) };
+    // Most are reads and writes that succeed: they cost no more than this.
+    if result < 0 {
+        failed(ctx.arg(1), result);
     }
     0
+}
+
+/// A request has failed; one that has no structure of its own was none of these.
+#[inline(always)]
+fn failed(request: u64, result: i32) {
+    match read(request, IO_OPCODE) {
+        ACCEPT => accepted(request, result),
+        CONNECT => connected(request, result),
+        SOCKET => socket_made(request, result),
+        BIND => bound(request, result),
+        LISTEN => bind::tell_listen(sock(request), result, true),
+        _ => {}
+    }
 }
 
 /// What came of a request, by what the function that issues it has returned: an error of its own, that it is to be tried again,
@@ -75,9 +85,9 @@ fn accepted(request: u64, result: i32) {
 }
 
 #[inline(always)]
-fn connected(request: u64) {
-    let (result, sk) = (read(request, IO_RESULT), sock(request));
-    if result < 0 && sk != 0 {
+fn connected(request: u64, result: i32) {
+    let sk = sock(request);
+    if sk != 0 {
         let length = u64::from(read(request, IO_CONNECT_LENGTH));
         unix::dialled(sk, &Call { fd: 0, address: read(request, IO_CONNECT_TO), length }, result, true);
     }
@@ -91,7 +101,7 @@ fn socket_made(request: u64, result: i32) {
 }
 
 #[inline(always)]
-fn bound(request: u64) {
+fn bound(request: u64, result: i32) {
     let (kept, mut asked) = (read(request, IO_ASYNC), Asked::default());
     // Newer kernels keep an address alone; others within what they keep of a message, which begins with a pointer. No number
     // of a family is one.
@@ -99,12 +109,5 @@ fn bound(request: u64) {
     if !asked.is_inet() {
         copy(&raw mut asked, place(kept, IO_ADDRESS));
     }
-    bind::tell_bind(sock(request), &asked, read(request, IO_RESULT), true);
-}
-
-#[inline(always)]
-fn listened(request: u64) {
-    let (sk, result) = (sock(request), read(request, IO_RESULT));
-    bind::tell_listen(sk, result, true);
-    unix::tell_listen(sk, result);
+    bind::tell_bind(sock(request), &asked, result, true);
 }

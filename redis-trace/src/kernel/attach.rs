@@ -340,7 +340,7 @@ impl Attacher<'_> {
             Kind::Fentry | Kind::Fexit | Kind::Kprobe if self.options.tier == TierWish::NoTrampoline => {
                 Some("trampolines are not wanted".to_owned())
             }
-            _ if !self.options.syscall_hooks && (hook.kind == Kind::Syscall || hook.role == Role::Filters) => {
+            _ if !self.options.syscall_hooks && slows_calls(hook) => {
                 Some("hooks on system calls are not wanted".to_owned())
             }
             _ => lacks(self.btf, hook),
@@ -384,6 +384,12 @@ impl Attacher<'_> {
             }
         }
     }
+}
+
+/// Whether a hook is passed by calls that have nothing to do with connections.
+fn slows_calls(hook: &Hook) -> bool {
+    let is_of_rings = hook.role == Role::Rings && hook.kind.tier() == Tier::T2;
+    hook.kind == Kind::Syscall || hook.role == Role::Filters || is_of_rings
 }
 
 /// Takes a probe off its hook because the other tier does its work.
