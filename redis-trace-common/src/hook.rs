@@ -215,6 +215,9 @@ hooks! {
     Modules: Fexit "bpf_lsm_socket_listen" by "bpf_lsm_listen";
     Modules: Fexit "bpf_lsm_socket_connect" by "bpf_lsm_connect";
     Modules: Fexit "bpf_lsm_socket_accept" by "bpf_lsm_accept";
+    // A SYN for a listener, once for each that is not sent again.
+    Modules: Fexit "selinux_inet_conn_request" by "selinux_syn";
+    Modules: Fexit "bpf_lsm_inet_conn_request" by "bpf_lsm_syn";
     Modules: Fexit "__cgroup_bpf_run_filter_sock_addr" by "program_on_address";
     Modules: Fexit "__cgroup_bpf_run_filter_sk" by "program_on_sock";
     // kernel/seccomp.c
@@ -260,6 +263,7 @@ impl Hook {
             ("hook_socket_", "landlock"),
             ("apparmor_", "apparmor"),
             ("selinux_socket_", "selinux"),
+            ("selinux_inet_", "selinux"),
             ("selinux_capable", "selinux"),
             ("selinux_audited", "selinux"),
             ("tomoyo_", "tomoyo"),
@@ -330,6 +334,7 @@ pub const DROP_REASONS: &[&str] = &[
     // sk_filter_trim_cap() in net/core/filter.c, sch_handle_ingress(), sch_handle_egress() and do_xdp_generic() in
     // net/core/dev.c.
     "SOCKET_FILTER",
+    "SECURITY_HOOK",
     // ip_finish_output() in net/ipv4/ip_output.c, ip6_finish_output() in net/ipv6/ip6_output.c.
     "BPF_CGROUP_EGRESS",
     "TC_INGRESS",
@@ -348,6 +353,8 @@ pub const DROP_REASONS: &[&str] = &[
 /// Functions that drop for these reasons, for kernels that have no names for them: ip_rcv_finish_core() where a packet's
 /// source is refused.
 pub const DROP_PLACES: &[&str] = &["nf_hook_slow", "ip_rcv_finish_core"];
+/// Functions that drop what a socket's filter or a security module does not take, and much else, for the same kernels.
+pub const SOCKET_PLACES: &[&str] = &["tcp_v4_rcv", "tcp_v6_rcv"];
 /// Place in [`ARGUMENTS`] of a helper that not every kernel has, since Linux 5.15: absent where it is.
 pub const TASK_PT_REGS: usize = 4;
 /// Place in [`ARGUMENTS`] of `__cgroup_bpf_run_filter_sock_addr(sk, uaddr[, uaddrlen], atype, t_ctx[, flags])`: 4 on Linux

@@ -226,6 +226,8 @@ members! {
     SKB_IIF: u32 = "sk_buff.skb_iif";
     /// Its mark.
     SKB_MARK: u32 = "sk_buff.mark";
+    /// The number of the context that a rule gave it, with CONFIG_NETWORK_SECMARK.
+    SKB_SECMARK: u32 = "sk_buff.secmark";
     /// Conntrack's entry, with `enum ip_conntrack_info` in the lowest three bits.
     SKB_NFCT: u64 = "sk_buff._nfct";
     /// Its route, with a flag in the lowest bit.
@@ -431,4 +433,6 @@ members! {
     AVC_RESULT: i32 = "selinux_audit_data.result";
     /// What was asked for, a bit each.
     AVC_REQUESTED: u32 = "selinux_audit_data.requested";
+    /// The number of the context of what was wanted.
+    AVC_TARGET: u32 = "selinux_audit_data.tsid";
 }

@@ -12,12 +12,12 @@ use redis_trace_common::member::{
     LANDLOCK_DOMAIN, LANDLOCK_HIERARCHY, LANDLOCK_ID, LANDLOCK_LAYERS, LANDLOCK_MASKS, LANDLOCK_NET, PROGRAM_AUX,
     PROGRAM_ID, PROGRAM_NAME, TASK_CGROUPS, TASK_CRED, TASK_PID, TASK_SECCOMP, TASK_SECURITY, TOMOYO_DOMAIN,
 };
-use redis_trace_common::record::{CONTEXT_LEN, Denial};
+use redis_trace_common::record::{CONTEXT_LEN, Denial, Dropped};
 use redis_trace_common::tally::{End, Key};
 
 use crate::emit::{now, reserve};
 use crate::kernel::{arguments, copy, current, has, load, peek, place, read, read_into, word};
-use crate::maps::{HINT, HINTS};
+use crate::maps::{HINT, HINTS, PACKET};
 use crate::probes::who;
 use crate::tally;
 
@@ -50,7 +50,10 @@ const MANY: u64 = 4;
 /// What was seen longer ago is of another call, nanoseconds.
 const CALL: u64 = 1_000_000_000;
 
-/// What was seen of a call under way.
+/// What was seen so long ago is of another packet: on a machine that shares its processors one may be kept waiting.
+const PACKET_STAYS: u64 = 100_000_000;
+
+/// What was seen of a call under way, or of a packet.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Hint {
@@ -64,9 +67,13 @@ pub(crate) struct Hint {
     subject_length: u32,
     /// Bytes of `object` that count.
     object_length: u32,
-    /// The caller's context or profile.
+    /// The number of a packet's context.
+    label: u32,
+    /// Zero.
+    reserved: u32,
+    /// The caller's context or profile, or the listener's.
     subject: [u8; CONTEXT_LEN],
-    /// The context of what it wanted.
+    /// The context of what it wanted, or of the packet.
     object: [u8; CONTEXT_LEN],
 }
 
@@ -75,12 +82,72 @@ pub(crate) struct Hint {
 pub(crate) fn saw(said: Said, capability: Asked, subject: u64, object: u64) {
     let Some(hint) = HINT.get_ptr_mut(0) else { return };
     unsafe {
+        note(hint, said, subject, object);
+        (*hint).capability = capability as u32;
+        let _ = HINTS.insert(&bpf_get_current_pid_tgid(), &*hint, 0);
+    }
+}
+
+/// Remembers who said no to the packet of this label that this processor has at hand: it is dropped next.
+#[inline(always)]
+pub(crate) fn saw_packet(said: Said, label: u32, subject: u64, object: u64) {
+    let Some(hint) = PACKET.get_ptr_mut(0) else { return };
+    unsafe {
+        note(hint, said, subject, object);
+        (*hint).label = label;
+    }
+}
+
+#[inline(always)]
+unsafe fn note(hint: *mut Hint, said: Said, subject: u64, object: u64) {
+    unsafe {
         (*hint).time = now();
         (*hint).said = said as u32;
-        (*hint).capability = capability as u32;
         (*hint).subject_length = string(&raw mut (*hint).subject, subject);
         (*hint).object_length = string(&raw mut (*hint).object, object);
-        let _ = HINTS.insert(&bpf_get_current_pid_tgid(), &*hint, 0);
+    }
+}
+
+/// What was seen of a packet of this label, when it is the one that this processor has at hand.
+#[inline(always)]
+fn of_packet(label: u32) -> Option<&'static Hint> {
+    let hint = PACKET.get(0)?;
+    if hint.label == label && now() - hint.time < PACKET_STAYS { Some(hint) } else { None }
+}
+
+/// Whether anybody was seen to say no to it.
+#[inline(always)]
+pub(crate) fn is_denied(label: u32) -> bool {
+    of_packet(label).is_some()
+}
+
+/// The processor has another one at hand.
+#[inline(always)]
+pub(crate) fn forget_packet() {
+    if let Some(hint) = PACKET.get_ptr_mut(0) {
+        unsafe { (*hint).time = 0 };
+    }
+}
+
+/// Adds who said no to the packet.
+#[inline(always)]
+pub(crate) fn fill_packet(record: *mut Dropped, label: u32) {
+    unsafe {
+        (&raw mut (*record).said).write(Said::Nobody as u32);
+        (&raw mut (*record).subject_length).write(0);
+        (&raw mut (*record).object_length).write(0);
+        (&raw mut (*record).reserved).write(0);
+        // What lies at address 0 reads as zero.
+        copy(&raw mut (*record).subject, 0);
+        copy(&raw mut (*record).object, 0);
+    }
+    let Some(hint) = of_packet(label) else { return };
+    unsafe {
+        (&raw mut (*record).said).write(hint.said);
+        (&raw mut (*record).subject_length).write(hint.subject_length);
+        (&raw mut (*record).object_length).write(hint.object_length);
+        copy(&raw mut (*record).subject, &raw const hint.subject as u64);
+        copy(&raw mut (*record).object, &raw const hint.object as u64);
     }
 }
 

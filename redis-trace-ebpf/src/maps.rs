@@ -172,6 +172,10 @@ pub(crate) static HINTS: LruHashMap<u64, Hint> = LruHashMap::with_max_entries(1_
 #[map]
 pub(crate) static HINT: PerCpuArray<Hint> = PerCpuArray::with_max_entries(1, 0);
 
+/// What was seen of the packet that a processor has at hand.
+#[map]
+pub(crate) static PACKET: PerCpuArray<Hint> = PerCpuArray::with_max_entries(1, 0);
+
 /// How replies begin that may refuse a client, from the program: their place in
 /// [`REFUSALS`](redis_trace_common::reply::REFUSALS), plus one.
 #[map]

@@ -220,6 +220,18 @@ records! {
         program: u32,
         /// Its name.
         program_name: [u8; 16],
+        /// Which security module denied it, [`Said`](crate::denial::Said).
+        said: u32,
+        /// Bytes of `subject` that count.
+        subject_length: u32,
+        /// Bytes of `object` that count.
+        object_length: u32,
+        /// Zero.
+        reserved: u32,
+        /// The listener's context.
+        subject: [u8; CONTEXT_LEN],
+        /// The packet's context.
+        object: [u8; CONTEXT_LEN],
     }
     /// What may have said no to a call on a socket: sent right before the record of the call itself, by the same thread.
     Denial = 15 {

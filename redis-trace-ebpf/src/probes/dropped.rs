@@ -5,12 +5,12 @@ use core::ptr::read_volatile;
 
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
-use redis_trace_common::denial::{EGRESS, INGRESS};
-use redis_trace_common::hook::{DROP_PLACES, KFREE_SKB};
+use redis_trace_common::denial::{EGRESS, INGRESS, Said};
+use redis_trace_common::hook::{DROP_PLACES, KFREE_SKB, SOCKET_PLACES};
 use redis_trace_common::member::{
     DEV_IFINDEX, DEV_NET, DST_DEV, NET_GEN, NET_INUM, NET_MIX, NET_NFT_GENERATION, NFT_PERNET_GENERATION, SK_CGROUP,
-    SK_FILTER, SK_NET, SKB_DEV, SKB_DST, SKB_HEAD, SKB_IIF, SKB_MARK, SKB_NETWORK_HEADER, SKB_NFCT, SKB_SK,
-    TCP_SND_UNA,
+    SK_FILTER, SK_NET, SKB_DEV, SKB_DST, SKB_HEAD, SKB_IIF, SKB_MARK, SKB_NETWORK_HEADER, SKB_NFCT, SKB_SECMARK,
+    SKB_SK, TCP_SND_UNA,
 };
 use redis_trace_common::record::Dropped;
 use redis_trace_common::tally::{ANSWERS, End, Key};
@@ -20,7 +20,7 @@ use super::who;
 use crate::denial;
 use crate::dials::{self, Dial};
 use crate::emit::reserve;
-use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, caller, fill_caller, fill_task, has, peek, read};
+use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, caller, fill_caller, has, peek, read};
 use crate::packet::{IpHeader, TcpHeader, choose};
 use crate::tally;
 
@@ -31,6 +31,10 @@ static DROP_REASONS_TOLD: [u64; 4] = [0; 4];
 /// Where the functions begin and end that drop for such reasons, for kernels without numbers.
 #[unsafe(no_mangle)]
 static DROP_PLACES_TOLD: [[u64; 2]; DROP_PLACES.len()] = [[0; 2]; DROP_PLACES.len()];
+
+/// Where the functions begin and end that drop much, and what a security module denies, for the same kernels.
+#[unsafe(no_mangle)]
+static SOCKET_PLACES_TOLD: [[u64; 2]; SOCKET_PLACES.len()] = [[0; 2]; SOCKET_PLACES.len()];
 
 /// Where nf_tables has the number by which it keeps something of each network namespace, 0 when that is not known.
 #[unsafe(no_mangle)]
@@ -48,7 +52,12 @@ const DST_NOREF: u64 = 1;
 pub(crate) fn dropped(ctx: RawTracePointContext) -> i32 {
     let (location, count) = (ctx.arg::<u64>(1), arguments(KFREE_SKB));
     let reason = if count == 3 || count == 4 { ctx.arg::<u32>(2) } else { NONE };
-    let is_told = if reason == NONE { is_place_told(location) } else { is_reason_told(reason) };
+    let is_told = if reason == NONE {
+        is_among(&raw const DROP_PLACES_TOLD, location)
+            || (is_among(&raw const SOCKET_PLACES_TOLD, location) && denial::is_denied(read(ctx.arg(0), SKB_SECMARK)))
+    } else {
+        is_reason_told(reason)
+    };
     if is_told {
         let receiver = if count == 4 { ctx.arg(3) } else { 0 };
         on_its_way(ctx.arg(0), receiver, location, reason);
@@ -63,11 +72,11 @@ fn is_reason_told(reason: u32) -> bool {
 }
 
 #[inline(always)]
-fn is_place_told(location: u64) -> bool {
-    let places = (&raw const DROP_PLACES_TOLD).cast::<[u64; 2]>();
+fn is_among<const N: usize>(places: *const [[u64; 2]; N], location: u64) -> bool {
+    let places = places.cast::<[u64; 2]>();
     // Without a branch for each, or the verifier of Linux 5.10 looks at all that follows once for each.
     let mut is_told = 0;
-    for place in 0..DROP_PLACES.len() {
+    for place in 0..N {
         let [start, end] = unsafe { read_volatile(places.add(place)) };
         let into = location.wrapping_sub(start);
         is_told |= into.wrapping_sub(end - start) & !into;
@@ -75,9 +84,18 @@ fn is_place_told(location: u64) -> bool {
     is_told >> 63 != 0
 }
 
+/// A SYN that a security module denies a listener: the kernel forgets it without a word.
+#[inline(always)]
+pub(super) fn denied(sk: u64, skb: u64, said: Said) {
+    denial::saw_packet(said, read(skb, SKB_SECMARK), 0, 0);
+    on_its_way(skb, sk, 0, NONE);
+    denial::forget_packet();
+}
+
 /// A packet where it was dropped.
 struct Packet {
     skb: u64,
+    net: u64,
     /// The socket that it came for, 0 when that is not known.
     receiver: u64,
     dev: u64,
@@ -98,8 +116,9 @@ fn on_its_way(skb: u64, receiver: u64, location: u64, reason: u32) {
         return;
     }
     let dev = read(skb, SKB_DEV);
-    // One that is only leaving its socket has no device yet: __tcp_transmit_skb().
-    let net = if dev == 0 { read(read(skb, SKB_SK), SK_NET) } else { read(dev, DEV_NET) };
+    // One that is only leaving its socket has no device yet: __tcp_transmit_skb(). One at its receiver may have none any more.
+    let sk = if receiver == 0 { read(skb, SKB_SK) } else { receiver };
+    let net = if dev == 0 { read(sk, SK_NET) } else { read(dev, DEV_NET) };
     // Of an answer that comes in nobody knows whether anybody waits for it.
     let is_counted = black_box(!answers & 1 | is_leaving(skb));
     let end = choose(is_counted.wrapping_neg(), End::Dropped as u32, ANSWERS);
@@ -107,7 +126,7 @@ fn on_its_way(skb: u64, receiver: u64, location: u64, reason: u32) {
     (key.end, key.port) = (end, tcp.ports()[1]);
     turn(&mut key, answers);
     let is_sample = tally::is_sample_of(end, &key);
-    let packet = Packet { skb, receiver, dev, ip, tcp };
+    let packet = Packet { skb, net, receiver, dev, ip, tcp };
     let is_told = is_sample && tell(&key, &packet, location, reason);
     if is_sample && !is_told {
         tally::lost_of(end);
@@ -141,12 +160,11 @@ fn is_leaving(skb: u64) -> u32 {
 /// Whether there was room to tell it.
 #[inline(always)]
 fn tell(key: &Key, packet: &Packet, location: u64, reason: u32) -> bool {
-    let Packet { skb, receiver, dev, ip, tcp } = packet;
+    let Packet { skb, net, receiver, dev, ip, tcp } = packet;
     let (isn, [client_port, server_port]) = (tcp.isn(), tcp.ports());
-    let dial = dial(isn);
-    if let Some(dial) = &dial {
-        who::introduce(caller(dial));
-    }
+    // Nobody is all zero. Without a branch, or the verifiers of old kernels see something read that was never written.
+    let dial = dial(isn).unwrap_or(Dial { task: 0, time: 0, tid: 0, pid: 0 });
+    who::introduce(caller(&dial));
     let Some(mut slot) = reserve::<Dropped>() else { return false };
     let record = slot.record();
     unsafe {
@@ -166,19 +184,13 @@ fn tell(key: &Key, packet: &Packet, location: u64, reason: u32) -> bool {
         (&raw mut (*record).reason).write(reason);
         (&raw mut (*record).flags).write(u32::from(tcp.flags));
         (&raw mut (*record).ttl).write(ip.ttl());
-        match &dial {
-            Some(dial) => {
-                fill_caller(&raw mut (*record).task, dial);
-                (&raw mut (*record).dialled).write(dial.time);
-            }
-            None => {
-                fill_task(&raw mut (*record).task, 0);
-                (&raw mut (*record).dialled).write(0);
-            }
-        }
+        fill_caller(&raw mut (*record).task, &dial);
+        (&raw mut (*record).dialled).write(dial.time);
     }
-    fill_way(record, *skb, *dev);
+    fill_way(record, *skb, *net);
     fill_filters(record, *skb, *receiver, tcp.answers());
+    denial::fill_packet(record, read(*skb, SKB_SECMARK));
+    denial::forget_packet();
     rejected::fill(record);
     slot.submit();
     true
@@ -186,9 +198,7 @@ fn tell(key: &Key, packet: &Packet, location: u64, reason: u32) -> bool {
 
 /// Adds where the packet came from, where it was to go, and what rules can see of it.
 #[inline(always)]
-fn fill_way(record: *mut Dropped, skb: u64, dev: u64) {
-    let sk = read(skb, SKB_SK);
-    let net = if dev == 0 { read(sk, SK_NET) } else { read(dev, DEV_NET) };
+fn fill_way(record: *mut Dropped, skb: u64, net: u64) {
     let (nfct, dst, input) = (read(skb, SKB_NFCT), read(skb, SKB_DST) & !DST_NOREF, read(skb, SKB_IIF));
     unsafe {
         (&raw mut (*record).generation).write(generation(net));

@@ -9,9 +9,10 @@ use aya_ebpf::macros::{fexit, raw_tracepoint};
 use aya_ebpf::programs::{FExitContext, RawTracePointContext};
 use redis_trace_common::denial::{Asked, Said};
 use redis_trace_common::hook::RUN_FILTER_SOCK_ADDR;
-use redis_trace_common::member::{AVC_REQUESTED, AVC_RESULT};
+use redis_trace_common::member::{AVC_REQUESTED, AVC_RESULT, AVC_TARGET};
 
-use crate::denial::{saw, saw_unless_known, tomoyo_domain};
+use super::dropped;
+use crate::denial::{saw, saw_packet, saw_unless_known, tomoyo_domain};
 use crate::kernel::{arguments, read};
 
 /// `CAP_NET_BIND_SERVICE`, include/uapi/linux/capability.h.
@@ -34,6 +35,8 @@ pub(crate) fn selinux_audited(ctx: RawTracePointContext) -> i32 {
         saw(Said::Selinux, Asked::Unseen, scontext, tcontext);
     } else if start == u64::from_ne_bytes(*b"capabili") && read(sad, AVC_REQUESTED) == 1 << CAP_NET_BIND_SERVICE {
         saw(Said::Selinux, Asked::Denied, scontext, tcontext);
+    } else if start == u64::from_ne_bytes(*b"packet\0\0") {
+        saw_packet(Said::Selinux, read(sad, AVC_TARGET), scontext, tcontext);
     }
     0
 }
@@ -141,4 +144,23 @@ macro_rules! says_of_capabilities {
 says_of_capabilities! {
     AppArmor: "apparmor_capable" by apparmor_capability;
     Selinux: "selinux_capable" by selinux_capability;
+}
+
+/// Probes on what a module makes of a SYN: `int …(const struct sock *sk, struct sk_buff *skb, struct request_sock *req)`.
+macro_rules! says_of_syns {
+    ($($module:ident: $function:literal by $probe:ident;)*) => {$(
+        #[doc = concat!("`int ", $function, "(sk, skb, req)`: what it returned.")]
+        #[fexit(function = $function)]
+        pub(crate) fn $probe(ctx: FExitContext) -> u32 {
+            if ctx.arg::<i32>(3) != 0 {
+                dropped::denied(ctx.arg(0), ctx.arg(1), Said::$module);
+            }
+            0
+        }
+    )*};
+}
+
+says_of_syns! {
+    Selinux: "selinux_inet_conn_request" by selinux_syn;
+    BpfLsm: "bpf_lsm_inet_conn_request" by bpf_lsm_syn;
 }

@@ -14,7 +14,7 @@ use aya::{Ebpf, EbpfLoader, Endianness};
 use flate2::read::ZlibDecoder;
 use redis_trace_common::denial::ATTACH_POINTS;
 use redis_trace_common::hook::{
-    ARGUMENTS, Called, DROP_PLACES, DROP_REASONS, HOOKS, Hook, KFREE_SKB, Kind, Role, SERVERS, Tier,
+    ARGUMENTS, Called, DROP_PLACES, DROP_REASONS, HOOKS, Hook, KFREE_SKB, Kind, Role, SERVERS, SOCKET_PLACES, Tier,
 };
 use redis_trace_common::member::{ABSENT, MEMBERS};
 use redis_trace_common::record::COMM_LEN;
@@ -129,7 +129,7 @@ fn load(object: &[u8], btf: &Btf, options: Options) -> Result<Ebpf, aya::EbpfErr
     let unlimited = Rlimit { current: None, maximum: None };
     let _ = setrlimit(Resource::Memlock, unlimited);
     let offsets: Vec<u32> = MEMBERS.iter().map(|m| btf.member(m.paths, m.shape).unwrap_or(ABSENT)).collect();
-    let (reasons, places) = drops(btf);
+    let (reasons, places, sockets) = drops(btf);
     let counts: Vec<u32> = ARGUMENTS.iter().map(|called| arguments(btf, *called).unwrap_or(ABSENT)).collect();
     let at_work = modules();
     let part = |module, parts| at_work.as_ref().map_or(ABSENT, |at_work| part_of(module, parts, at_work, btf));
@@ -143,6 +143,7 @@ fn load(object: &[u8], btf: &Btf, options: Options) -> Result<Ebpf, aya::EbpfErr
         .override_global("TICK", &tick(), true)
         .override_global("DROP_REASONS_TOLD", reasons.as_slice(), true)
         .override_global("DROP_PLACES_TOLD", places.as_slice(), true)
+        .override_global("SOCKET_PLACES_TOLD", sockets.as_slice(), true)
         .override_global("LANDLOCK_AT", &landlock, true)
         .override_global("APPARMOR_AT", &apparmor, true)
         .override_global("TOMOYO_AT", &tomoyo, true)
@@ -157,7 +158,7 @@ fn load(object: &[u8], btf: &Btf, options: Options) -> Result<Ebpf, aya::EbpfErr
 }
 
 /// Which drops are told: the numbers of their reasons, a bit each, or where the kernel has none, the functions that drop.
-fn drops(btf: &Btf) -> ([u64; 4], Vec<[u64; 2]>) {
+fn drops(btf: &Btf) -> ([u64; 4], Vec<[u64; 2]>, Vec<[u64; 2]>) {
     let mut bits = [0; 4];
     for (number, name) in drop_reasons(btf).iter().enumerate() {
         if name.as_ref().is_some_and(|name| DROP_REASONS.contains(&name.as_str())) {
@@ -165,8 +166,8 @@ fn drops(btf: &Btf) -> ([u64; 4], Vec<[u64; 2]>) {
         }
     }
     let has_reason = btf.tracepoint_arguments(ARGUMENTS[KFREE_SKB].name()).is_some_and(|count| count > 2);
-    let places = if has_reason { vec![[0; 2]; DROP_PLACES.len()] } else { symbols::ranges(DROP_PLACES) };
-    (bits, places)
+    let ranges = |names: &[&str]| if has_reason { vec![[0; 2]; names.len()] } else { symbols::ranges(names) };
+    (bits, ranges(DROP_PLACES), ranges(SOCKET_PLACES))
 }
 
 /// The names of `enum skb_drop_reason`, by number.

@@ -24,7 +24,7 @@ pub use attach::{attach, types};
 pub use error::{Error, Fault};
 pub use modules::{has_company, lsm_programs, modules};
 use ring::Ring;
-pub use survey::{described, has_drop_reasons, has_drop_receivers, has_kprobes, survey};
+pub use survey::{described, has_drop_reasons, has_drop_receivers, has_kprobes, place_of, survey};
 pub use symbols::{Symbols, keeps_last_words};
 pub use tallies::{News, Tallies};
 

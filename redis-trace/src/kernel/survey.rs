@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use redis_trace_common::hook::{HOOKS, Hook, Kind};
-use redis_trace_common::member::{MEMBERS, Shape};
+use redis_trace_common::member::{MEMBERS, Member, Shape};
 
 use super::btf::Btf;
 use super::{HookState, State, symbols};
@@ -27,6 +27,12 @@ pub fn described(types: Vec<u8>) -> usize {
     let _ = (btf.enumerators("skb_drop_reason"), btf.structure_size("task_smack"));
     let _ = btf.excerpt(HOOKS.iter().map(|hook| hook.target.to_owned()));
     HOOKS.iter().filter(|hook| lacks(&btf, hook).is_none()).count()
+}
+
+/// Where the running kernel has a member in its structure, bytes from the start.
+pub fn place_of<T>(member: Member<T>) -> Option<u32> {
+    let btf = Btf::parse(std::fs::read("/sys/kernel/btf/vmlinux").ok()?).ok()?;
+    MEMBERS.get(member.index()).and_then(|wanted| btf.member(wanted.paths, wanted.shape))
 }
 
 /// Whether the running kernel gives reasons for what it drops: since Linux 5.17.

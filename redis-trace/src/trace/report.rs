@@ -230,7 +230,7 @@ pub struct Fix {
 pub struct LsmReport {
     /// Which.
     pub module: Module,
-    /// What it denied: `bind`, `listen`, `connect`, `create`, `capable`.
+    /// What it denied: `bind`, `listen`, `connect`, `accept`, `create`, `capable`; `recv` of a SYN.
     pub operation: String,
     /// The context, profile or domain that it denied it to; absent when not known.
     pub subject: Option<Text>,

@@ -354,6 +354,7 @@ impl Cause {
             Self::Firewall { filtered } => filtered.code(),
             Self::NatToNowhere { .. } => Code::RT3005,
             Self::ConntrackFull { .. } => Code::RT2006,
+            Self::PacketFiltered { dropped } if dropped.denied().is_some() => Code::RT3013,
             Self::PacketFiltered { dropped } if dropped.is_by_ipsec() => Code::RT3031,
             Self::PacketFiltered { dropped } if dropped.is_by_cgroup() => Code::RT3020,
             Self::PacketFiltered { .. } => Code::RT3032,

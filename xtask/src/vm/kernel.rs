@@ -9,7 +9,7 @@ use super::modules;
 use crate::apt::{Apt, unpack};
 
 /// The archive of a kernel's modules; the number grows with the list of them, so that none is kept that lacks some.
-const MODULES: &str = "modules-3.cpio";
+const MODULES: &str = "modules-4.cpio";
 
 /// A kernel series that redis-trace supports, and where Debian keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

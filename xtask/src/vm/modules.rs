@@ -30,6 +30,7 @@ const MODULES: &[&str] = &[
     "nft_redir",
     "nft_log",
     "nft_limit",
+    "nft_objref",
     "nfnetlink",
     "nf_conntrack",
     "x_tables",

@@ -81,9 +81,11 @@ impl Agent {
     /// Whether this kernel can stage a scenario and this agent see it.
     pub(super) fn can_see(&self, scenario: &Scenario) -> bool {
         match scenario.needs {
-            needs @ (Needs::Trampolines | Needs::AppArmorHeard | Needs::SelinuxHeard | Needs::Tomoyo) => {
-                needs.are_met() && self.hooks_functions()
-            }
+            needs @ (Needs::Trampolines
+            | Needs::AppArmorHeard
+            | Needs::SelinuxHeard
+            | Needs::Tomoyo
+            | Needs::BpfLsmHeard) => needs.are_met() && self.hooks_functions(),
             needs => needs.are_met(),
         }
     }

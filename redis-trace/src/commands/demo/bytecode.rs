@@ -28,6 +28,22 @@ pub(super) fn no_to_cgroup(cgroup: u64) -> Vec<u8> {
     instructions.concat()
 }
 
+/// A security module's no to every SYN for a listener in one network namespace. Where a socket has its namespace and that its
+/// number the kernel knows: `r1 = ctx->sk; r1 = r1->net; w1 = r1->inum; r0 = 0; if w1 != inum goto end; r0 = -EPERM; end: exit`.
+pub(super) fn no_to_netns(inum: u32, net_at: i16, inum_at: i16) -> Vec<u8> {
+    let ([a, b], [c, d], inum) = (net_at.to_le_bytes(), inum_at.to_le_bytes(), inum.to_le_bytes());
+    let instructions: [[u8; 8]; 7] = [
+        [0x79, 0x11, 0, 0, 0, 0, 0, 0],
+        [0x79, 0x11, a, b, 0, 0, 0, 0],
+        [0x61, 0x11, c, d, 0, 0, 0, 0],
+        [0xb7, 0, 0, 0, 0, 0, 0, 0],
+        [0x56, 1, 1, 0, inum[0], inum[1], inum[2], inum[3]],
+        [0xb7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff],
+        [0x95, 0, 0, 0, 0, 0, 0, 0],
+    ];
+    instructions.concat()
+}
+
 /// The name of a program that needs no better one.
 pub(super) const PROGRAM: &str = "refuse_all";
 /// Bytes of an ELF header and of a section header.
@@ -95,12 +111,14 @@ mod tests {
     #[test]
     fn the_object_holds_one_program() {
         let to_cgroup = no_to_cgroup(1 << 33 | 7);
-        let all: [(&str, &[u8]); 5] = [
+        let to_netns = no_to_netns(7, 48, 96);
+        let all: [(&str, &[u8]); 6] = [
             ("socket", NO),
             ("sk_lookup", NO),
             ("cgroup/connect4", NO),
             ("cgroup/bind4", NO_ACCESS),
             ("lsm/socket_bind", &to_cgroup),
+            ("lsm/inet_conn_request", &to_netns),
         ];
         for (section, instructions) in all {
             let loaded = aya::Ebpf::load(&object(section, PROGRAM, instructions)).expect("the object can be read");

@@ -82,7 +82,7 @@ pub(crate) fn has_bpf_lsm() -> bool {
 }
 
 /// An object with a program for a hook of security modules.
-fn of_hook(hook: &str, instructions: &[u8]) -> Vec<u8> {
+pub(super) fn of_hook(hook: &str, instructions: &[u8]) -> Vec<u8> {
     object(&format!("lsm/{hook}"), PROGRAM, instructions)
 }
 
@@ -189,7 +189,7 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut CgroupSockAddr>
 }
 
 /// A program on a hook of security modules, loaded.
-fn on_hook<'a>(ebpf: &'a mut Ebpf, hook: &str) -> Result<&'a mut Lsm> {
+pub(super) fn on_hook<'a>(ebpf: &'a mut Ebpf, hook: &str) -> Result<&'a mut Lsm> {
     let program: &mut Lsm = ebpf.program_mut(PROGRAM).context("the program is missing")?.try_into()?;
     program.load(hook, &kernel::types(&[&format!("bpf_lsm_{hook}")])?).context("cannot load the BPF LSM program")?;
     Ok(program)

@@ -25,6 +25,7 @@ mod bytecode;
 mod cgroup;
 mod confine;
 mod crowd;
+mod doorkeeper;
 pub mod examine;
 pub mod expect;
 mod healthy;

@@ -36,6 +36,9 @@ fn filtered(dropped: &Dropped, known: &Known) -> Verdict {
     let cause = || Cause::PacketFiltered { dropped: Box::new(dropped.clone()) };
     // For the filter, programs, and on old kernels security modules that judge packets, the kernel has one reason.
     let is_judged = || ["selinux", "smack"].iter().any(|module| known.sight.has_module(module));
+    if dropped.denied().is_some() {
+        return Verdict::certain(cause());
+    }
     if dropped.is_by_one_of_several() || (dropped.is_at_socket() && is_judged()) {
         Verdict::likely(cause())
     } else if dropped.reason.is_some() {
@@ -118,7 +121,7 @@ mod tests {
     use super::*;
     use crate::firewall::{Backend, Family, Hook, Site};
     use crate::trace::cause::Code;
-    use crate::trace::fact::{BpfProgram, Filters, Passing, Rejected};
+    use crate::trace::fact::{BpfProgram, DeniedPacket, Filters, Module, Passing, Rejected};
     use crate::trace::flow::{Endpoint, Flow, Netns};
     use crate::trace::remembered::Bounds;
     use crate::trace::text::Text;
@@ -159,6 +162,7 @@ mod tests {
                 rejected,
             },
             filters: Filters::default(),
+            denial: None,
         }
     }
 
@@ -238,6 +242,21 @@ mod tests {
         assert_eq!(told(None, "ip_rcv_finish_core"), (Code::RT3032, Confidence::Likely));
         assert_eq!(told(None, "tcp_v4_rcv"), (Code::RT0000, Confidence::Possible));
         assert_eq!(told(Some("BPF_CGROUP_EGRESS"), "ip_finish_output"), (Code::RT3020, Confidence::Certain));
+    }
+
+    #[test]
+    fn a_packet_that_a_module_was_seen_to_deny_is_its_unless_something_else_dropped_it() {
+        let told = |reason, function| {
+            let denial = Some(DeniedPacket { module: Module::Selinux, subject: None, object: None });
+            let dropped = Dropped { denial, ..dropped(reason, function, None) };
+            let Verdict { cause, confidence } = filtered(&dropped, &Known::new(Bounds::default()));
+            (cause.code(), confidence)
+        };
+        assert_eq!(told(Some("SOCKET_FILTER"), "tcp_v4_rcv"), (Code::RT3013, Confidence::Certain));
+        assert_eq!(told(Some("SECURITY_HOOK"), "tcp_v6_rcv"), (Code::RT3013, Confidence::Certain));
+        assert_eq!(told(None, "tcp_v4_rcv"), (Code::RT3013, Confidence::Certain));
+        assert_eq!(told(None, "ip_rcv_finish_core"), (Code::RT3032, Confidence::Likely));
+        assert_eq!(told(Some("XFRM_POLICY"), "tcp_v4_rcv"), (Code::RT3031, Confidence::Certain));
     }
 
     #[test]

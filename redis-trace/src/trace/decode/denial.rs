@@ -8,7 +8,6 @@ use crate::trace::text::Text;
 
 /// Who may have said no, to whom, of what.
 pub(super) fn denial(r: &record::Denial) -> Denial {
-    let context = |bytes: &[u8], length: u32| (length > 0).then(|| Text::new(taken(bytes, length)));
     Denial {
         tid: r.tid,
         said: said(r.said),
@@ -27,13 +26,18 @@ pub(super) fn denial(r: &record::Denial) -> Denial {
     }
 }
 
+/// A context, when there is one.
+pub(super) fn context(bytes: &[u8], length: u32) -> Option<Text> {
+    (length > 0).then(|| Text::new(taken(bytes, length)))
+}
+
 /// The first of so many programs.
 pub(super) fn program(programs: u32, id: u32, name: &[u8]) -> Option<BpfProgram> {
     (programs > 0).then(|| BpfProgram { id, name: Text::until_nul(name) })
 }
 
 /// Who said no, by its number.
-fn said(number: u32) -> Option<Said> {
+pub(super) fn said(number: u32) -> Option<Said> {
     let said = denial::Said::ALL.into_iter().find(|said| *said as u32 == number)?;
     Some(Said::Module(match said {
         denial::Said::Nobody => return None,

@@ -2,9 +2,9 @@
 
 use redis_trace_common::record;
 
-use super::denial::program;
+use super::denial::{context, program, said};
 use super::{Names, flow, task};
-use crate::trace::fact::{Dropped, Filters, Passing, Rejected};
+use crate::trace::fact::{DeniedPacket, Dropped, Filters, Passing, Rejected, Said};
 
 /// The SYN, what it passed, and what may have dropped it.
 pub(super) fn dropped(r: &record::Dropped, names: &Names) -> Dropped {
@@ -31,7 +31,16 @@ pub(super) fn dropped(r: &record::Dropped, names: &Names) -> Dropped {
             programs: r.programs,
             program: program(r.programs, r.program, &r.program_name),
         },
+        denial: denied(r),
     }
+}
+
+/// Which security module denied it.
+fn denied(r: &record::Dropped) -> Option<DeniedPacket> {
+    let Some(Said::Module(module)) = said(r.said) else { return None };
+    let [subject, object] =
+        [(&r.subject, r.subject_length), (&r.object, r.object_length)].map(|(bytes, length)| context(bytes, length));
+    Some(DeniedPacket { module, subject, object })
 }
 
 /// What is known of the rule that rejected it; nothing where it was not seen to be rejected.

@@ -193,7 +193,7 @@ pub(super) fn fix(denied: &Denied, process: Option<&Process>) -> Vec<Fix> {
     }
 }
 
-fn by_module(
+pub(super) fn by_module(
     module: Module,
     call: Call,
     subject: Option<&Text>,

@@ -74,7 +74,10 @@ fn drop(dropped: &Dropped) -> Evidence {
     let reason = dropped.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
     let place = dropped.function.as_ref().map_or_else(String::new, |function| format!(" in {function}"));
     let (packet, of) = (dropped.packet(), if dropped.is_answer() { "of" } else { "to" });
-    seen("kfree_skb", format!("the kernel dropped the {packet} {of} {}{place}{reason}", dropped.flow.server))
+    // Nothing tells of a SYN that a security module has the kernel forget.
+    let is_forgotten = dropped.denied().is_some() && dropped.function.is_none();
+    let source = if is_forgotten { "inet_conn_request" } else { "kfree_skb" };
+    seen(source, format!("the kernel dropped the {packet} {of} {}{place}{reason}", dropped.flow.server))
 }
 
 use super::words::span;
@@ -168,7 +171,7 @@ fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence
             let text = format!("it listened on {place} with {length} in its queue, limit {limit}");
             vec![seen("inet_sock_set_state", text)]
         }
-        Cause::PacketFiltered { dropped } => filtered::evidence(dropped, known).into_iter().collect(),
+        Cause::PacketFiltered { dropped } => filtered::evidence(dropped, known),
         Cause::SomeQueueFull { .. } | Cause::Unknown { .. } | Cause::UnixSocketStale { .. } => Vec::new(),
     }
 }

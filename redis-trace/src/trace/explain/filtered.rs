@@ -2,9 +2,9 @@
 
 use crate::trace::container;
 use crate::trace::denied::By;
-use crate::trace::fact::{Dropped, Filters, Process};
+use crate::trace::fact::{Call, DeniedPacket, Dropped, Filters, Process};
 use crate::trace::known::{Known, accepts};
-use crate::trace::report::{Evidence, Fix};
+use crate::trace::report::{Evidence, Fix, LsmReport};
 use crate::trace::text::Text;
 
 use super::denial;
@@ -41,9 +41,23 @@ pub(super) fn track_more(most: u32) -> Vec<Fix> {
 
 /// The why of a packet that the kernel dropped for a reason of its own.
 pub(super) fn summary(target: &str, dropped: &Dropped) -> String {
-    let from = dropped.source();
     let reason = dropped.reason.as_ref().map(Text::as_str);
-    let why = match reason {
+    let why = dropped.denied().map_or_else(|| by_reason(dropped), by_module);
+    let said = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
+    let (packet, of) = (dropped.packet(), if dropped.is_answer() { "of" } else { "to" });
+    format!("the kernel dropped the {packet} {of} {target}{said}: {why}")
+}
+
+/// `SELinux for system_u:system_r:redis_t:s0 keeps it from the listener`.
+fn by_module(denied: &DeniedPacket) -> String {
+    let DeniedPacket { module, subject, object } = denied.clone();
+    format!("{} keeps it from the listener", denial::who(&By::Module { module, subject, object, capability: false }))
+}
+
+/// What the kernel's reason means.
+fn by_reason(dropped: &Dropped) -> String {
+    let from = dropped.source();
+    match dropped.reason.as_ref().map(Text::as_str) {
         _ if dropped.is_by_source() => {
             format!("the look-up of the way back to {from} refused it: rp_filter, or a source address that cannot be")
         }
@@ -74,11 +88,9 @@ pub(super) fn summary(target: &str, dropped: &Dropped) -> String {
         Some("TCP_MINTTL") => {
             format!("its time to live is {}, less than the listener demands (IP_MINTTL)", dropped.ttl)
         }
+        Some("SECURITY_HOOK") => "a security module wants it not".to_owned(),
         _ => "no more is known".to_owned(),
-    };
-    let said = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
-    let (packet, of) = (dropped.packet(), if dropped.is_answer() { "of" } else { "to" });
-    format!("the kernel dropped the {packet} {of} {target}{said}: {why}")
+    }
 }
 
 /// `the cgroup BPF program sd_fw_ingress (id 7) keeps it from the listener`.
@@ -103,8 +115,9 @@ fn is_leaving(dropped: &Dropped) -> bool {
     dropped.reason.as_ref().map(Text::as_str) == Some("BPF_CGROUP_EGRESS")
 }
 
-/// Whose cgroup has the programs: the client's for a SYN that leaves, the listener's for one that comes in.
-fn member<'a>(dropped: &Dropped, known: &'a Known) -> Option<&'a Process> {
+/// Who has a say in it, by the programs of its cgroup or its context: the client for a SYN that leaves, the listener for one
+/// that comes in.
+pub(super) fn member<'a>(dropped: &Dropped, known: &'a Known) -> Option<&'a Process> {
     if is_leaving(dropped) != dropped.is_answer() {
         return known.process(dropped.caller.as_ref()?.0.key());
     }
@@ -112,17 +125,35 @@ fn member<'a>(dropped: &Dropped, known: &'a Known) -> Option<&'a Process> {
     listeners.iter().find(|listener| accepts(&listener.socket, &dropped.flow))?.owner.as_deref()
 }
 
-/// What was seen of the programs that may have done it.
-pub(super) fn evidence(dropped: &Dropped, known: &Known) -> Option<Evidence> {
+/// What was seen of the security module, or of the programs that may have done it.
+pub(super) fn evidence(dropped: &Dropped, known: &Known) -> Vec<Evidence> {
+    if let Some(DeniedPacket { module, subject, object }) = dropped.denied() {
+        let subject = subject.as_ref().map(|subject| format!("the listener runs as {subject}"));
+        let object = object.as_ref().map(|object| format!("the packet is {object}"));
+        return [subject, object].into_iter().flatten().map(|text| seen(module.listed(), text)).collect();
+    }
     let Filters { programs, program, .. } = &dropped.filters;
     let what = if is_leaving(dropped) { "packets that leave" } else { "packets that come in" };
-    (*programs > 0).then(|| denial::of_programs(*programs, program.as_ref(), member(dropped, known), what))
+    let seen = (*programs > 0).then(|| denial::of_programs(*programs, program.as_ref(), member(dropped, known), what));
+    seen.into_iter().collect()
+}
+
+/// The security module's part in it.
+pub(super) fn lsm(dropped: &Dropped) -> Option<LsmReport> {
+    let DeniedPacket { module, subject, object } = dropped.denied()?.clone();
+    let object = object.unwrap_or_else(|| Text::from(format!("tcp {}", dropped.flow.server).as_str()));
+    Some(LsmReport { module, operation: "recv".to_owned(), subject, object })
 }
 
 /// What would let the packet in.
 pub(super) fn fix(dropped: &Dropped, known: &Known) -> Vec<Fix> {
+    if let Some(DeniedPacket { module, subject, object }) = dropped.denied() {
+        let label = Fix { command: Some("nft list secmarks".to_owned()), ..advice("or see which rule labels it so") };
+        let fixes = denial::by_module(*module, Call::Accept, subject.as_ref(), object.as_ref(), false, None);
+        return fixes.into_iter().chain(object.is_some().then_some(label)).collect();
+    }
     if !dropped.is_by_cgroup() {
-        return vec![by_reason(dropped, known)];
+        return vec![against(dropped, known)];
     }
     let unit = member(dropped, known).and_then(|process| container::of(process.cgroup.as_ref()?).1);
     let is_of_client = is_leaving(dropped) != dropped.is_answer();
@@ -131,7 +162,7 @@ pub(super) fn fix(dropped: &Dropped, known: &Known) -> Vec<Fix> {
 }
 
 /// The same where the reason says enough.
-fn by_reason(dropped: &Dropped, known: &Known) -> Fix {
+fn against(dropped: &Dropped, known: &Known) -> Fix {
     let from = dropped.source();
     let (text, command, risk) = match dropped.reason.as_ref().map(Text::as_str) {
         None | Some("IP_RPFILTER") => (

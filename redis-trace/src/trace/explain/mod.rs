@@ -55,6 +55,7 @@ pub fn explain(refusal: &Refusal, verdict: &Verdict, known: &Known, seq: u64) ->
             Cause::Denied(denied) | Cause::StartDenied(denied) | Cause::PartlyDenied { denied, .. } => {
                 denial::lsm(refusal, denied)
             }
+            Cause::PacketFiltered { dropped } => filtered::lsm(dropped),
             _ => None,
         },
         queue: queue::of(&verdict.cause).map(QueueReport::from),
@@ -253,6 +254,7 @@ fn server(attempt: &Attempt, cause: &Cause, known: &Known) -> Option<Process> {
         Cause::FdLimit { no_file } => Some(no_file.process.clone()),
         Cause::Rejected(rejected) => rejected.server.clone(),
         Cause::Redirected(redirected) => Some(redirected.redirect.server.clone()),
+        Cause::PacketFiltered { dropped } if dropped.denied().is_some() => filtered::member(dropped, known).cloned(),
         Cause::Unknown { .. }
         | Cause::Denied(_)
         | Cause::SomeQueueFull { .. }

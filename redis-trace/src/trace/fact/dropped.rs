@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use redis_trace_common::record::HANDLES;
 use serde::{Deserialize, Serialize};
 
-use super::{BpfProgram, Process, Task};
+use super::{BpfProgram, Module, Process, Task};
 use crate::firewall::{Candidate, Wanted};
 use crate::trace::flow::{Flow, Netns};
 use crate::trace::text::Text;
@@ -33,6 +33,20 @@ pub struct Dropped {
     /// What else than rules had a say in it.
     #[serde(default)]
     pub filters: Filters,
+    /// Which security module was seen to deny it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denial: Option<DeniedPacket>,
+}
+
+/// A packet that a security module denied a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeniedPacket {
+    /// Which module.
+    pub module: Module,
+    /// The listener's context.
+    pub subject: Option<Text>,
+    /// The packet's.
+    pub object: Option<Text>,
 }
 
 /// What else than the firewall's rules has a say in a packet.
@@ -91,7 +105,14 @@ impl Dropped {
 
     /// What came in was filtered at the socket.
     pub fn is_at_socket(&self) -> bool {
-        self.reason.as_ref().map(Text::as_str) == Some("SOCKET_FILTER")
+        matches!(self.reason.as_ref().map(Text::as_str), Some("SOCKET_FILTER" | "SECURITY_HOOK"))
+    }
+
+    /// Who denied it, when that is why it was dropped: another reason goes before what was seen of a security module.
+    pub fn denied(&self) -> Option<&DeniedPacket> {
+        let is_why =
+            if self.reason.is_some() { self.is_at_socket() } else { !self.is_by_netfilter() && !self.is_by_source() };
+        self.denial.as_ref().filter(|_| is_why)
     }
 
     /// What came in was filtered at the socket, and it cannot be told by what: for the filter and the programs, and on old

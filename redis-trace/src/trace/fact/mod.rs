@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use counters::{Counters, Watched};
 pub use denial::{Asked, Audited, BpfProgram, Call, Denial, Module, Said};
 pub use dial::{ConnectFailed, IcmpError, Phase};
-pub use dropped::{Dropped, Filters, Passing, Rejected, Suspected};
+pub use dropped::{DeniedPacket, Dropped, Filters, Passing, Rejected, Suspected};
 pub use early::{EarlyEnd, Parting};
 pub use fault::{ConfigLine, Fault};
 pub use files::{AcceptFailed, Files, UnitLimit};

@@ -39,7 +39,7 @@ pub(super) fn has_small_conntrack() -> bool {
 const FAR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 254);
 
 /// Dials in vain; what must be told of it.
-fn in_vain(stage: &mut Stage, code: Code, server: SocketAddr) -> Result<Expected> {
+pub(super) fn in_vain(stage: &mut Stage, code: Code, server: SocketAddr) -> Result<Expected> {
     let dialled = stage.dial_briefly(server)?;
     let client = json!({"client_process": {"pid": dialled.pid, "comm": "client"}, "outcome": "timeout"});
     Ok(Expected::refusal(code).with(client).with(json!({"flow": {"server": endpoint(server)}})))

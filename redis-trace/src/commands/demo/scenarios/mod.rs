@@ -19,6 +19,7 @@ mod filtered;
 mod firewall;
 mod history;
 mod hooks;
+mod inbound;
 mod iptables;
 mod ipvs;
 mod links;
@@ -75,6 +76,8 @@ pub(crate) enum Needs {
     Tomoyo,
     /// BPF programs on the hooks of security modules.
     BpfLsm,
+    /// The same, and hooks on functions.
+    BpfLsmHeard,
     /// A kernel that gives reasons for what it drops.
     DropReasons,
     /// One that tells for which socket a packet came that it drops.
@@ -109,7 +112,7 @@ impl Needs {
             Self::AppArmor | Self::AppArmorHeard => has_apparmor(),
             Self::LandlockAndChosenErrno => has_landlock() && has_chosen_errno(),
             Self::Tomoyo => has_tomoyo(),
-            Self::BpfLsm => has_bpf_lsm(),
+            Self::BpfLsm | Self::BpfLsmHeard => has_bpf_lsm(),
             Self::DropReasons => has_drop_reasons(),
             Self::DropReceivers => has_drop_receivers(),
             Self::FewFiles => queue::has_few_files(),
@@ -165,6 +168,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
         client::SCENARIOS,
         denial::SCENARIOS,
         tomoyo::SCENARIOS,
+        inbound::SCENARIOS,
         queue::SCENARIOS,
         firewall::SCENARIOS,
         hooks::SCENARIOS,

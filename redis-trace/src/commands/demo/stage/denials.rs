@@ -6,6 +6,7 @@ use aya::programs::CgroupSkbAttachType;
 use super::Stage;
 use crate::commands::demo::cgroup::DenyingCgroup;
 use crate::commands::demo::confine::{HOSTILE_PROFILE, Lenience, Profile, REDIS_DOMAIN};
+use crate::commands::demo::doorkeeper::Doorkeeper;
 use crate::commands::demo::sk_lookup::Refuser;
 use crate::commands::demo::tomoyo::Policy;
 
@@ -40,6 +41,19 @@ impl Stage {
     pub(crate) fn deny_by_lsm(&mut self, hook: &str) -> Result<String> {
         let cgroup = DenyingCgroup::by_lsm(&format!("redis-trace-demo-{}", std::process::id()), hook)?;
         Ok(format!("cgroup {}", self.denying.insert(cgroup).door()))
+    }
+
+    /// From now on a BPF program on a hook of security modules lets no SYN in to the listeners here.
+    pub(crate) fn deny_syns_by_lsm(&mut self) -> Result<()> {
+        self.doorkeeper = Some(Doorkeeper::before(self.netns())?);
+        Ok(())
+    }
+
+    /// From now on what comes for this port is labelled so, for SELinux to judge.
+    pub(crate) fn label_packets(&self, port: u16, context: &str) -> Result<()> {
+        let label = format!("secmark label {{ \"{context}\" }}\n");
+        let rule = format!("type filter hook input priority 0\ntcp dport {port} meta secmark set \"label\"\n");
+        self.own().run("nft", &[&format!("table inet f {{\n{label}chain in {{\n{rule}}}\n}}\n")]).map(drop)
     }
 
     /// Takes a process out of the cgroup that denies.

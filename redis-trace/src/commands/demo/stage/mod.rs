@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use super::cgroup::{DenyingCgroup, FrozenCgroup, MemoryCgroup};
 use super::confine::{Lenience, Profile};
+use super::doorkeeper::Doorkeeper;
 use super::expect::{Expected, Scope};
 use super::netns::Netns;
 use super::process::Process;
@@ -40,6 +41,7 @@ pub(crate) struct Stage {
     /// A connection that keeps a server in a command.
     client: Option<TcpStream>,
     refuser: Option<Refuser>,
+    doorkeeper: Option<Doorkeeper>,
     cgroup: Option<MemoryCgroup>,
     denying: Option<DenyingCgroup>,
     frozen: Option<FrozenCgroup>,
@@ -108,6 +110,7 @@ impl Stage {
             processes: BTreeMap::new(),
             client: None,
             refuser: None,
+            doorkeeper: None,
             cgroup: None,
             denying: None,
             frozen: None,
