@@ -20,11 +20,13 @@ pub enum Said {
     CgroupBpf = 6,
     /// A seccomp filter.
     Filter = 7,
+    /// Smack.
+    Smack = 8,
 }
 
 impl Said {
     /// Every one.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Nobody,
         Self::Landlock,
         Self::Selinux,
@@ -33,6 +35,7 @@ impl Said {
         Self::BpfLsm,
         Self::CgroupBpf,
         Self::Filter,
+        Self::Smack,
     ];
 }
 

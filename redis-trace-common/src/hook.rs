@@ -210,6 +210,8 @@ hooks! {
     Modules: Fexit "tomoyo_socket_bind" by "tomoyo_bind";
     Modules: Fexit "tomoyo_socket_listen" by "tomoyo_listen";
     Modules: Fexit "tomoyo_socket_connect" by "tomoyo_connect";
+    // security/smack/smack_lsm.c: of IPv4 it has a say in connect alone, and in what comes in.
+    Modules: Fexit "smack_socket_connect" by "smack_connect";
     Modules: Fexit "bpf_lsm_socket_create" by "bpf_lsm_create";
     Modules: Fexit "bpf_lsm_socket_bind" by "bpf_lsm_bind";
     Modules: Fexit "bpf_lsm_socket_listen" by "bpf_lsm_listen";
@@ -267,6 +269,7 @@ impl Hook {
             ("selinux_capable", "selinux"),
             ("selinux_audited", "selinux"),
             ("tomoyo_", "tomoyo"),
+            ("smack_socket_", "smack"),
             ("bpf_lsm_", "bpf"),
         ];
         PREFIXES.iter().find(|(prefix, _)| self.target.starts_with(prefix)).map(|(_, module)| *module)

@@ -378,6 +378,10 @@ members! {
     DOMAIN_NAME: Pointer = "tomoyo_domain_info.domainname";
     /// The name itself.
     DOMAIN_PATH: Pointer = "tomoyo_path_info.name";
+    /// A task's Smack label: security/smack/smack.h.
+    SMACK_TASK: Pointer = "task_smack.smk_task";
+    /// The label itself.
+    SMACK_LABEL: Pointer = "smack_known.smk_known";
     /// The programs of a cgroup and of those above it, by what they have a say in.
     CGROUP_EFFECTIVE: Place = "cgroup.bpf.effective";
     /// The programs of one array, until an empty place.

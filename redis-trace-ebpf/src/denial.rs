@@ -10,7 +10,8 @@ use redis_trace_common::hook::TASK_PT_REGS;
 use redis_trace_common::member::{
     ABSENT, BPF_PROGRAMS, CGROUP_EFFECTIVE, CRED_SECURITY, CSS_SET_CGROUP, DOMAIN_NAME, DOMAIN_PATH, LABEL_NAME,
     LANDLOCK_DOMAIN, LANDLOCK_HIERARCHY, LANDLOCK_ID, LANDLOCK_LAYERS, LANDLOCK_MASKS, LANDLOCK_NET, PROGRAM_AUX,
-    PROGRAM_ID, PROGRAM_NAME, TASK_CGROUPS, TASK_CRED, TASK_PID, TASK_SECCOMP, TASK_SECURITY, TOMOYO_DOMAIN,
+    PROGRAM_ID, PROGRAM_NAME, SMACK_LABEL, SMACK_TASK, TASK_CGROUPS, TASK_CRED, TASK_PID, TASK_SECCOMP, TASK_SECURITY,
+    TOMOYO_DOMAIN,
 };
 use redis_trace_common::record::{CONTEXT_LEN, Denial, Dropped};
 use redis_trace_common::tally::{End, Key};
@@ -32,6 +33,10 @@ static APPARMOR_AT: u32 = ABSENT;
 /// Where TOMOYO keeps its part beside a task itself, likewise.
 #[unsafe(no_mangle)]
 static TOMOYO_AT: u32 = ABSENT;
+
+/// Where Smack keeps its part beside a task's credentials, likewise.
+#[unsafe(no_mangle)]
+static SMACK_AT: u32 = ABSENT;
 
 /// Places in the running kernel's table of a cgroup's programs, in the order of [`ATTACH_POINTS`].
 #[unsafe(no_mangle)]
@@ -261,6 +266,17 @@ pub(crate) fn tomoyo_domain() -> u64 {
     }
     let own = read(current(), TASK_SECURITY) + u64::from(at);
     read(read(read(own, TOMOYO_DOMAIN), DOMAIN_NAME), DOMAIN_PATH)
+}
+
+/// The caller's Smack label, 0 where it is not known: smk_of_task(), security/smack/smack.h.
+#[inline(always)]
+pub(crate) fn smack_label() -> u64 {
+    let at = unsafe { read_volatile(&raw const SMACK_AT) };
+    if at == ABSENT {
+        return 0;
+    }
+    let own = read(read(current(), TASK_CRED), CRED_SECURITY) + u64::from(at);
+    read(read(own, SMACK_TASK), SMACK_LABEL)
 }
 
 /// The caller's AppArmor profile, unless somebody was seen to name the caller: cred_label(), security/apparmor/include/cred.h.

@@ -12,7 +12,7 @@ use redis_trace_common::hook::RUN_FILTER_SOCK_ADDR;
 use redis_trace_common::member::{AVC_REQUESTED, AVC_RESULT, AVC_TARGET};
 
 use super::dropped;
-use crate::denial::{saw, saw_packet, saw_unless_known, tomoyo_domain};
+use crate::denial::{saw, saw_packet, saw_unless_known, smack_label, tomoyo_domain};
 use crate::kernel::{arguments, read};
 
 /// `CAP_NET_BIND_SERVICE`, include/uapi/linux/capability.h.
@@ -118,6 +118,8 @@ says! {
         "tomoyo_socket_bind" by tomoyo_bind returns at 3;
         "tomoyo_socket_listen" by tomoyo_listen returns at 2;
         "tomoyo_socket_connect" by tomoyo_connect returns at 3;
+    Smack to smack_label();
+        "smack_socket_connect" by smack_connect returns at 3;
     BpfLsm to 0;
         "bpf_lsm_socket_create" by bpf_lsm_create returns at 4;
         "bpf_lsm_socket_bind" by bpf_lsm_bind returns at 3;

@@ -133,7 +133,8 @@ fn load(object: &[u8], btf: &Btf, options: Options) -> Result<Ebpf, aya::EbpfErr
     let counts: Vec<u32> = ARGUMENTS.iter().map(|called| arguments(btf, *called).unwrap_or(ABSENT)).collect();
     let at_work = modules();
     let part = |module, parts| at_work.as_ref().map_or(ABSENT, |at_work| part_of(module, parts, at_work, btf));
-    let [landlock, apparmor] = ["landlock", "apparmor"].map(|module| part(module, modules::CREDENTIALS));
+    let [landlock, apparmor, smack] =
+        ["landlock", "apparmor", "smack"].map(|module| part(module, modules::CREDENTIALS));
     let tomoyo = part("tomoyo", modules::TASK);
     let stride = btf.structure_size("bpf_prog_array_item").unwrap_or_default();
     EbpfLoader::new()
@@ -147,6 +148,7 @@ fn load(object: &[u8], btf: &Btf, options: Options) -> Result<Ebpf, aya::EbpfErr
         .override_global("LANDLOCK_AT", &landlock, true)
         .override_global("APPARMOR_AT", &apparmor, true)
         .override_global("TOMOYO_AT", &tomoyo, true)
+        .override_global("SMACK_AT", &smack, true)
         .override_global("PROGRAM_STRIDE", &stride, true)
         .override_global("ATTACH_PLACES", attach_places(btf).as_slice(), true)
         .override_global("MEMORY_BASES", symbols::variables(["page_offset_base", "vmemmap_base"]).as_slice(), true)

@@ -74,9 +74,10 @@ fn the_running_kernel_s_sock_begins_with_what_all_socks_have() {
     let btf = Btf::parse(bytes).expect("the kernel's BTF");
     assert_eq!(btf.member(&["sock.__sk_common.skc_dport"], Shape::Bytes(2)), Some(12));
     assert_eq!(btf.tracepoint_arguments("inet_sock_set_state"), Some(3));
-    // A kernel may be built without AppArmor or TOMOYO or with nf_tables as a module, whose types it then lacks.
+    // A kernel may be built without AppArmor, TOMOYO or Smack, or with nf_tables as a module, whose types it then lacks.
     let is_of = |path: &str| btf.ids(path.split('.').next().unwrap_or_default()).count() > 0;
-    let may_lack = |path: &str| ["aa_", "nft_", "tomoyo_"].iter().any(|prefix| path.starts_with(prefix));
+    let may_lack =
+        |path: &str| ["aa_", "nft_", "tomoyo_", "task_smack", "smack_"].iter().any(|prefix| path.starts_with(prefix));
     // The generation of its rules is in one of two places.
     let is_elsewhere = |path: &str| path.ends_with(".base_seq");
     let is_there = |path: &&str| (is_of(path) || !may_lack(path)) && !is_elsewhere(path);

@@ -158,7 +158,7 @@ fn suspects(failure: &Failure<'_>, known: &Known) -> Vec<By> {
         suspects.push(by_program(denial));
     }
     let silent: &[Module] = match errno {
-        EACCES => &[Module::Apparmor, Module::Selinux],
+        EACCES => &[Module::Apparmor, Module::Selinux, Module::Smack],
         EPERM => &[Module::Tomoyo, Module::Bpf],
         _ => &[],
     };
@@ -168,6 +168,7 @@ fn suspects(failure: &Failure<'_>, known: &Known) -> Vec<By> {
         Module::Apparmor => denial.subject.as_ref().is_none_or(|profile| profile.as_str() != "unconfined"),
         // It is not asked for an accept: security/tomoyo/tomoyo.c.
         Module::Tomoyo => call != Call::Accept,
+        Module::Smack => call == Call::Connect,
         Module::Landlock | Module::Selinux => true,
     };
     let silent = silent.iter().filter(|module| is_at_work(**module) && has_voice(**module));
@@ -180,7 +181,9 @@ fn by_module(module: Module, denial: &Denial, capability: bool) -> By {
         (Module::Landlock, Some(domain)) => Some(Text::from(format!("domain {domain:x}").as_str())),
         (Module::Landlock, None) | (Module::Bpf, _) => None,
         // Of a caller of whom nothing was heard the profile of AppArmor is told.
-        (Module::Tomoyo, _) => denial.subject.clone().filter(|_| denial.said == Some(Said::Module(module))),
+        (Module::Tomoyo | Module::Smack, _) => {
+            denial.subject.clone().filter(|_| denial.said == Some(Said::Module(module)))
+        }
         (Module::Selinux | Module::Apparmor, _) => denial.subject.clone(),
     };
     By::Module { module, subject, object: denial.object.clone(), capability }

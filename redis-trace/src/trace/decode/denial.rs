@@ -47,6 +47,7 @@ pub(super) fn said(number: u32) -> Option<Said> {
         denial::Said::Selinux => Module::Selinux,
         denial::Said::AppArmor => Module::Apparmor,
         denial::Said::Tomoyo => Module::Tomoyo,
+        denial::Said::Smack => Module::Smack,
         denial::Said::BpfLsm => Module::Bpf,
     }))
 }

@@ -249,6 +249,10 @@ pub(super) fn by_module(
             command: Some("tomoyo-editpolicy".to_owned()),
             ..advice("allow the address in the domain's policy")
         }],
+        Module::Smack => vec![Fix {
+            command: Some("cat /sys/fs/smackfs/netlabel /sys/fs/smackfs/load2".to_owned()),
+            ..advice("see which label the host has, and let the caller's label write to it")
+        }],
         Module::Bpf => vec![Fix {
             command: Some("bpftool prog list | grep lsm".to_owned()),
             ..advice("find the BPF LSM program and its owner")

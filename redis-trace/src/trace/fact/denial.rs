@@ -17,6 +17,8 @@ pub enum Module {
     Apparmor,
     /// TOMOYO.
     Tomoyo,
+    /// Smack.
+    Smack,
     /// A BPF program on a hook of security modules.
     Bpf,
 }
@@ -29,6 +31,7 @@ impl Module {
             Self::Selinux => "SELinux",
             Self::Apparmor => "AppArmor",
             Self::Tomoyo => "TOMOYO",
+            Self::Smack => "Smack",
             Self::Bpf => "a BPF LSM program",
         }
     }
@@ -40,6 +43,7 @@ impl Module {
             Self::Selinux => "selinux",
             Self::Apparmor => "apparmor",
             Self::Tomoyo => "tomoyo",
+            Self::Smack => "smack",
             Self::Bpf => "bpf",
         }
     }
