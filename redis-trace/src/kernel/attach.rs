@@ -12,10 +12,7 @@ use aya::programs::{BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError,
 use aya::sys::is_map_supported;
 use aya::{Ebpf, EbpfLoader, Endianness};
 use flate2::read::ZlibDecoder;
-use redis_trace_common::denial::ATTACH_POINTS;
-use redis_trace_common::hook::{
-    ARGUMENTS, Called, DROP_PLACES, DROP_REASONS, HOOKS, Hook, KFREE_SKB, Kind, Role, SERVERS, SOCKET_PLACES, Tier,
-};
+use redis_trace_common::hook::{ARGUMENTS, HOOKS, Hook, Kind, Role, SERVERS, Tier};
 use redis_trace_common::member::{ABSENT, MEMBERS};
 use redis_trace_common::record::COMM_LEN;
 use redis_trace_common::reply::REFUSALS;
@@ -26,11 +23,10 @@ use super::btf::Btf;
 use super::environment::Environment;
 use super::error::{Error, deepest, errno};
 use super::modules::{self, modules, part_of};
+use super::numbers::{arguments, attach_places, drops, invalid_syn, names};
 use super::survey::{functions, lacks};
 use super::tallies::Tallies;
 use super::{HookState, Options, Probes, Source, State, TierWish, symbols, tracefs};
-use crate::trace::decode::Names;
-use crate::trace::text::Text;
 
 /// The probes, as committed, but packed: a fifth of their size.
 static PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/redis-trace.bpf.o.z"));
@@ -157,64 +153,6 @@ fn load(object: &[u8], btf: &Btf, options: Options) -> Result<Ebpf, aya::EbpfErr
         .map_max_entries("EVENTS", options.ring_bytes.max(4096).next_power_of_two())
         .map_max_entries("COUNTS", options.kinds)
         .load(object)
-}
-
-/// Which drops are told: the numbers of their reasons, a bit each, or where the kernel has none, the functions that drop.
-fn drops(btf: &Btf) -> ([u64; 4], Vec<[u64; 2]>, Vec<[u64; 2]>) {
-    let mut bits = [0; 4];
-    for (number, name) in drop_reasons(btf).iter().enumerate() {
-        if name.as_ref().is_some_and(|name| DROP_REASONS.contains(&name.as_str())) {
-            bits[number / 64] |= 1 << (number % 64);
-        }
-    }
-    let has_reason = btf.tracepoint_arguments(ARGUMENTS[KFREE_SKB].name()).is_some_and(|count| count > 2);
-    let ranges = |names: &[&str]| if has_reason { vec![[0; 2]; names.len()] } else { symbols::ranges(names) };
-    (bits, ranges(DROP_PLACES), ranges(SOCKET_PLACES))
-}
-
-/// The names of `enum skb_drop_reason`, by number.
-fn drop_reasons(btf: &Btf) -> Vec<Option<String>> {
-    without_prefix(btf.enumerators("skb_drop_reason"), "SKB_DROP_REASON_")
-}
-
-/// Names without what all of them begin with.
-fn without_prefix(names: Vec<Option<String>>, prefix: &str) -> Vec<Option<String>> {
-    let short = |name: String| name.strip_prefix(prefix).map_or(name.clone(), str::to_owned);
-    names.into_iter().map(|name| name.map(short)).collect()
-}
-
-/// Places in the running kernel's table of a cgroup's programs; its own numbers since Linux 5.15.
-fn attach_places(btf: &Btf) -> Vec<u32> {
-    let own = btf.enumerators("cgroup_bpf_attach_type");
-    let (is_own, names) = if own.is_empty() { (false, btf.enumerators("bpf_attach_type")) } else { (true, own) };
-    let place = |(name, before): &(&str, &str)| {
-        let wanted = if is_own { *name } else { *before };
-        let at = names.iter().position(|name| name.as_deref() == Some(wanted));
-        at.and_then(|at| u32::try_from(at).ok()).unwrap_or(ABSENT)
-    };
-    ATTACH_POINTS.iter().map(place).collect()
-}
-
-/// The number of the reason that the kernel gives when it resets a connection for which a listener had no room.
-fn invalid_syn(btf: &Btf) -> u32 {
-    let reasons = btf.enumerators("sk_rst_reason");
-    let place = reasons.iter().position(|name| name.as_deref() == Some("SK_RST_REASON_INVALID_SYN"));
-    place.and_then(|place| u32::try_from(place).ok()).unwrap_or(u32::MAX)
-}
-
-/// How many arguments the running kernel's function or tracepoint has.
-fn arguments(btf: &Btf, called: Called) -> Option<u32> {
-    match called {
-        Called::Function(name) => btf.function_arguments(name),
-        Called::Tracepoint(name) => btf.tracepoint_arguments(name),
-    }
-}
-
-/// The running kernel's names of its numbers.
-fn names(btf: &Btf) -> Names {
-    let texts = |names: Vec<Option<String>>| names.into_iter().map(|name| name.map(Text::from)).collect();
-    let reset_reasons = texts(without_prefix(btf.enumerators("sk_rst_reason"), "SK_RST_REASON_"));
-    Names { reset_reasons, drop_reasons: texts(drop_reasons(btf)), ..Names::default() }
 }
 
 /// A name as the kernel keeps it: 15 bytes and a NUL.

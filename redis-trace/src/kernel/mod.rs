@@ -5,6 +5,7 @@ mod btf;
 mod environment;
 mod error;
 mod modules;
+mod numbers;
 mod ring;
 mod survey;
 mod symbols;
