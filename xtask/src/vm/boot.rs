@@ -19,8 +19,9 @@ const COUNTING: u32 = 4;
 /// How often a kernel that never reaches its first process is booted: emulation resets some boots of Debian's 6.12.
 const BOOTS: u32 = 3;
 
-/// What the kernel is told besides. TOMOYO's policy is loaded by a program, when another one is begun.
-const PARAMETERS: &str = "console=ttyS0 quiet loglevel=4 panic=-1 selinux=1 enforcing=0 \
+/// What the kernel is told besides: to audit more than 64 denials at a time; and TOMOYO's policy is loaded by a program, when
+/// another one is begun.
+const PARAMETERS: &str = "console=ttyS0 quiet loglevel=4 panic=-1 selinux=1 enforcing=0 audit_backlog_limit=8192 \
                           TOMOYO_loader=/t/tomoyo TOMOYO_trigger=/usr/bin/true";
 
 /// What time is in a machine.
