@@ -370,7 +370,8 @@ pub const TCP_V6_SYN_RECV_SOCK: usize = 7;
 /// Place in [`ARGUMENTS`] of `sk_stream_alloc_skb`, gone since Linux 5.16: where it is, what is sent is not copied to a task's
 /// own pages.
 pub const SK_STREAM_ALLOC_SKB: usize = 8;
-/// Place in [`ARGUMENTS`] of `io_uring_complete(ctx, req, cqe)`, before Linux 6.13 `io_uring_complete(ctx, req, user_data, res, …)`.
+/// Place in [`ARGUMENTS`] of `io_uring_complete(ctx, req, cqe)`, on older kernels `io_uring_complete(ctx, req, user_data, res,
+/// …)`.
 pub const IO_URING_COMPLETE: usize = 9;
 
 /// Names of server programs, as the kernel cuts them: what they are started with, and how they end, is worth knowing.

@@ -40,8 +40,8 @@ pub(crate) fn ring_socket_made(ctx: FExitContext) -> u32 {
     0
 }
 
-/// `io_uring_complete(struct io_ring_ctx *ctx, void *req, struct io_uring_cqe *cqe)`, include/trace/events/io_uring.h, or with what
-/// is in the latter.
+/// `io_uring_complete(struct io_ring_ctx *ctx, void *req, struct io_uring_cqe *cqe)`, include/trace/events/io_uring.h, or with
+/// what is in the latter.
 #[btf_tracepoint(function = "io_uring_complete")]
 pub(crate) fn ring_completed(ctx: BtfTracePointContext) -> i32 {
     let result =

@@ -232,7 +232,8 @@ pub(super) fn by_module(
                         command: Some("semodule -DB".to_owned()),
                         risk: Some("logs much more, until `semodule -B`".to_owned()),
                         ..advice(
-                            "a dontaudit rule keeps it from the log, or the audit's queue was full: log those too, and start it again",
+                            "a dontaudit rule keeps it from the log, or the audit's queue was full: log those too, and \
+                             start it again",
                         )
                     },
                     audit,

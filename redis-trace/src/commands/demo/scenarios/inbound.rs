@@ -24,7 +24,8 @@ fn labelled(stage: &mut Stage) -> Result<()> {
     let redis = stage.unharmed_redis(&Stage::redis_domain(), "--bind 127.0.0.1")?;
     stage.label_packets(REDIS, FOREIGN)?;
     let lsm = json!({"module": "selinux", "operation": "recv", "subject": REDIS_DOMAIN, "object": FOREIGN});
-    let is = json!({"cause": {"class": "lsm_denial", "confidence": "certain"}, "lsm": lsm, "server_process": {"pid": redis}});
+    let cause = json!({"class": "lsm_denial", "confidence": "certain"});
+    let is = json!({"cause": cause, "lsm": lsm, "server_process": {"pid": redis}});
     let expected = in_vain(stage, Code::RT3013, loopback(REDIS))?.with(is);
     stage.expect(expected.says("SELinux for").says("keeps it from the listener").says("audit2allow"));
     Ok(())
@@ -34,7 +35,8 @@ fn kept_out(stage: &mut Stage) -> Result<()> {
     let redis = stage.redis("--bind 127.0.0.1")?;
     stage.deny_syns_by_lsm()?;
     let lsm = json!({"module": "bpf", "operation": "recv", "subject": null, "object": "tcp 127.0.0.1:6379"});
-    let is = json!({"cause": {"class": "lsm_denial", "confidence": "certain"}, "lsm": lsm, "server_process": {"pid": redis}});
+    let cause = json!({"class": "lsm_denial", "confidence": "certain"});
+    let is = json!({"cause": cause, "lsm": lsm, "server_process": {"pid": redis}});
     let expected = in_vain(stage, Code::RT3013, loopback(REDIS))?.with(is);
     stage.expect(expected.says("a BPF LSM program keeps it from the listener").says("bpftool prog list | grep lsm"));
     Ok(())
