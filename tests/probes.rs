@@ -6,13 +6,16 @@
 #[path = "support/executable.rs"]
 mod executable;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use caps::{CapSet, Capability};
 use redis_trace::kernel::{self, Options, Probes, State, TierWish};
 use redis_trace::trace::decode::decode;
 use redis_trace::trace::fact::{Ending, Process, Task, UnixPath, What};
@@ -20,6 +23,8 @@ use redis_trace::trace::flow::Endpoint;
 use redis_trace_common::hook::{Role, Tier};
 use redis_trace_common::record::Record;
 use rustix::fs::chmod;
+use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
 /// The kernel answers within microseconds; an emulated one within seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -79,9 +84,13 @@ impl Watch {
     }
 }
 
-/// A port nobody has: bound by a socket of ours for a moment.
-fn free_port(ip: IpAddr) -> u16 {
-    TcpListener::bind((ip, 0)).and_then(|listener| listener.local_addr()).expect("loopback has ports").port()
+/// An address at which nobody listens, nor can while the socket is kept that has it.
+fn closed(ip: IpAddr) -> (OwnedFd, SocketAddr) {
+    let family = if ip.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let holder = socket(family, SocketType::STREAM, None).expect("a socket");
+    bind(&holder, &SocketAddr::new(ip, 0)).expect("loopback has ports");
+    let address = getsockname(&holder).expect("it is bound").try_into().expect("an internet address");
+    (holder, address)
 }
 
 fn is_me(task: &Task) -> bool {
@@ -108,6 +117,7 @@ fn told_on(tier: TierWish) {
         a_success_is_told_only_right_after_a_refusal_of_the_same_thread(watch).await;
         a_listener_is_told_when_it_comes_and_when_it_goes(watch).await;
         a_bind_is_told_with_its_errno(watch).await;
+        a_filter_is_suspected_only_where_it_may_keep_a_call_out(watch).await;
         a_unix_connect_that_fails_is_told_with_its_path(watch).await;
         a_server_is_told_from_its_start_to_its_end(watch).await;
         a_listener_s_process_is_followed_to_its_end(watch).await;
@@ -117,7 +127,7 @@ fn told_on(tier: TierWish) {
 
 async fn a_refused_connect_is_told_from_both_ends(watch: &mut Watch) {
     for ip in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
-        let server = SocketAddr::new(ip, free_port(ip));
+        let (_holder, server) = closed(ip);
         let error = TcpStream::connect(server).expect_err("nobody listens");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
 
@@ -158,7 +168,7 @@ async fn a_success_is_told_only_right_after_a_refusal_of_the_same_thread(watch: 
     let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let listener = TcpListener::bind((localhost, 0)).expect("loopback has ports");
     let address = listener.local_addr().expect("it is bound");
-    let refused = SocketAddr::new(localhost, free_port(localhost));
+    let (_holder, refused) = closed(localhost);
     let (before, after) = std::thread::spawn(move || {
         let before = TcpStream::connect(address).expect("it listens");
         TcpStream::connect(refused).expect_err("nobody listens");
@@ -223,6 +233,42 @@ async fn a_bind_is_told_with_its_errno(watch: &mut Watch) {
         assert!(is_me(&bind.task) && !bind.listen && !bind.socket.ipv6 && bind.socket.inode != 0, "{bind:?}");
     }
     drop(holder);
+}
+
+/// Denies the calling thread one system call, with EPERM.
+fn deny(call: i64) {
+    let arch = TargetArch::try_from(std::env::consts::ARCH).expect("filters are made for it");
+    let rules = BTreeMap::from([(call, Vec::new())]);
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(1), arch).expect("a filter");
+    apply_filter(&BpfProgram::try_from(filter).expect("a program")).expect("it may be set");
+}
+
+/// Binds in a thread of its own that may not, by a filter that denies it a system call; the thread, and the errno.
+fn kept_from_binding(call: i64) -> (u32, Option<i32>) {
+    let bind = move || {
+        caps::drop(None, CapSet::Effective, Capability::CAP_NET_BIND_SERVICE).expect("a capability can be given up");
+        deny(call);
+        let error = TcpListener::bind("127.0.0.1:79").expect_err("it may not");
+        (thread_id(), error.raw_os_error())
+    };
+    std::thread::spawn(bind).join().expect("no panic")
+}
+
+async fn a_filter_is_suspected_only_where_it_may_keep_a_call_out(watch: &mut Watch) {
+    if !watch.serves(Role::Binds) {
+        return;
+    }
+    for (call, errno, suspected) in [(libc::SYS_bind, 1, true), (libc::SYS_ptrace, 13, false)] {
+        let (tid, got) = kept_from_binding(call);
+        assert_eq!(got, Some(errno));
+        let seccomp = watch
+            .until("the denial", |what| match what {
+                What::Denial(denial) if denial.tid == tid => Some(denial.seccomp),
+                _ => None,
+            })
+            .await;
+        assert_eq!(seccomp, suspected);
+    }
 }
 
 async fn a_unix_connect_that_fails_is_told_with_its_path(watch: &mut Watch) {

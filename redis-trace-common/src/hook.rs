@@ -173,12 +173,10 @@ hooks! {
     Binds: Fexit "inet_bind" by "bound_v4";
     Binds: Fexit "inet6_bind" by "bound_v6";
     Binds: Fexit "security_socket_bind" by "denied_bind";
-    Binds: Syscall "sys_enter_bind" by "enter_bind";
     Binds: Syscall "sys_exit_bind" by "exit_bind";
     Listens: Fexit "inet_listen" by "listened";
     Listens: Fexit "unix_listen" by "unix_listened";
     Listens: Fexit "security_socket_listen" by "denied_listen";
-    Listens: Syscall "sys_enter_listen" by "enter_listen";
     Listens: Syscall "sys_exit_listen" by "exit_listen";
     // net/socket.c: without a file nothing below is called.
     Accepts: Fexit "__x64_sys_accept4" by "accepted4";
@@ -190,7 +188,6 @@ hooks! {
     // net/ipv4/af_inet.c; security/security.c: modules are asked before the protocol family is.
     Connects: Fexit "inet_stream_connect" by "stream_connected";
     Connects: Fexit "security_socket_connect" by "denied_connect";
-    Connects: Syscall "sys_enter_connect" by "enter_connect";
     Connects: Syscall "sys_exit_connect" by "exit_connect";
     // security/landlock/net.c, security/apparmor/lsm.c, security/selinux/hooks.c, security/tomoyo/tomoyo.c, kernel/bpf/cgroup.c.
     Modules: Fexit "hook_socket_bind" by "landlock_bind";
@@ -230,7 +227,6 @@ hooks! {
     Capabilities: RawTracepoint { arguments: 5 } "cap_capable" by "capable";
     // net/socket.c
     Sockets: Fexit "__sys_socket" by "socket_made";
-    Sockets: Syscall "sys_enter_socket" by "enter_socket";
     Sockets: Syscall "sys_exit_socket" by "exit_socket";
     // io_uring/net.c since Linux 6.0: what comes past no function above. include/trace/events/io_uring.h: everything that was
     // made through it.

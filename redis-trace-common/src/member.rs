@@ -394,6 +394,10 @@ members! {
     PROGRAM_NAME: [u8; 16] = "bpf_prog_aux.name";
     /// How seccomp treats a task.
     TASK_SECCOMP: u32 = "task_struct.seccomp.mode";
+    /// The last of its filters.
+    TASK_FILTER: Pointer = "task_struct.seccomp.filter";
+    /// A bit for each system call that it and those before it let pass whatever is asked, since Linux 5.11.
+    FILTER_ALLOWED: Place = "seccomp_filter.cache.allow_native";
     /// The first port that needs no capability: include/net/netns/ipv4.h.
     NET_UNPRIVILEGED: u32 = "net.ipv4.sysctl_ip_prot_sock";
     /// A task's registers when it entered the kernel: arch/x86/include/asm/ptrace.h.

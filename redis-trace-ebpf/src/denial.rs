@@ -137,23 +137,27 @@ pub(crate) fn forget_packet() {
 /// Adds who said no to the packet.
 #[inline(always)]
 pub(crate) fn fill_packet(record: *mut Dropped, label: u32) {
+    let hint = of_packet(label);
     unsafe {
-        (&raw mut (*record).said).write(Said::Nobody as u32);
-        (&raw mut (*record).subject_length).write(0);
-        (&raw mut (*record).object_length).write(0);
+        (&raw mut (*record).said).write(hint.map_or(Said::Nobody as u32, |hint| hint.said));
         (&raw mut (*record).reserved).write(0);
-        // What lies at address 0 reads as zero.
-        copy(&raw mut (*record).subject, 0);
-        copy(&raw mut (*record).object, 0);
+        let lengths = [&raw mut (*record).subject_length, &raw mut (*record).object_length];
+        fill_contexts(lengths, [&raw mut (*record).subject, &raw mut (*record).object], hint);
     }
-    let Some(hint) = of_packet(label) else { return };
+}
+
+/// Writes whose context was seen and that of what was wanted, and how long each is; zeroes where nothing was.
+#[inline(always)]
+unsafe fn fill_contexts(lengths: [*mut u32; 2], contexts: [*mut [u8; CONTEXT_LEN]; 2], hint: Option<&Hint>) {
+    // What lies at address 0 reads as zero.
+    let (subject, object) = hint.map_or((0, 0), |hint| (&raw const hint.subject as u64, &raw const hint.object as u64));
+    let seen = hint.map_or([0; 2], |hint| [hint.subject_length, hint.object_length]);
     unsafe {
-        (&raw mut (*record).said).write(hint.said);
-        (&raw mut (*record).subject_length).write(hint.subject_length);
-        (&raw mut (*record).object_length).write(hint.object_length);
-        copy(&raw mut (*record).subject, &raw const hint.subject as u64);
-        copy(&raw mut (*record).object, &raw const hint.object as u64);
+        lengths[0].write(seen[0]);
+        lengths[1].write(seen[1]);
     }
+    copy(contexts[0], subject);
+    copy(contexts[1], object);
 }
 
 /// The same of a module that may have been seen to say it before, and then to whom.
@@ -241,19 +245,11 @@ fn tell(task: u64, point: usize, is_entered: bool) {
 #[inline(always)]
 unsafe fn fill_hint(record: *mut Denial) {
     let hint = unsafe { HINTS.get(&bpf_get_current_pid_tgid()) }.filter(|hint| now() - hint.time < CALL);
-    let (said, capability, lengths) = match hint {
-        Some(hint) => (hint.said, hint.capability, (hint.subject_length, hint.object_length)),
-        None => (Said::Nobody as u32, Asked::Unseen as u32, (0, 0)),
-    };
-    // What lies at address 0 reads as zero.
-    let (subject, object) = hint.map_or((0, 0), |hint| (&raw const hint.subject as u64, &raw const hint.object as u64));
     unsafe {
-        (&raw mut (*record).said).write(said);
-        (&raw mut (*record).capability).write(capability);
-        (&raw mut (*record).subject_length).write(lengths.0);
-        (&raw mut (*record).object_length).write(lengths.1);
-        copy(&raw mut (*record).subject, subject);
-        copy(&raw mut (*record).object, object);
+        (&raw mut (*record).said).write(hint.map_or(Said::Nobody as u32, |hint| hint.said));
+        (&raw mut (*record).capability).write(hint.map_or(Asked::Unseen as u32, |hint| hint.capability));
+        let lengths = [&raw mut (*record).subject_length, &raw mut (*record).object_length];
+        fill_contexts(lengths, [&raw mut (*record).subject, &raw mut (*record).object], hint);
     }
 }
 

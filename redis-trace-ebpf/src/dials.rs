@@ -8,7 +8,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use crate::claim::{Place, claim, release};
 use crate::emit::now;
 use crate::kernel::current;
-use crate::maps::{CALLING, DIALS, DIALS_TOO, LAST_DIAL, THREADS_SHIFT};
+use crate::maps::{DIALS, DIALS_TOO, LAST_DIAL, THREADS_SHIFT};
 
 /// A connect(2) under way. All else is read from the task when it is needed, if it is still there.
 #[repr(C)]
@@ -65,7 +65,6 @@ pub(crate) fn remember(sk: u64) {
         unsafe { *last = [sk, number] };
     }
     let thread = bpf_get_current_pid_tgid();
-    say_calling(thread as u32, thread as u32);
     let dial = Dial { task: current(), time: now(), tid: thread as u32, pid: (thread >> 32) as u32 };
     if let Some(place) = place(number) {
         if claim(place) {
@@ -86,28 +85,6 @@ pub(crate) fn remember(sk: u64) {
 #[inline(always)]
 pub(crate) fn place_of(tid: u32) -> u32 {
     tid.wrapping_mul((SPREAD >> 32) as u32) >> (32 - THREADS_SHIFT)
-}
-
-/// The current thread enters connect(2).
-#[inline(always)]
-pub(crate) fn enter() {
-    say_calling(bpf_get_current_pid_tgid() as u32, 0);
-}
-
-/// Whether the connect(2) that the current thread leaves has dialled by TCP. What is not known for one may be one all the same:
-/// two threads may have the same place.
-#[inline(always)]
-pub(crate) fn is_calling() -> bool {
-    let tid = bpf_get_current_pid_tgid() as u32;
-    CALLING.get(place_of(tid)).is_some_and(|calling| *calling == u64::from(tid))
-}
-
-/// Says which thread is in a connect(2) of TCP, 0 for none.
-#[inline(always)]
-fn say_calling(tid: u32, whether: u32) {
-    if let Some(calling) = CALLING.get_ptr_mut(place_of(tid)) {
-        unsafe { calling.write_volatile(u64::from(whether)) };
-    }
 }
 
 /// The sock that dialled last on this processor, and who did.

@@ -92,10 +92,6 @@ pub(crate) const THREADS_SHIFT: u32 = 12;
 #[map]
 pub(crate) static REFUSED: Array<u64> = Array::with_max_entries(1 << THREADS_SHIFT, 0);
 
-/// Which thread is in a connect(2) of TCP. See `dials::is_calling`.
-#[map]
-pub(crate) static CALLING: Array<u64> = Array::with_max_entries(1 << THREADS_SHIFT, 0);
-
 /// Dials that were told as waiting: when they began, times two, plus one when the record found room.
 #[map]
 pub(crate) static SILENT: LruHashMap<u64, u64> = LruHashMap::with_max_entries(8_192, 0);
@@ -147,22 +143,6 @@ pub(crate) static SERVERS: HashMap<[u8; COMM_LEN], u8> = HashMap::with_max_entri
 /// When a process started whose `Who` was sent.
 #[map]
 pub(crate) static INTRODUCED: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16_384, 0);
-
-/// A system call that a thread has entered.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Call {
-    /// The socket.
-    pub(crate) fd: u64,
-    /// Where in the caller's memory the address is.
-    pub(crate) address: u64,
-    /// How long it is.
-    pub(crate) length: u64,
-}
-
-/// Calls by thread, between `sys_enter` and `sys_exit`.
-#[map]
-pub(crate) static CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(8_192, 0);
 
 /// What was seen of a thread's call under way.
 #[map]

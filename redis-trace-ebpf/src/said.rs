@@ -27,6 +27,9 @@ const LONGEST_ANSWER: u32 = 64;
 /// A page of 4,096 bytes is described by 64.
 const PER_DESCRIBED: u64 = 64;
 
+/// No words that refuse a client are shorter, but for an alert.
+pub(crate) const SHORTEST: u32 = 16;
+
 /// Words that refuse a client.
 #[derive(Clone, Copy)]
 pub(crate) struct Said {
@@ -83,7 +86,7 @@ fn address(page: u64) -> u64 {
 /// The refusal that so many bytes at an address are.
 #[inline(always)]
 pub(crate) fn refusal((at, length): (u64, u32)) -> Said {
-    if at == 0 || length < 16 {
+    if at == 0 || length < SHORTEST {
         return Said::NOTHING;
     }
     // What a map gives the verifier does not follow: it would go through all that comes after once for each of them.

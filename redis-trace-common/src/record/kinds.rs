@@ -241,7 +241,7 @@ records! {
         said: u32,
         /// What became of a question for `CAP_NET_BIND_SERVICE`, [`Asked`](crate::denial::Asked).
         capability: u32,
-        /// 1 when the call was left and never entered, by a thread that has a seccomp filter.
+        /// 1 when a seccomp filter of the caller's may have kept the call out, or did.
         seccomp: u32,
         /// 0 when no Landlock domain of the caller's has a say in this call, 1 when one has, 2 when that cannot be told.
         landlock: u32,

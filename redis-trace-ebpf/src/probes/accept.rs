@@ -39,14 +39,14 @@ pub(crate) fn accepted(ctx: FExitContext) -> u32 {
 /// Leaves accept4(2).
 #[tracepoint(category = "syscalls", name = "sys_exit_accept4")]
 pub(crate) fn exit_accept4(ctx: TracePointContext) -> u32 {
-    left(syscall::argument(&ctx, 0) as i32);
+    left(syscall::result(&ctx));
     0
 }
 
 /// Leaves accept(2).
 #[tracepoint(category = "syscalls", name = "sys_exit_accept")]
 pub(crate) fn exit_accept(ctx: TracePointContext) -> u32 {
-    left(syscall::argument(&ctx, 0) as i32);
+    left(syscall::result(&ctx));
     0
 }
 

@@ -10,14 +10,14 @@ use redis_trace_common::member::{
 use redis_trace_common::record::Bind;
 use redis_trace_common::tally::{End, Key};
 
-use super::{syscall, unix};
+use super::syscall::{self, NR_BIND, NR_LISTEN};
+use super::unix;
 use crate::denial;
 use crate::emit::reserve;
 use crate::kernel::{
     AF_INET, AF_INET6, IPPROTO_TCP, copy, copy_user, current, fill_local, fill_socket, fill_task, local_port, mapped,
     read, read_into,
 };
-use crate::maps::Call;
 use crate::tally;
 
 /// `IPPROTO_MPTCP`, include/uapi/linux/in.h.
@@ -82,18 +82,10 @@ pub(crate) fn listened(ctx: FExitContext) -> u32 {
     0
 }
 
-/// Enters bind(2): `{ int fd; struct sockaddr *umyaddr; int addrlen }`.
-#[tracepoint(category = "syscalls", name = "sys_enter_bind")]
-pub(crate) fn enter_bind(ctx: TracePointContext) -> u32 {
-    let [fd, address, length] = [0, 1, 2].map(|which| syscall::argument(&ctx, which));
-    syscall::remember(&Call { fd, address, length });
-    0
-}
-
 /// Leaves bind(2).
 #[tracepoint(category = "syscalls", name = "sys_exit_bind")]
 pub(crate) fn exit_bind(ctx: TracePointContext) -> u32 {
-    if let Some(left) = syscall::exit(&ctx) {
+    if let Some(left) = syscall::exit(&ctx, NR_BIND) {
         let mut asked = Asked::default();
         syscall_address(&raw mut asked, left.call.address);
         tell_bind(left.sk, &asked, left.result, left.is_entered);
@@ -101,17 +93,10 @@ pub(crate) fn exit_bind(ctx: TracePointContext) -> u32 {
     0
 }
 
-/// Enters listen(2): `{ int fd; int backlog }`.
-#[tracepoint(category = "syscalls", name = "sys_enter_listen")]
-pub(crate) fn enter_listen(ctx: TracePointContext) -> u32 {
-    syscall::remember(&Call { fd: syscall::argument(&ctx, 0), address: 0, length: 0 });
-    0
-}
-
 /// Leaves listen(2).
 #[tracepoint(category = "syscalls", name = "sys_exit_listen")]
 pub(crate) fn exit_listen(ctx: TracePointContext) -> u32 {
-    if let Some(left) = syscall::exit(&ctx) {
+    if let Some(left) = syscall::exit(&ctx, NR_LISTEN) {
         tell_listen(left.sk, left.result, left.is_entered);
         unix::tell_listen(left.sk, left.result);
     }

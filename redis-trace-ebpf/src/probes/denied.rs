@@ -10,15 +10,16 @@ use redis_trace_common::tally::{End, Key};
 
 use super::bind::{Asked, SOCK_STREAM, is_tcp, is_tcp_protocol, syscall_address};
 use super::connect;
-use super::syscall;
+use super::syscall::{self, Call, NR_SOCKET};
 use crate::denial::{self, is_denial};
 use crate::emit::{now, reserve};
 use crate::kernel::{AF_INET, AF_INET6, copy, current, fill_flow, fill_task, mapped, read};
-use crate::maps::Call;
 use crate::tally;
 
 /// Kinds of sockets without their flags: `SOCK_TYPE_MASK`, include/linux/net.h.
 const SOCK_TYPE_MASK: u64 = 0xf;
+/// `EAFNOSUPPORT`, include/uapi/asm-generic/errno.h: what systemd's filters of address families give.
+const EAFNOSUPPORT: u32 = 97;
 
 /// Whether a connect that fails so may have been denied, or have found no way.
 #[inline(always)]
@@ -167,19 +168,18 @@ pub(super) fn socket_over(call: &Call, result: i32) {
     }
 }
 
-/// Enters socket(2): `{ int family; int type; int protocol }`.
-#[tracepoint(category = "syscalls", name = "sys_enter_socket")]
-pub(crate) fn enter_socket(ctx: TracePointContext) -> u32 {
-    syscall::enter(&ctx);
-    0
-}
-
 /// Leaves socket(2).
 #[tracepoint(category = "syscalls", name = "sys_exit_socket")]
 pub(crate) fn exit_socket(ctx: TracePointContext) -> u32 {
-    if let Some((call, result, is_entered)) = syscall::failed(&ctx, is_denial) {
-        tell_socket(&call, result.unsigned_abs(), is_entered);
-        denial::forget();
+    let errno = syscall::errno(&ctx);
+    if syscall::is_of_filter(errno) || errno == EAFNOSUPPORT {
+        let call = syscall::asked();
+        // A kernel may be without IPv6, and is never without IPv4.
+        let is_entered = (errno == EAFNOSUPPORT && call.fd as u16 != AF_INET) || !syscall::may_be_kept_out(NR_SOCKET);
+        if is_denial(errno) || !is_entered {
+            tell_socket(&call, errno, is_entered);
+            denial::forget();
+        }
     }
     0
 }

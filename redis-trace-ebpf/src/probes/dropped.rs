@@ -61,6 +61,8 @@ pub(crate) fn dropped(ctx: RawTracePointContext) -> i32 {
     if is_told {
         let receiver = if count == 4 { ctx.arg(3) } else { 0 };
         on_its_way(ctx.arg(0), receiver, location, reason);
+        // Told or not: what was said of this one is not said of the next.
+        denial::forget_packet();
     }
     0
 }
@@ -190,7 +192,6 @@ fn tell(key: &Key, packet: &Packet, location: u64, reason: u32) -> bool {
     fill_way(record, *skb, *net);
     fill_filters(record, *skb, *receiver, tcp.answers());
     denial::fill_packet(record, read(*skb, SKB_SECMARK));
-    denial::forget_packet();
     rejected::fill(record);
     slot.submit();
     true

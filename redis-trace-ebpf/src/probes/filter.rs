@@ -7,16 +7,9 @@ use redis_trace_common::denial::{BIND, CONNECT, CREATE, LISTEN, Said};
 
 use super::bind::{self, Asked, is_tcp, submit_bind, submit_listen, syscall_address};
 use super::denied::{dial_key, flow, is_for_tcp, socket_key, submit_dial, submit_socket};
-use super::syscall;
+use super::syscall::{self, Call, NR_BIND, NR_CONNECT, NR_LISTEN, NR_SOCKET};
 use crate::denial::{forget, is_told, saw};
 use crate::kernel::{AF_INET6, current, local_port};
-use crate::maps::Call;
-
-// arch/x86/entry/syscalls/syscall_64.tbl
-const NR_SOCKET: u32 = 41;
-const NR_CONNECT: u32 = 42;
-const NR_BIND: u32 = 49;
-const NR_LISTEN: u32 = 50;
 
 /// `__seccomp_filter(int this_syscall, …)`, kernel/seccomp.c: only tasks with a filter pass it, with every call. What it returns
 /// has changed, so the caller's registers tell.

@@ -11,6 +11,7 @@ use redis_trace_common::member::{
     TCP_BYTES_SENT, TCP_COPIED_SEQ, TCP_LAST_SENT, TCP_RCV_NXT, TCP_SND_NXT, TCP_SND_UNA, TCP_WRITE_SEQ,
 };
 use redis_trace_common::record::{EarlyEnd, Flow, Parting, REPLY_LEN};
+use redis_trace_common::reply::ALERT_LENGTH;
 use redis_trace_common::tally::{End, Key};
 
 use super::process::name;
@@ -18,17 +19,19 @@ use super::state::{CLOSE, CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, LAST_ACK};
 use crate::emit::{reserve, tick_length, ticks};
 use crate::kernel::{PF_EXITING, at_most, current, fill_flow, fill_task, load, read, tcp_sock};
 use crate::maps::{EARLY, SERVERS};
-use crate::said::{self, Said};
+use crate::said::{self, SHORTEST, Said};
 use crate::tally;
 
 /// A server that has said more than this has served: the longest refusal has about 1,100 bytes.
 const MOST: u32 = 2_048;
-/// A server that closes without a word does so soon, or the connection was merely idle: milliseconds.
-const SOON: u32 = 5_000;
-/// A client that has asked nothing and was answered nothing for so long was not closed for what it asked, milliseconds.
-const PAUSE: u32 = 100;
+/// A server that closes without a word does so soon, or the connection was merely idle: nanoseconds.
+const SOON: u64 = 5_000_000_000;
+/// A client that has asked nothing and was answered nothing for so long was not closed for what it asked, nanoseconds.
+const PAUSE: u64 = 100_000_000;
 /// The same of one that never got an answer: a busy server may read what it closes for late.
-const LONG_PAUSE: u32 = 1_000;
+const LONG_PAUSE: u64 = 1_000_000_000;
+/// Nanoseconds of a millisecond.
+const MILLISECOND: u64 = 1_000_000;
 /// `ECONNRESET`, include/uapi/asm-generic/errno.h.
 const ECONNRESET: u32 = 104;
 /// As long as no bytes were counted.
@@ -51,17 +54,17 @@ pub(crate) struct Early {
     read: u32,
     /// Sequence number behind the server's last byte.
     end: u32,
-    /// For how long no data had come, milliseconds.
-    idle: u32,
     /// Bytes that were sent and not acknowledged.
     waiting: u32,
-    /// For how long no data had been sent, milliseconds.
-    quiet: u32,
+    /// For how long no data had come, nanoseconds.
+    idle: u64,
+    /// For how long no data had been sent, nanoseconds.
+    quiet: u64,
 }
 
-/// A connection leaves ESTABLISHED or CLOSE_WAIT. `sk` is the tracepoint's, `number` its address.
+/// A connection leaves ESTABLISHED or CLOSE_WAIT. `sk` is the tracepoint's, `number` gives its address.
 #[inline(always)]
-pub(super) fn left(sk: u64, number: u64, old: u32, new: u32) {
+pub(super) fn left(sk: u64, number: impl Fn() -> u64, old: u32, new: u32) {
     // What the verifier knows the type of is read without a call.
     let tp = tcp_sock(sk);
     if tp == 0 {
@@ -73,14 +76,14 @@ pub(super) fn left(sk: u64, number: u64, old: u32, new: u32) {
         // One that was never accepted has no socket: inet_csk_listen_stop().
         if unsafe { load(sk, SK_SOCKET) } == 0 { None } else { closed_here(tp, old, new) }
     } else if old == ESTABLISHED && (new == CLOSE_WAIT || (new == CLOSE && error == ECONNRESET)) {
-        closed_there(tp, number, new)
+        closed_there(tp, &number, new)
     } else {
         None
     };
     // Told from one place and from memory, so that the verifier goes through it once.
     if let (Some(early), Some(place)) = (early, EARLY.get_ptr_mut(0)) {
         unsafe { place.write(early) };
-        tell(number, place);
+        tell(number(), place);
     }
 }
 
@@ -92,7 +95,7 @@ fn closed_here(tp: u64, old: u32, new: u32) -> Option<Early> {
     let (waiting, unsent) = (write_seq.wrapping_sub(acknowledged), write_seq.wrapping_sub(next));
     let all = acked + u64::from(waiting);
     let is_little = all <= u64::from(MOST);
-    let idle = milliseconds_since(unsafe { load(tp, CSK_LAST_DATA) });
+    let idle = nanoseconds_since(unsafe { load(tp, CSK_LAST_DATA) });
     if !is_little && (old != ESTABLISHED || idle < PAUSE) {
         return None;
     }
@@ -103,7 +106,7 @@ fn closed_here(tp: u64, old: u32, new: u32) -> Option<Early> {
     let unread = unsafe { load(tp, TCP_RCV_NXT).wrapping_sub(load(tp, TCP_COPIED_SEQ)) };
     // Whoever has read to the end has read the FIN too.
     let read = (received + fin).wrapping_sub(unread).min(received);
-    let quiet = milliseconds_since(unsafe { load(tp, TCP_LAST_SENT) });
+    let quiet = nanoseconds_since(unsafe { load(tp, TCP_LAST_SENT) });
     let Said { at, length, which } = Said::NOTHING;
     let early = Early {
         at,
@@ -122,7 +125,7 @@ fn closed_here(tp: u64, old: u32, new: u32) -> Option<Early> {
         let pause = if written == 0 { LONG_PAUSE } else { PAUSE };
         let has_waited = old == ESTABLISHED && idle >= pause && (quiet >= pause || unsent > 0);
         server_closed(early, new, has_waited)
-    } else if is_little && all as u32 == written + 1 {
+    } else if is_little && all as u32 == written + 1 && written != 0 {
         client_closed(early, written, new)
     } else {
         None
@@ -158,7 +161,8 @@ fn of_server(new: u32) -> Parting {
 /// The server's end of a connection was closed by the server, first or after the client.
 #[inline(always)]
 fn server_closed(mut early: Early, new: u32, has_waited: bool) -> Option<Early> {
-    if early.sent > 0 && early.sent <= MOST {
+    let is_of_length = early.sent >= ALERT_LENGTH as u32 && early.sent <= MOST;
+    if is_of_length {
         let spoken = said::last(early.sent);
         let mut said = said::refusal(spoken);
         if said.which == 0 {
@@ -167,7 +171,7 @@ fn server_closed(mut early: Early, new: u32, has_waited: bool) -> Option<Early> 
         Said { at: early.at, length: early.length, which: early.which } = said;
     }
     let is_first = new != LAST_ACK;
-    let is_at_the_door = early.read == 0 && early.sent > 0 && early.sent <= MOST;
+    let is_at_the_door = early.read == 0 && is_of_length && early.sent >= SHORTEST;
     let is_wordless = early.sent == 0 && early.idle < SOON;
     let is_early = early.which != 0 || (is_first && (is_at_the_door || is_wordless));
     if early.which == 0 && has_waited && unsafe { SERVERS.get(&name(current())) }.is_some() {
@@ -182,10 +186,10 @@ fn server_closed(mut early: Early, new: u32, has_waited: bool) -> Option<Early> 
 /// The other end closed or reset it, and what it said may still wait to be read: then the client of a server elsewhere that
 /// said no may never learn what it said.
 #[inline(always)]
-fn closed_there(tp: u64, sk: u64, new: u32) -> Option<Early> {
+fn closed_there(tp: u64, number: impl Fn() -> u64, new: u32) -> Option<Early> {
     let fin = u32::from(new == CLOSE_WAIT);
     let sent = (unsafe { load(tp, TCP_BYTES_RECEIVED) }).wrapping_sub(u64::from(fin));
-    if sent == 0 || sent > u64::from(MOST) {
+    if sent < u64::from(SHORTEST) || sent > u64::from(MOST) {
         return None;
     }
     let sent = sent as u32;
@@ -195,7 +199,7 @@ fn closed_there(tp: u64, sk: u64, new: u32) -> Option<Early> {
     if end.wrapping_sub(unsafe { load(tp, TCP_COPIED_SEQ) }) != sent {
         return None;
     }
-    let Said { at, length, which } = said::refusal((said::unread(sk), sent));
+    let Said { at, length, which } = said::refusal((said::unread(number()), sent));
     if which == 0 {
         return None;
     }
@@ -203,15 +207,15 @@ fn closed_there(tp: u64, sk: u64, new: u32) -> Option<Early> {
     let received = (unsafe { load(tp, TCP_BYTES_ACKED) } as u32)
         .wrapping_add(unsafe { load(tp, TCP_WRITE_SEQ).wrapping_sub(load(tp, TCP_SND_UNA)) })
         .wrapping_sub(1);
-    let idle = milliseconds_since(unsafe { load(tp, CSK_LAST_DATA) });
+    let idle = nanoseconds_since(unsafe { load(tp, CSK_LAST_DATA) });
     let parting = Parting::LeftByServer as u32;
     Some(Early { at, length, which, parting, sent, received, read: UNKNOWN, end, idle, waiting: 0, quiet: 0 })
 }
 
-/// Milliseconds from a tick to now.
+/// Nanoseconds from a tick to now.
 #[inline(always)]
-fn milliseconds_since(then: u32) -> u32 {
-    (u64::from((ticks() as u32).wrapping_sub(then)) * tick_length() / 1_000_000) as u32
+fn nanoseconds_since(then: u32) -> u64 {
+    u64::from((ticks() as u32).wrapping_sub(then)) * tick_length()
 }
 
 /// Counts it, and tells it if it is a sample. A client of this host whose server was counted is not counted again, and told
@@ -274,9 +278,9 @@ fn send(flow: &Flow, early: *const Early, is_of_client: bool, kind: u32) -> bool
         (&raw mut (*record).received).write((*early).received);
         (&raw mut (*record).read).write((*early).read);
         (&raw mut (*record).end).write((*early).end);
-        (&raw mut (*record).idle).write((*early).idle);
+        (&raw mut (*record).idle).write(((*early).idle / MILLISECOND) as u32);
         (&raw mut (*record).waiting).write((*early).waiting);
-        (&raw mut (*record).quiet).write((*early).quiet);
+        (&raw mut (*record).quiet).write(((*early).quiet / MILLISECOND) as u32);
         (&raw mut (*record).parting).write((*early).parting);
         (&raw mut (*record).kind).write(kind);
         (&raw mut (*record).reply).cast::<[u64; REPLY_LEN / 8]>().write([0; REPLY_LEN / 8]);

@@ -10,9 +10,9 @@ use redis_trace_common::member::{
 };
 
 use super::bind::{self, Asked};
-use super::{accept, denied, syscall, unix};
+use super::syscall::{self, Call};
+use super::{accept, denied, unix};
 use crate::kernel::{arguments, copy, load, place, read};
-use crate::maps::Call;
 
 // `enum io_uring_op`, include/uapi/linux/io_uring.h.
 const ACCEPT: u8 = 13;
@@ -102,12 +102,15 @@ fn socket_made(request: u64, result: i32) {
 
 #[inline(always)]
 fn bound(request: u64, result: i32) {
-    let (kept, mut asked) = (read(request, IO_ASYNC), Asked::default());
-    // Newer kernels keep an address alone; others within what they keep of a message, which begins with a pointer. No number
-    // of a family is one.
-    copy(&raw mut asked, kept);
-    if !asked.is_inet() {
-        copy(&raw mut asked, place(kept, IO_ADDRESS));
-    }
+    let (kept, mut alone, mut within) = (read(request, IO_ASYNC), Asked::default(), Asked::default());
+    copy(&raw mut alone, kept);
+    copy(&raw mut within, place(kept, IO_ADDRESS));
+    // Newer kernels keep an address alone; others within what they keep of a message, which may begin with anything: what
+    // looks like an address in both places is not told.
+    let asked = match (alone.is_inet(), within.is_inet()) {
+        (true, true) => Asked::default(),
+        (true, false) => alone,
+        (false, _) => within,
+    };
     bind::tell_bind(sock(request), &asked, result, true);
 }

@@ -37,7 +37,7 @@ pub(crate) fn state(ctx: BtfTracePointContext) -> i32 {
     #[cfg(feature = "probe-log")]
     aya_log_ebpf::debug!(&ctx, "sock {:x} from state {} to {}", sk, old, new);
     match (old, new) {
-        (ESTABLISHED | CLOSE_WAIT, _) => ledger::left(sk, number(&ctx), old, new),
+        (ESTABLISHED | CLOSE_WAIT, _) => ledger::left(sk, || number(&ctx), old, new),
         (CLOSE, SYN_SENT) => dials::remember(sk),
         (SYN_SENT, _) => connect::over(sk, new == ESTABLISHED, dials::take(sk)),
         (CLOSE, _) => listen::up(sk),

@@ -1,24 +1,27 @@
-//! System calls on sockets, where functions cannot be hooked: what was asked at the entry, what came of it at the exit. And
-//! what a filter keeps from being entered.
+//! System calls on sockets, where functions cannot be hooked: what was asked, and what came of it, at the exit alone. To hear of
+//! the entry as well would cost every system call of the host half as much again.
 
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 use aya_ebpf::programs::TracePointContext;
 use redis_trace_common::hook::TASK_PT_REGS;
 use redis_trace_common::member::{
-    ABSENT, FDT_FD, FDT_MAX, FILE_PRIVATE, FILES_FDT, REGS_FIRST, REGS_RESULT, REGS_SECOND, REGS_THIRD, SOCKET_FILE,
-    SOCKET_SK, TASK_FILES, TASK_STACK, TASK_STATUS,
+    ABSENT, FDT_FD, FDT_MAX, FILE_PRIVATE, FILES_FDT, FILTER_ALLOWED, REGS_FIRST, REGS_RESULT, REGS_SECOND, REGS_THIRD,
+    SOCKET_FILE, SOCKET_SK, TASK_FILES, TASK_FILTER, TASK_STACK, TASK_STATUS,
 };
 
 use crate::denial::{has_filter, is_denial};
-use crate::kernel::{arguments, current, load, peek, read};
-use crate::maps::{CALLS, Call};
+use crate::kernel::{arguments, current, has, load, peek, place, read};
 
-// `struct syscall_trace_enter` and `struct syscall_trace_exit`, kernel/trace/trace.h: a trace entry of 8 bytes, the number
-// of the call, and from byte 16 on its arguments, or its result.
-/// Where a call's first argument is, and its result.
-const ARGUMENTS: usize = 16;
+// arch/x86/entry/syscalls/syscall_64.tbl
+pub(super) const NR_SOCKET: u32 = 41;
+pub(super) const NR_CONNECT: u32 = 42;
+pub(super) const NR_BIND: u32 = 49;
+pub(super) const NR_LISTEN: u32 = 50;
+
+/// Where a call's result is in `struct syscall_trace_exit`, kernel/trace/trace.h: behind a trace entry of 8 bytes and the
+/// call's number.
+const RESULT: usize = 16;
 /// Bytes of a kernel stack and of the registers at its top, on x86-64 before Linux 5.15.
 const THREAD_SIZE: u64 = 16 << 10;
 const SIZE_OF_REGISTERS: u64 = 168;
@@ -27,10 +30,15 @@ const MAX_ERRNO: i64 = 4095;
 const ENOSYS: i64 = 38;
 const TS_COMPAT: u32 = 2;
 
-/// Keeps a call until it returns.
-#[inline(always)]
-pub(crate) fn remember(call: &Call) {
-    let _ = CALLS.insert(&bpf_get_current_pid_tgid(), call, 0);
+/// A system call on a socket.
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    /// The socket.
+    pub(crate) fd: u64,
+    /// Where in the caller's memory the address is.
+    pub(crate) address: u64,
+    /// How long it is.
+    pub(crate) length: u64,
 }
 
 /// A call on a socket that is being left.
@@ -42,62 +50,47 @@ pub(crate) struct Left {
     pub(crate) sk: u64,
     /// What came of it.
     pub(crate) result: i32,
-    /// It was entered: no seccomp filter kept it out.
+    /// No seccomp filter can have kept it out.
     pub(crate) is_entered: bool,
 }
 
-/// Recalls the call that returns, its sock, and its result. Nothing for what is not a socket.
+/// The call that returns, by its number, its sock, and its result. Nothing for what is not a socket.
 #[inline(always)]
-pub(crate) fn exit(ctx: &TracePointContext) -> Option<Left> {
-    let (call, result, is_entered) = leave(ctx)?;
+pub(crate) fn exit(ctx: &TracePointContext, number: u32) -> Option<Left> {
+    let (call, result) = (asked(), result(ctx));
     let sk = sock(call.fd);
+    let is_entered = is_entered(errno(ctx), number);
     if sk == 0 { None } else { Some(Left { call, sk, result, is_entered }) }
 }
 
-/// Recalls the call that returns and its result; whether it was entered. One that was not remembered is told by the registers
-/// if it failed as a denial does, or by a filter.
+/// Whether filters give such an errno: what a denial gives, or that there is no such call, which the kernel says of none of
+/// these.
 #[inline(always)]
-fn leave(ctx: &TracePointContext) -> Option<(Call, i32, bool)> {
-    let result = argument(ctx, 0) as i32;
-    if let Some(call) = recall() {
-        return Some((call, result, true));
-    }
-    if result >= 0 {
-        return None;
-    }
-    let is_filtered = has_filter();
-    if is_filtered || is_denial(result.unsigned_abs()) {
-        return Some((asked(), result, !is_filtered));
-    }
-    None
+pub(super) fn is_of_filter(errno: u32) -> bool {
+    is_denial(errno) || errno == ENOSYS as u32
 }
 
-/// Keeps a call whose entry means something only where a filter may keep it out: its registers tell the rest.
+/// Whether no seccomp filter can have kept out a call that returns so.
 #[inline(always)]
-pub(super) fn enter(ctx: &TracePointContext) {
-    if has_filter() {
-        let [fd, address, length] = [0, 1, 2].map(|which| argument(ctx, which));
-        remember(&Call { fd, address, length });
+pub(super) fn is_entered(errno: u32, number: u32) -> bool {
+    !(is_of_filter(errno) && may_be_kept_out(number))
+}
+
+/// Whether a seccomp filter may keep the current task from entering such a call: not when the kernel has found that its filters
+/// let every one of them pass, seccomp_cache_prepare() in kernel/seccomp.c.
+#[inline(always)]
+pub(super) fn may_be_kept_out(number: u32) -> bool {
+    if !has_filter() {
+        return false;
     }
+    let bits = place(read(current(), TASK_FILTER), FILTER_ALLOWED) + u64::from(number / 64 * 8);
+    !has(FILTER_ALLOWED) || peek::<u64>(bits) >> (number % 64) & 1 == 0
 }
 
-/// The call that returns, if [`enter`] was on its way and it failed with an errno that matters; whether it was entered. Most
-/// calls come past here with nothing looked up.
+/// The errno with which the call returns, 0 when it did not fail.
 #[inline(always)]
-pub(super) fn failed(ctx: &TracePointContext, matters: impl Fn(u32) -> bool) -> Option<(Call, i32, bool)> {
-    let result = argument(ctx, 0) as i32;
-    let is_entered = !has_filter() || recall().is_some();
-    let is_of_use = result < 0 && (!is_entered || matters(result.unsigned_abs()));
-    is_of_use.then(|| (asked(), result, is_entered))
-}
-
-/// What was remembered of the current thread's call, which is then forgotten.
-#[inline(always)]
-fn recall() -> Option<Call> {
-    let thread = bpf_get_current_pid_tgid();
-    let call = unsafe { CALLS.get(&thread) }.copied()?;
-    let _ = CALLS.remove(&thread);
-    Some(call)
+pub(super) fn errno(ctx: &TracePointContext) -> u32 {
+    result(ctx).min(0).unsigned_abs()
 }
 
 /// Whether a call may have failed because there is no way to a server, or no port to start from.
@@ -148,10 +141,10 @@ pub(super) fn filtered() -> Option<(Call, i32)> {
     Some((by_registers(registers), result as i32))
 }
 
-/// A call's argument by its place, which the call must have; at the exit the result is the first.
+/// What the call returns.
 #[inline(always)]
-pub(crate) fn argument(ctx: &TracePointContext, which: usize) -> u64 {
-    unsafe { ctx.as_ptr().cast::<u8>().add(ARGUMENTS + 8 * which).cast::<u64>().read_volatile() }
+pub(crate) fn result(ctx: &TracePointContext) -> i32 {
+    unsafe { ctx.as_ptr().cast::<u8>().add(RESULT).cast::<u64>().read_volatile() as i32 }
 }
 
 /// The sock behind a descriptor of the current process, 0 when it is no socket's: files_lookup_fd_raw(),

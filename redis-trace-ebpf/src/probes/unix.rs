@@ -11,12 +11,11 @@ use redis_trace_common::member::{
 use redis_trace_common::record::{UNIX_PATH_LEN, UnixConnect, UnixListen};
 use redis_trace_common::tally::{End, Key};
 
-use super::{denied, syscall, who};
+use super::syscall::{self, Call, NR_CONNECT};
+use super::{denied, who};
 use crate::denial;
-use crate::dials;
 use crate::emit::reserve;
 use crate::kernel::{at_most, copy_user, current, fill_task, place, read};
-use crate::maps::Call;
 use crate::tally;
 
 /// `AF_UNIX`, include/linux/socket.h.
@@ -53,24 +52,17 @@ pub(crate) fn unix_listened(ctx: FExitContext) -> u32 {
     0
 }
 
-/// Enters connect(2): `{ int fd; struct sockaddr *uservaddr; int addrlen }`.
-#[tracepoint(category = "syscalls", name = "sys_enter_connect")]
-pub(crate) fn enter_connect(ctx: TracePointContext) -> u32 {
-    dials::enter();
-    syscall::enter(&ctx);
-    0
-}
-
 /// Leaves connect(2).
 #[tracepoint(category = "syscalls", name = "sys_exit_connect")]
 pub(crate) fn exit_connect(ctx: TracePointContext) -> u32 {
-    // Most that fail were refused by the other end of TCP: they cost no more than this.
-    let matters = |errno| denied::matters(errno) || (turned_away(errno) && !dials::is_calling());
-    if let Some((call, result, is_entered)) = syscall::failed(&ctx, matters) {
-        let mut family = 0_u16;
+    let errno = syscall::errno(&ctx);
+    if turned_away(errno) || denied::matters(errno) || syscall::is_of_filter(errno) {
+        let (call, mut family) = (syscall::asked(), 0_u16);
         copy_user(&raw mut family, call.address);
-        if family == AF_UNIX || !is_entered || denied::matters(result.unsigned_abs()) {
-            left(&call, result, is_entered);
+        let is_entered = syscall::is_entered(errno, NR_CONNECT);
+        // Most that fail were refused by the other end of TCP: they cost no more than this.
+        if family == AF_UNIX || !is_entered || denied::matters(errno) {
+            left(&call, syscall::result(&ctx), is_entered);
         }
     }
     0

@@ -86,14 +86,17 @@ pub enum By {
         programs: u32,
     },
     /// A seccomp filter.
-    Filter,
+    Filter {
+        /// It was seen to keep the call out.
+        heard: bool,
+    },
 }
 
 impl Denied {
     /// The code of the call that was denied.
     pub fn code(&self) -> Code {
         match (&self.by, self.call) {
-            (By::Filter, _) => Code::RT3021,
+            (By::Filter { .. }, _) => Code::RT3021,
             (By::Program { .. }, _) => Code::RT3020,
             (By::Module { capability: true, .. }, _) => Code::RT3014,
             (By::Module { .. }, Call::Bind) => Code::RT3010,

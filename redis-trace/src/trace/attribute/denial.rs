@@ -55,7 +55,7 @@ pub(super) fn of_dial(time: u64, failed: &ConnectFailed, known: &Known) -> Judge
         return Judged::Ask(vec![question]);
     }
     let Some((denied, confidence)) = judge(&failure, known) else { return client::no_way(time, failed, known) };
-    if confidence == Confidence::Certain || denial.seccomp {
+    if confidence == Confidence::Certain {
         return verdict(denied, confidence);
     }
     // A route of type prohibit gives the same errno, and so does an IPsec policy.
@@ -98,7 +98,7 @@ fn unknown(call: Call, got: u32) -> Judged {
 /// have, and what the kernel's audit recorded where a module that has it record denials is a suspect.
 fn question(failure: &Failure<'_>, known: &Known) -> Option<Question> {
     let &Failure { call, pid, errno, time, denial } = failure;
-    if denial.said.is_some() || denial.seccomp || known.sight.module_hooks {
+    if denial.said.is_some() || known.sight.module_hooks {
         return None;
     }
     let is_open = |question: &Question| !known.is_answered(question, time);
@@ -120,10 +120,9 @@ fn judge(failure: &Failure<'_>, known: &Known) -> Option<(Denied, Confidence)> {
     let denied = |by, others| Denied { call: failure.call, by, others, recorded: false, failed: None };
     let certainly = |by| Some((denied(by, Vec::new()), Confidence::Certain));
     match denial.said {
-        Some(Said::Filter) => return certainly(By::Filter),
+        Some(Said::Filter) => return certainly(By::Filter { heard: true }),
         Some(Said::Module(module)) => return certainly(by_module(module, denial, denial.capability.is_some())),
         Some(Said::CgroupBpf) => return certainly(by_program(denial)),
-        None if denial.seccomp => return Some((denied(By::Filter, Vec::new()), Confidence::Likely)),
         None => {}
     }
     let suspects = suspects(failure, known);
@@ -149,6 +148,9 @@ fn suspects(failure: &Failure<'_>, known: &Known) -> Vec<By> {
     }
     let is_at_work = |module: Module| known.sight.has_module(module.listed());
     let mut suspects = Vec::new();
+    if denial.seccomp {
+        suspects.push(By::Filter { heard: false });
+    }
     // Its rules are about TCP ports to bind and to connect to: security/landlock/net.c.
     if errno == EACCES && matches!(call, Call::Bind | Call::Connect) && denial.landlock {
         suspects.push(by_module(Module::Landlock, denial, false));
@@ -205,6 +207,24 @@ mod tests {
         let modules = Some(vec![Text::from("landlock"), Text::from("apparmor")]);
         known.learn(&Fact { time: 1, what: What::Sight(Sight { module_hooks, modules, ..Sight::default() }) });
         known
+    }
+
+    #[test]
+    fn a_filter_that_may_have_kept_a_call_out_is_suspected_before_others() {
+        let filtered = Denial { seccomp: true, ..Denial::default() };
+        let judged = |denial: &Denial| {
+            let failure = Failure { call: Call::Bind, pid: 7, errno: EPERM, time: 1, denial };
+            judge(&failure, &known(false)).expect("a suspect")
+        };
+        let (denied, confidence) = judged(&filtered);
+        assert_eq!((denied.by, confidence), (By::Filter { heard: false }, Confidence::Likely));
+
+        let programs = Denial { programs: 1, ..filtered };
+        let (denied, confidence) = judged(&programs);
+        assert_eq!(
+            (denied.by, denied.others.len(), confidence),
+            (By::Filter { heard: false }, 1, Confidence::Possible)
+        );
     }
 
     #[test]

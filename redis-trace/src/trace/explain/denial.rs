@@ -19,7 +19,7 @@ pub(super) fn clause(denied: &Denied, errno: u32) -> String {
     let (call, got) = (denied.call.name(), errno::name(errno));
     let what = match &denied.by {
         By::Module { capability: true, .. } => "the capability net_bind_service".to_owned(),
-        By::Module { .. } | By::Program { .. } | By::Filter => call.to_owned(),
+        By::Module { .. } | By::Program { .. } | By::Filter { .. } => call.to_owned(),
     };
     let others = match denied.others.as_slice() {
         [] => String::new(),
@@ -84,7 +84,7 @@ pub(super) fn who(by: &By) -> String {
         By::Module { module, subject: None, .. } => module.name().to_owned(),
         By::Program { program: Some(program), programs: 1 } => format!("the cgroup BPF program {}", named(program)),
         By::Program { programs, .. } => format!("one of {programs} cgroup BPF programs"),
-        By::Filter => "the caller's seccomp filter".to_owned(),
+        By::Filter { .. } => "the caller's seccomp filter".to_owned(),
     }
 }
 
@@ -144,8 +144,11 @@ pub(super) fn evidence(denied: &Denied, process: Option<&Process>) -> Vec<Eviden
         By::Program { program, programs } => {
             vec![of_programs(*programs, program.as_ref(), process, denied.call.name())]
         }
-        By::Filter => {
+        By::Filter { heard: true } => {
             vec![seen("seccomp", "the call was never entered, by a thread with a filter".to_owned())]
+        }
+        By::Filter { heard: false } => {
+            vec![seen("seccomp", "the caller has a filter that does not always let such calls pass".to_owned())]
         }
     }
 }
@@ -177,7 +180,7 @@ pub(super) fn fix(denied: &Denied, process: Option<&Process>) -> Vec<Fix> {
             let port = port.map_or_else(|| "tcp".to_owned(), |port| format!("tcp:{port}"));
             by_program(program.as_ref(), unit.as_ref(), &format!("SocketBindAllow={port}"))
         }
-        By::Filter => vec![match unit {
+        By::Filter { .. } => vec![match unit {
             Some(unit) => Fix {
                 command: plain(&unit).map(|unit| format!("systemctl edit {unit}")),
                 ..advice(&format!(

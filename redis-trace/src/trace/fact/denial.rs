@@ -131,7 +131,7 @@ pub struct Denial {
     pub said: Option<Said>,
     /// What became of a question for a capability, when it was seen.
     pub capability: Option<Asked>,
-    /// A seccomp filter kept the call from being entered.
+    /// A seccomp filter may have kept the call from being entered: one that does not always let such calls pass.
     pub seccomp: bool,
     /// The caller is in a Landlock domain.
     pub landlock: bool,

@@ -91,8 +91,9 @@ impl Known {
         let port = bind.socket.local.port;
         let wants = port != 0 && u32::from(port) < bind.unprivileged && !bind.net_bind_service;
         match denial {
-            Some(Denial { seccomp: true, .. } | Denial { said: Some(_), .. }) => false,
+            Some(Denial { said: Some(_), .. }) => false,
             Some(Denial { capability: Some(asked), .. }) => *asked == Asked::Lacked,
+            Some(Denial { seccomp: true, .. }) => false,
             // Security modules are asked first.
             Some(Denial { landlock, .. }) => wants && !self.sight.capabilities && !landlock,
             None => wants,
