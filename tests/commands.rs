@@ -288,7 +288,7 @@ fn where_tracefs_is_not_mounted_hooks_on_system_calls_attach_and_it_still_is_not
     let hooks = object["hooks"].as_array().expect("hooks");
     let calls: Vec<&Value> =
         hooks.iter().filter(|hook| hook["name"].as_str().is_some_and(|it| it.starts_with("sys_"))).collect();
-    assert_eq!(calls.len(), 10, "{hooks:?}");
+    assert_eq!(calls.len(), 6, "{hooks:?}");
     assert!(calls.iter().all(|hook| hook["state"] == "up" || hook["state"] == "spare"), "{calls:?}");
     let mounted = ran(Command::new(program()).arg("check"));
     assert_eq!(check.code, mounted.code, "{}", check.err);
