@@ -39,8 +39,14 @@ impl Asked {
     /// Whether it is an IPv4 or IPv6 address.
     #[inline(always)]
     pub(super) fn is_inet(&self) -> bool {
-        self.family == AF_INET || self.family == AF_INET6
+        is_inet(self.family)
     }
+}
+
+/// Whether a family is IPv4 or IPv6.
+#[inline(always)]
+pub(super) fn is_inet(family: u16) -> bool {
+    family == AF_INET || family == AF_INET6
 }
 
 /// `int inet_bind(struct socket *sock, struct sockaddr *uaddr, int addr_len)`, net/ipv4/af_inet.c.

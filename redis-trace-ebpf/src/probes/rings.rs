@@ -12,7 +12,7 @@ use redis_trace_common::member::{
 use super::bind::{self, Asked};
 use super::syscall::{self, Call};
 use super::{accept, denied, unix};
-use crate::kernel::{arguments, copy, load, place, read};
+use crate::kernel::{arguments, copy, load, peek, place, read};
 
 // `enum io_uring_op`, include/uapi/linux/io_uring.h.
 const ACCEPT: u8 = 13;
@@ -102,15 +102,14 @@ fn socket_made(request: u64, result: i32) {
 
 #[inline(always)]
 fn bound(request: u64, result: i32) {
-    let (kept, mut alone, mut within) = (read(request, IO_ASYNC), Asked::default(), Asked::default());
-    copy(&raw mut alone, kept);
-    copy(&raw mut within, place(kept, IO_ADDRESS));
+    let kept = read(request, IO_ASYNC);
+    let places = [kept, place(kept, IO_ADDRESS)];
+    let [alone, within] = places.map(|at| bind::is_inet(peek(at)));
+    let mut asked = Asked::default();
     // Newer kernels keep an address alone; others within what they keep of a message, which may begin with anything: what
     // looks like an address in both places is not told.
-    let asked = match (alone.is_inet(), within.is_inet()) {
-        (true, true) => Asked::default(),
-        (true, false) => alone,
-        (false, _) => within,
-    };
+    if alone != within {
+        copy(&raw mut asked, if alone { places[0] } else { places[1] });
+    }
     bind::tell_bind(sock(request), &asked, result, true);
 }
