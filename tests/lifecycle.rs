@@ -52,6 +52,24 @@ fn nothing_is_left_in_the_kernel_a_second_after_kill_9() {
 }
 
 #[test]
+fn after_a_run_that_was_killed_the_next_says_so_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let runs = [(Signal::TERM, false), (Signal::KILL, false), (Signal::TERM, true), (Signal::TERM, false)];
+    let mut before = 0;
+    for (signal, is_told) in runs {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_redis-trace"));
+        command.args(["watch", "-o", "json"]).env("RUNTIME_DIRECTORY", directory.path());
+        let (agent, said) = Agent::heard(&mut command);
+        let told = format!("the run before (pid {before}, since ");
+        assert_eq!(said.contains(&told), is_told, "{said}");
+        assert_eq!(said.contains("the run before"), is_told, "{said}");
+        before = agent.child.id();
+        agent.signal(signal);
+        agent.end();
+    }
+}
+
+#[test]
 fn a_signal_ends_the_agent_within_two_seconds_and_its_summary_adds_up() {
     for signal in [Signal::INT, Signal::TERM] {
         let agent = Agent::start(&[]);

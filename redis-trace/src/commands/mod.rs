@@ -21,6 +21,7 @@ pub mod record;
 pub mod recorder;
 pub mod replay;
 pub mod requests;
+pub mod run;
 pub mod schema;
 pub mod stop;
 pub mod telling;

@@ -14,6 +14,7 @@ use super::output;
 use super::pipe::Drain;
 use super::recorder::Recorder;
 use super::requests::{Request, Requests};
+use super::run::Run;
 use super::stop::Stop;
 use super::telling::{Telling, Wanted};
 use crate::cli::{FilterArgs, HistoryArgs, ObservationArgs, Tier, WatchArgs};
@@ -49,6 +50,7 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
     let mut exporter = Exporter::start(&args.metrics, args.sandbox).await?;
     let collector = Collector::start(args)?;
     let has_company = kernel::has_company();
+    let run = Run::begin();
     let mut live = Live::start(&options, args.sandbox).await?;
     // Who waits for the banner may signal at once.
     let mut stop = live.adopting(|| Stop::new(&args.limits, args.cmd.as_deref()))??;
@@ -63,6 +65,11 @@ async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Resu
             io::stderr(),
             "another redis-trace is at work on this host: each tells everything, for twice the cost"
         )?;
+    }
+    match &run {
+        Ok((_, Some(before))) => writeln!(io::stderr(), "{before}")?,
+        Ok((_, None)) => {}
+        Err(why) => writeln!(io::stderr(), "cannot note that this run began: {why}")?,
     }
     writeln!(io::stderr(), "{}", banner(live.hooks(), live.listeners_found, live.namespaces_found))?;
     let (sink, drained) = output::patient_sink(&args.output, args.output_buffer);
