@@ -223,13 +223,20 @@ fn an_nft_that_hangs_costs_the_rule_and_not_the_verdict_and_is_not_left_behind()
         .stdin(Stdio::piped())
         .spawn()
         .expect("unshare runs");
-    let told = loop {
-        let line = agent.next();
+    let mut told = || loop {
+        let line = agent.next_word();
         if line["flow"]["server"]["port"] == 7 {
-            break line;
+            break (Instant::now(), line);
         }
     };
-    assert_ne!(told["cause"]["confidence"], "certain", "{told}");
+    // Neither knows the rule; the first was not kept waiting for it.
+    let [(first, word), (last, told)] = [told(), told()];
+    assert_eq!((&word["partial"], &word["count"], &word["seq"]), (&true.into(), &0.into(), &told["seq"]), "{word}");
+    assert!(last.duration_since(first) > SOON, "they came {:?} apart", last.duration_since(first));
+    assert_eq!((&told["partial"], &told["count"]), (&Value::Null, &1.into()), "{told}");
+    for told in [&word, &told] {
+        assert_ne!(told["cause"]["confidence"], "certain", "{told}");
+    }
     let hanging: u32 = fs::read_to_string(&pid).expect("nft was started").trim().parse().expect("its id");
     let began = Instant::now();
     agent.signal(Signal::TERM);

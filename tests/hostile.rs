@@ -204,6 +204,7 @@ fn report(texts: &[Text; FIELDS], seq: u64) -> Report {
         files: None,
         unix: Some(UnixReport { path: path.clone() }),
         benign: false,
+        partial: false,
         count: 1,
         first: moment(),
         last: moment(),
@@ -229,11 +230,12 @@ fn no_bytes_in_any_field_of_a_refusal_change_what_the_lines_are() {
             benign: false,
         };
         let told = told(color, |mut sink| {
+            sink.first_word(&report).expect("said");
             sink.report(&report).expect("told");
             sink.update(&update).expect("told");
             sink.summary(&Summary { schema: schema::SUMMARY.to_owned(), ..Summary::default() }).expect("told");
         });
-        prop_assert_eq!(told.json.lines().count(), 3);
+        prop_assert_eq!(told.json.lines().count(), 4);
         wrong(&told).map_err(TestCaseError::fail)
     });
     checked.unwrap_or_else(|failure| panic!("{failure}"));

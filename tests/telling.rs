@@ -1,142 +1,20 @@
-//! How refusals are told: the blocks of the text, what repeats fold into, the objects of the JSON.
+//! How refusals are told: the blocks of the text, and the objects of the JSON.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+#[path = "support/reports.rs"]
+mod reports;
 
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use redis_trace::sink::json::Json;
-use redis_trace::sink::text::Text as TextSink;
-use redis_trace::sink::{Clock, Look, Sink};
+use redis_trace::sink::{Clock, Look, Sink as _};
 use redis_trace::trace::cause::{Code, Confidence};
-use redis_trace::trace::flow::{Endpoint, Netns, Protocol};
-use redis_trace::trace::report::{
-    CauseReport, Evidence, Fix, FlowReport, HooksReport, Lost, Outcome, ProcessReport, Report, Side, Summary,
-    UnixReport, Update, schema,
-};
+use redis_trace::trace::report::ProcessReport;
+use redis_trace::trace::report::{Lost, Outcome, Report, Summary, UnixReport, Update, schema};
 use redis_trace::trace::text::Text;
 use unicode_width::UnicodeWidthStr as _;
 
-/// What was written, to be read afterwards.
-#[derive(Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Page {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("one thread").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Page {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().expect("one thread").clone()).expect("sinks write UTF-8")
-    }
-}
-
-/// A sink off a terminal, as wide as it may be.
-fn look() -> Look {
-    Look { color: false, live: false, width: 100, clock: Clock::Time(TimeZone::UTC), fold: true }
-}
-
-fn told(look: Look, tell: impl FnOnce(&mut dyn Sink)) -> (String, String) {
-    let (out, err) = (Page::default(), Page::default());
-    tell(&mut TextSink::new(out.clone(), err.clone(), look));
-    (out.text(), err.text())
-}
-
-fn end(address: &str) -> Endpoint {
-    let address: std::net::SocketAddr = address.parse().expect("an address");
-    Endpoint { ip: address.ip(), port: address.port() }
-}
-
-fn moment() -> Timestamp {
-    "2026-11-23T12:03:41.208113901Z".parse().expect("a time")
-}
-
-fn process(pid: u32, comm: &str) -> ProcessReport {
-    ProcessReport { pid, comm: Text::from(comm), exe: None, uid: Some(1000), container: None, unit: None }
-}
-
-fn cause(code: Code, confidence: Confidence) -> CauseReport {
-    CauseReport { code, name: code.name().to_owned(), class: code.class(), confidence }
-}
-
-/// The refusal that the contract shows.
-fn refusal() -> Report {
-    let flow = FlowReport {
-        protocol: Protocol::Tcp,
-        client: Some(end("10.0.3.7:50022")),
-        server: Some(end("10.0.3.9:6379")),
-        netns: Netns(4_026_532_201),
-        netns_name: None,
-    };
-    let evidence = [
-        ("tcp_v4_send_reset", "the kernel sent a reset, no socket matched"),
-        ("sock_diag", "listener 127.0.0.1:6379 (backlog 511)"),
-    ];
-    Report {
-        schema: schema::REFUSAL.to_owned(),
-        time: moment(),
-        boottime_ns: 48_211_320_113_901,
-        seq: 17,
-        outcome: Outcome::Refused,
-        side: Side::Both,
-        cause: cause(Code::RT1007, Confidence::Certain),
-        summary: "nothing listens on 10.0.3.9:6379; redis-server (pid 991) listens on 127.0.0.1:6379 only".to_owned(),
-        flow: Some(flow),
-        client_process: Some(process(4123, "python3")),
-        server_process: Some(process(991, "redis-server")),
-        evidence: evidence.map(|(source, text)| Evidence { source: source.to_owned(), text: text.to_owned() }).into(),
-        fix: vec![Fix {
-            text: "let Redis listen on 10.0.3.9 too".to_owned(),
-            command: Some("bind 127.0.0.1 -::1 10.0.3.9".to_owned()),
-            file: Some(Text::from("/etc/redis/redis.conf")),
-            line: Some(87),
-            risk: Some("set a password or ACL first".to_owned()),
-        }],
-        reply: None,
-        errno: Some("ECONNREFUSED".to_owned()),
-        firewall: None,
-        lsm: None,
-        queue: None,
-        files: None,
-        unix: None,
-        benign: false,
-        count: 1,
-        first: moment(),
-        last: moment(),
-    }
-}
-
-/// The same refusal for the `count`th time, so much later.
-fn again(client: &str, count: u64, millis: i64) -> Report {
-    let mut report = refusal();
-    report.time = moment() + SignedDuration::from_millis(millis);
-    (report.last, report.count) = (report.time, count);
-    report.flow.as_mut().expect("it has one").client = Some(end(client));
-    report
-}
-
-fn summary() -> Summary {
-    Summary {
-        schema: schema::SUMMARY.to_owned(),
-        seconds: 18.2,
-        seen: 12_433,
-        delivered: 2,
-        aggregated: 12_431,
-        by_cause: [(Code::RT1007, 12_432), (Code::RT0000, 1)].into(),
-        unknown: 1,
-        hooks: HooksReport { up: 8, expected: 9, degraded: vec![Code::RT1015, Code::RT1016] },
-        lost: Lost::default(),
-        ..Summary::default()
-    }
-}
+use crate::reports::{Page, cause, end, look, moment, process, refusal, summary, told};
 
 #[test]
 fn a_refusal_is_told_as_in_the_contract() {
@@ -219,102 +97,6 @@ fn a_unix_socket_is_told_by_its_path() {
 }
 
 #[test]
-fn repeats_fold_into_counter_lines_at_powers_of_ten_and_at_the_end() {
-    let (text, sum) = told(look(), |sink| {
-        for count in 1..=12_431 {
-            let millis = i64::try_from(count).expect("small") * 18_000 / 12_431;
-            sink.report(&again("10.0.3.7:50022", count, millis)).expect("told");
-        }
-        sink.report(&again("10.0.3.8:50022", 1, 18_000)).expect("told");
-        sink.summary(&summary()).expect("told");
-    });
-    assert_eq!(text.lines().filter(|line| line.contains("REFUSED")).count(), 1, "{text}");
-    let counters: Vec<&str> = text.lines().filter(|line| line.contains('↳')).collect();
-    insta::assert_snapshot!(counters.join("\n"), @r"
-    12:03:41      ↳ ×10 in 14 ms from 10.0.3.7
-    12:03:41      ↳ ×100 in 144 ms from 10.0.3.7
-    12:03:42      ↳ ×1,000 in 1.4 s (691/s) from 10.0.3.7
-    12:03:55      ↳ ×10,000 in 14 s (691/s) from 10.0.3.7
-    12:03:59      ↳ ×12,432 in 18 s (691/s) from 2 clients, top 10.0.3.7 99 %
-    ");
-    insta::assert_snapshot!(sum, @r"
-    12,433 refusals in 18 s: 2 told, 12,431 repeats, 1 unknown; hooks 8/9
-              1  RT0000 unknown
-         12,432  RT1007 bound-to-other-address
-    degraded: RT1015 RT1016; `redis-trace check` says why
-    ");
-}
-
-#[test]
-fn a_repeat_that_is_told_after_something_else_says_of_what_it_is_one() {
-    let (text, _) = told(look(), |sink| {
-        sink.report(&refusal()).expect("told");
-        let mut other = refusal();
-        other.cause = cause(Code::RT1001, Confidence::Certain);
-        other.flow.as_mut().expect("it has one").server = Some(end("10.0.3.9:7000"));
-        sink.report(&other).expect("told");
-        sink.report(&again("10.0.3.7:50022", 10, 400)).expect("told");
-    });
-    insta::assert_snapshot!(text.lines().last().expect("a line"), @"12:03:41      ↳ RT1007 10.0.3.9:6379 ×10 in 400 ms from 10.0.3.7");
-}
-
-#[test]
-fn a_storm_that_goes_on_is_told_every_minute_and_when_it_is_over() {
-    let (text, _) = told(look(), |sink| {
-        sink.report(&refusal()).expect("told");
-        for second in 1..=8 {
-            sink.report(&again("10.0.3.7:50022", 1 + second, 1000 * second.cast_signed())).expect("told");
-            (0..18).for_each(|_| sink.tick().expect("told"));
-        }
-        (0..60).for_each(|_| sink.tick().expect("told"));
-    });
-    let counters: Vec<&str> = text.lines().filter(|line| line.contains('↳')).collect();
-    insta::assert_snapshot!(counters.join("\n"), @r"
-    12:03:48      ↳ ×8 in 7.0 s (1/s) from 10.0.3.7
-    12:03:49      ↳ ×9 in 8.0 s (1/s) from 10.0.3.7
-    ");
-}
-
-#[test]
-fn a_terminal_draws_its_counters_again_in_place() {
-    let (text, _) = told(Look { live: true, ..look() }, |sink| {
-        sink.report(&refusal()).expect("told");
-        for count in 2..5 {
-            sink.report(&again("10.0.3.7:50022", count, 1000)).expect("told");
-            sink.tick().expect("drawn");
-        }
-    });
-    let live = text.split_once("explain RT1007\n").expect("the block").1.replace('\x1b', "ESC").replace('\r', "CR");
-    insta::assert_snapshot!(live, @r"
-    12:03:42      ↳ ×2 in 1.0 s (2/s) from 10.0.3.7
-    ESC[1ACRESC[J12:03:42      ↳ ×3 in 1.0 s (3/s) from 10.0.3.7
-    ESC[1ACRESC[J12:03:42      ↳ ×4 in 1.0 s (4/s) from 10.0.3.7
-    ");
-}
-
-#[test]
-fn a_scan_over_many_ports_is_twenty_blocks_and_a_counter() {
-    let (text, _) = told(look(), |sink| {
-        for port in 1..=10_000 {
-            let mut report = refusal();
-            report.flow.as_mut().expect("it has one").server = Some(Endpoint { port, ..end("10.0.3.9:1") });
-            sink.report(&report).expect("told");
-        }
-        sink.summary(&summary()).expect("told");
-    });
-    assert_eq!(text.lines().filter(|line| line.contains("REFUSED")).count(), 20);
-    assert!(text.contains("↳ RT1007 elsewhere ×") && text.lines().count() < 110, "{text}");
-}
-
-#[test]
-fn without_aggregation_every_refusal_is_a_block() {
-    let (text, _) = told(Look { fold: false, ..look() }, |sink| {
-        (0..30).for_each(|_| sink.report(&refusal()).expect("told"));
-    });
-    assert_eq!(text.lines().filter(|line| line.contains("REFUSED")).count(), 30);
-}
-
-#[test]
 fn a_refusal_that_hurt_nobody_is_folded_away() {
     let (text, _) = told(look(), |sink| {
         let mut report = refusal();
@@ -344,6 +126,27 @@ fn a_correction_names_what_it_corrects() {
             redis-trace explain RT1007
     12:03:44      ↻ 10.0.3.9:6379  RT1018 listener-not-yet certain
                     a listener appeared on 10.0.3.9:6379 3.2 s later: start order
+    ");
+}
+
+#[test]
+fn a_first_word_says_what_is_known_so_far() {
+    let report = Report {
+        partial: true,
+        count: 0,
+        cause: cause(Code::RT1001, Confidence::Likely),
+        summary: "nothing listens on 10.0.3.9:6379".to_owned(),
+        ..refusal()
+    };
+    let (text, _) = told(look(), |sink| {
+        sink.first_word(&report).expect("said");
+        sink.report(&refusal()).expect("told");
+    });
+    let lines: Vec<&str> = text.lines().take(3).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    12:03:41      … 10.0.3.9:6379  RT1001 no-listener likely
+                    so far: nothing listens on 10.0.3.9:6379
+    12:03:41.208 REFUSED  python3(4123) 10.0.3.7 → 10.0.3.9:6379  RT1007 bound-to-other-address certain
     ");
 }
 

@@ -30,7 +30,7 @@ fn refusals(facts: &[Fact]) -> Vec<Report> {
     let mut tracer = Tracer::new(Bounds::default());
     let told = |step| match step {
         Step::Tell(report) => Some(report),
-        Step::Ask(_) | Step::More(_) | Step::Correct(_) => None,
+        Step::Ask(_) | Step::FirstWord(_) | Step::More(_) | Step::Correct(_) => None,
     };
     facts.iter().flat_map(|fact| tracer.take(fact)).filter_map(told).collect()
 }

@@ -43,11 +43,21 @@ impl Agent {
         (Self { child, out, err }, said)
     }
 
-    /// The next line that it tells.
-    pub(crate) fn next(&mut self) -> Value {
+    /// The next line that it tells, be it a first word only.
+    pub(crate) fn next_word(&mut self) -> Value {
         let mut line = String::new();
         self.out.as_mut().expect("it is read").read_line(&mut line).expect("a line is text");
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    /// The next line that it tells: of a refusal the last word.
+    pub(crate) fn next(&mut self) -> Value {
+        loop {
+            let line = self.next_word();
+            if line["partial"] != true {
+                return line;
+            }
+        }
     }
 
     /// Waits until it tells of this client's refusal.

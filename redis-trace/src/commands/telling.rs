@@ -88,6 +88,7 @@ impl Telling {
             match step {
                 Step::Ask(question) => questions.push(question),
                 Step::Tell(report) => self.tell(report)?,
+                Step::FirstWord(report) => self.say(&report)?,
                 Step::More(more) => self.add(&more)?,
                 // What was filtered out is not corrected either.
                 Step::Correct(update) if self.told.contains(&update.seq) => going_on(self.sink.update(&update))?,
@@ -175,6 +176,11 @@ impl Telling {
             Some(now) => self.out(&now),
             None => Ok(()),
         }
+    }
+
+    /// A first word is no refusal yet, and is counted nowhere.
+    fn say(&mut self, report: &Report) -> io::Result<()> {
+        if self.is_wanted(report) { going_on(self.sink.first_word(report)) } else { Ok(()) }
     }
 
     /// So many more, like one that was told; of those like one that was filtered out nothing is said either.

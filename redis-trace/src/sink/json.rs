@@ -33,6 +33,10 @@ impl<W: Write> Sink for Json<W> {
         self.line(report)
     }
 
+    fn first_word(&mut self, report: &Report) -> io::Result<()> {
+        self.line(report)
+    }
+
     fn update(&mut self, update: &Update) -> io::Result<()> {
         self.line(update)
     }

@@ -29,6 +29,10 @@ pub trait Sink {
     fn count(&mut self, _like: &Report, _number: u64) {}
     /// Tells a refusal, or that an earlier one has become `count`.
     fn report(&mut self, report: &Report) -> io::Result<()>;
+    /// Says what is known so far of a refusal that is told later, where somebody reads along.
+    fn first_word(&mut self, _report: &Report) -> io::Result<()> {
+        Ok(())
+    }
     /// Tells a correction.
     fn update(&mut self, update: &Update) -> io::Result<()>;
     /// Half a second has passed: what is drawn in place is drawn again.
@@ -47,6 +51,10 @@ impl Sink for Vec<Box<dyn Sink>> {
 
     fn report(&mut self, report: &Report) -> io::Result<()> {
         first_fault(self.iter_mut().map(|sink| sink.report(report)))
+    }
+
+    fn first_word(&mut self, report: &Report) -> io::Result<()> {
+        first_fault(self.iter_mut().map(|sink| sink.first_word(report)))
     }
 
     fn update(&mut self, update: &Update) -> io::Result<()> {

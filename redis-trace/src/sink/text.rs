@@ -10,7 +10,7 @@ use super::storm::{Key, Storm};
 use super::sum::sum;
 use super::{Look, Sink, block};
 use crate::trace::cause::Code;
-use crate::trace::report::{Report, Summary, Update};
+use crate::trace::report::{CauseReport, Report, Summary, Update};
 
 /// Storms that are kept apart; beyond, the one that has been quiet for longest is closed.
 const STORMS_MAX: usize = 1024;
@@ -101,6 +101,28 @@ impl<O: Write, E: Write> Text<O, E> {
         self.print(&[line])
     }
 
+    /// Says something of a refusal that is told in full before or after.
+    fn note(
+        &mut self,
+        mark: &str,
+        time: Timestamp,
+        target: &str,
+        cause: Option<&CauseReport>,
+        words: &str,
+    ) -> io::Result<()> {
+        let mark = Line::default().with(Paint::Dim, &moment(&mut self.look, time)).with(Paint::Strong, mark);
+        let indent = mark.width();
+        let mut first = mark.with(Paint::Strong, &cut(target, 40)).pad(0);
+        if let Some(cause) = cause {
+            first = block::cause(first, cause, 0);
+        }
+        let mut lines = vec![first];
+        let room = self.look.width.saturating_sub(indent).max(20);
+        lines.extend(wrap(words, room, 3).iter().map(|text| Line::indent(indent).with(Paint::Plain, text)));
+        self.latest = None;
+        self.print(&lines)
+    }
+
     /// Writes lines for good, above the counter lines that are drawn in place.
     fn print(&mut self, lines: &[Line]) -> io::Result<()> {
         let mut text = self.erased();
@@ -170,22 +192,17 @@ impl<O: Write, E: Write> Sink for Text<O, E> {
         if due && !self.look.live { self.tell(&key) } else { Ok(()) }
     }
 
+    fn first_word(&mut self, report: &Report) -> io::Result<()> {
+        let target = block::target(report).unwrap_or_default();
+        self.note("… ", report.time, &target, Some(&report.cause), &format!("so far: {}", report.summary))
+    }
+
     fn update(&mut self, update: &Update) -> io::Result<()> {
         // What was only counted has no block that a correction could belong to.
         let Some((_, target)) = self.recent.iter().find(|(seq, _)| *seq == update.seq) else { return Ok(()) };
-        let mark = Line::default().with(Paint::Dim, &moment(&mut self.look, update.time)).with(Paint::Strong, "↻ ");
-        let indent = mark.width();
-        let mut first = mark.with(Paint::Strong, &cut(target, 40)).pad(0);
-        if let Some(cause) = &update.cause {
-            first = block::cause(first, cause, 0);
-        }
         let benign = if update.benign { "it hurt nobody: " } else { "" };
-        let mut lines = vec![first];
-        let room = self.look.width.saturating_sub(indent).max(20);
-        let text = wrap(&format!("{benign}{}", update.summary), room, 3);
-        lines.extend(text.iter().map(|text| Line::indent(indent).with(Paint::Plain, text)));
-        self.latest = None;
-        self.print(&lines)
+        let words = format!("{benign}{}", update.summary);
+        self.note("↻ ", update.time, &target.clone(), update.cause.as_ref(), &words)
     }
 
     fn tick(&mut self) -> io::Result<()> {

@@ -128,7 +128,7 @@ fn fits(counted: &Alike, kind: &Alike) -> bool {
 }
 
 /// What a refusal was counted under, with the whole path of a unix socket for its end.
-fn kind(refusal: &Refusal) -> Option<Alike> {
+pub(super) fn kind(refusal: &Refusal) -> Option<Alike> {
     match &refusal.attempt {
         Attempt::Connect(connect) => {
             // A clue is not counted where it was dropped, but at the end that waited for it.

@@ -128,6 +128,10 @@ pub struct Report {
     /// It hurt nobody: another address of the same name answered the same thread.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub benign: bool,
+    /// Only a first word, for the host keeps its answer waiting: an object of the same `seq` follows and takes the place of
+    /// this one, which counts for none.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub partial: bool,
     /// How many refusals this object stands for.
     pub count: u64,
     /// When the first of them was.

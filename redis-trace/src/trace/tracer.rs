@@ -13,10 +13,10 @@ use super::attribute::{Judged, attribute};
 use super::cause::{Code, Confidence};
 use super::early::Early;
 use super::explain;
-use super::fact::{ConnectFailed, Dropped, Fact, Socket, Task, UnixPath, What};
+use super::fact::{Alike, ConnectFailed, Dropped, Fact, Socket, Task, UnixPath, What};
 use super::filter::Filter;
 use super::flow::Flow;
-use super::folding::{Folding, More, Unattributed};
+use super::folding::{self, Folding, More, Unattributed};
 use super::known::{Known, accepts};
 use super::question::Question;
 use super::queues;
@@ -31,6 +31,8 @@ pub enum Step {
     Ask(Question),
     /// Tell this refusal.
     Tell(Report),
+    /// Say so far what is known of one that is told later.
+    FirstWord(Report),
     /// Add so many to those told like this one.
     More(More),
     /// Correct one that was told.
@@ -39,6 +41,13 @@ pub enum Step {
 
 /// How long the host may take to answer before a verdict does without, nanoseconds.
 const PATIENCE: u64 = 5_000_000_000;
+/// How long the host may take to answer before a first word is said of what is known without, nanoseconds: within 250
+/// milliseconds of when both ends are known.
+const FIRST_WORD: u64 = 200_000_000;
+/// How long the next first word about refusals that are alike is left unsaid, nanoseconds.
+const SAID: u64 = 60_000_000_000;
+/// Questions upon questions that a first word does without.
+const ROUNDS: usize = 8;
 /// How often those that wait are looked at though no answer came, nanoseconds.
 const RETRY_EVERY: u64 = 5_000_000;
 /// How long after a refusal its listener may appear and still be told, nanoseconds.
@@ -58,8 +67,15 @@ const KEPT_DROPPED: usize = 8_192;
 #[derive(Debug)]
 struct Waiting {
     refusal: Refusal,
+    /// Since when it waits for anything.
+    began: u64,
+    /// Since when for what was asked last.
     since: u64,
     asked: Vec<Question>,
+    /// Whether a first word is out of the question: said, or left unsaid.
+    is_said: bool,
+    /// The number that it was said under.
+    seq: Option<u64>,
 }
 
 /// A refusal that was told and may be corrected.
@@ -77,6 +93,8 @@ pub struct Tracer {
     joining: Joining,
     early: Early,
     waiting: VecDeque<Waiting>,
+    /// Of what a first word was said.
+    said: Remembered<Alike, ()>,
     asked: Remembered<Question, u64>,
     told: VecDeque<Told>,
     /// Refusals whose SYN was dropped, by its sequence number: what they were told as, if they are. Their clients may fail
@@ -102,6 +120,7 @@ impl Tracer {
             joining: Joining::default(),
             early: Early::default(),
             waiting: VecDeque::new(),
+            said: Remembered::new(Bounds { number: KEPT, age: SAID }),
             asked: Remembered::new(Bounds { number: KEPT, age: PATIENCE }),
             told: VecDeque::new(),
             dropped: Remembered::new(Bounds { number: KEPT_DROPPED, age: FAILS_WITHIN }),
@@ -196,11 +215,11 @@ impl Tracer {
         for refusal in self.joining.rest().into_iter().chain(self.early.rest()) {
             self.refused(refusal, &mut steps);
         }
-        while let Some(Waiting { refusal, asked, .. }) = self.waiting.pop_front() {
-            for question in asked {
+        while let Some(mut waiting) = self.waiting.pop_front() {
+            for question in std::mem::take(&mut waiting.asked) {
                 self.known.give_up(question);
             }
-            self.refused(refusal, &mut steps);
+            self.judge(waiting, &mut steps);
         }
         steps
     }
@@ -230,19 +249,26 @@ impl Tracer {
         &self.known
     }
 
-    /// A refusal is whole: tell it, or ask what its verdict needs.
+    /// A refusal is whole.
     fn refused(&mut self, refusal: Refusal, steps: &mut Vec<Step>) {
+        let now = self.known.now;
+        self.judge(Waiting { refusal, began: now, since: now, asked: Vec::new(), is_said: false, seq: None }, steps);
+    }
+
+    /// Tells a refusal, or asks what its verdict needs.
+    fn judge(&mut self, waiting: Waiting, steps: &mut Vec<Step>) {
+        let Waiting { refusal, seq, .. } = waiting;
         match attribute(&refusal, &self.known) {
             Judged::Verdict(verdict) => {
-                self.seq += 1;
-                let report = explain::explain(&refusal, &verdict, &self.known, self.seq);
+                let seq = seq.unwrap_or_else(|| self.next());
+                let report = explain::explain(&refusal, &verdict, &self.known, seq);
                 self.judged += u64::from(queues::is_told_by_a_record(&refusal.attempt));
                 let more = self.folding.judged(self.known.now, &refusal, &report);
                 if let Some(isn) = refusal.dropped_isn() {
-                    self.dropped.insert(self.known.now, isn, Some(self.seq));
+                    self.dropped.insert(self.known.now, isn, Some(seq));
                 }
                 let ended = self.remember_syn(&refusal, report.cause.clone());
-                self.remember(Told { seq: self.seq, refusal, code: verdict.cause.code() });
+                self.remember(Told { seq, refusal, code: verdict.cause.code() });
                 steps.push(Step::Tell(report));
                 steps.extend(more.map(Step::More));
                 steps.extend(ended);
@@ -258,7 +284,7 @@ impl Tracer {
                 if let Some(isn) = refusal.dropped_isn() {
                     self.dropped.insert(self.known.now, isn, None);
                 }
-                self.waiting.push_back(Waiting { refusal, since: self.known.now, asked: questions });
+                self.waiting.push_back(Waiting { refusal, since: self.known.now, asked: questions, ..waiting });
             }
         }
     }
@@ -276,22 +302,60 @@ impl Tracer {
     /// Those that wait are judged again once their answers are there, or have taken too long.
     fn retry(&mut self, steps: &mut Vec<Step>) {
         for _ in 0..self.waiting.len() {
-            let Some(waiting) = self.waiting.pop_front() else { return };
-            let Waiting { refusal, since, asked } = waiting;
+            let Some(mut waiting) = self.waiting.pop_front() else { return };
             let now = self.known.now;
-            let is_late = since.saturating_add(PATIENCE) <= now;
-            let is_answered = |question: &Question| self.known.is_answered(question, refusal.time);
-            if asked.iter().all(is_answered) {
-                self.refused(refusal, steps);
-            } else if is_late {
-                for question in asked {
+            let is_late = |since: u64, patience: u64| since.saturating_add(patience) <= now;
+            let is_answered = |question: &Question| self.known.is_answered(question, waiting.refusal.time);
+            if waiting.asked.iter().all(is_answered) {
+                self.judge(waiting, steps);
+            } else if is_late(waiting.since, PATIENCE) {
+                for question in std::mem::take(&mut waiting.asked) {
                     self.known.give_up(question);
                 }
-                self.refused(refusal, steps);
+                self.judge(waiting, steps);
             } else {
-                self.waiting.push_back(Waiting { refusal, since, asked });
+                if !waiting.is_said && is_late(waiting.began, FIRST_WORD) {
+                    waiting.is_said = true;
+                    waiting.seq = self.first_word(&waiting, steps);
+                }
+                self.waiting.push_back(waiting);
             }
         }
+    }
+
+    /// Says what is known of a refusal without what the host was asked, unless that was said of another like it; the number it
+    /// is said under.
+    fn first_word(&mut self, waiting: &Waiting, steps: &mut Vec<Step>) -> Option<u64> {
+        let Waiting { refusal, asked, .. } = waiting;
+        // What looks like an early end may be none.
+        let alike = folding::kind(refusal).filter(|alike| !matches!(alike, Alike::Early { .. }))?;
+        if self.said.get(&alike).is_some() {
+            return None;
+        }
+        let (mut missing, seq) = (asked.clone(), self.seq + 1);
+        for _ in 0..ROUNDS {
+            let found = self.known.without(&missing, |known| match attribute(refusal, known) {
+                Judged::Verdict(verdict) => Ok(explain::explain(refusal, &verdict, known, seq)),
+                Judged::Ask(questions) => Err(questions),
+                Judged::Nothing => Err(Vec::new()),
+            });
+            match found {
+                Ok(report) => {
+                    self.said.insert(self.known.now, alike, ());
+                    steps.push(Step::FirstWord(Report { partial: true, count: 0, ..report }));
+                    return Some(self.next());
+                }
+                Err(questions) if questions.is_empty() => return None,
+                Err(questions) => missing.extend(questions),
+            }
+        }
+        None
+    }
+
+    /// The number of the next refusal that is told.
+    fn next(&mut self) -> u64 {
+        self.seq += 1;
+        self.seq
     }
 
     /// A thread that was refused was connected elsewhere: the refusal hurt nobody.

@@ -88,7 +88,8 @@ impl Agent {
             };
             let line: Value = serde_json::from_str(&line).with_context(|| format!("the agent said {line:?}"))?;
             self.heard.push(line.clone());
-            if wanted(&line) {
+            // The last word counts.
+            if line["partial"] != true && wanted(&line) {
                 return Ok(Some((at, line)));
             }
         }

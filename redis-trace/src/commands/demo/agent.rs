@@ -121,7 +121,12 @@ impl Agent {
     fn hear(&mut self, line: Line) -> Result<()> {
         match line {
             Line::Out(line) => {
-                let value = serde_json::from_str(&line).with_context(|| format!("the agent told no JSON: {line}"))?;
+                let value: Value =
+                    serde_json::from_str(&line).with_context(|| format!("the agent told no JSON: {line}"))?;
+                // The last word counts.
+                if value["partial"] == true {
+                    return Ok(());
+                }
                 if self.scope.concerns(&value) {
                     self.told.push(value);
                 } else if self.past.iter().any(|scope| scope.covers(&value)) {

@@ -68,6 +68,7 @@ pub fn explain(refusal: &Refusal, verdict: &Verdict, known: &Known, seq: u64) ->
             _ => None,
         },
         benign: refusal.benign,
+        partial: false,
         count: refusal.attempt.number(),
         first: time,
         last: time,

@@ -144,6 +144,20 @@ impl Known {
         self.given_up.insert(self.now, question, ());
     }
 
+    /// What somebody finds who does without these answers for once.
+    pub fn without<T>(&mut self, questions: &[Question], find: impl FnOnce(&Self) -> T) -> T {
+        let waits = |question: &&Question| self.given_up.get(question).is_none();
+        let waiting: Vec<Question> = questions.iter().filter(waits).cloned().collect();
+        for question in &waiting {
+            self.give_up(question.clone());
+        }
+        let found = find(self);
+        for question in &waiting {
+            self.given_up.remove(question);
+        }
+        found
+    }
+
     /// Whether a process descends from the command that the tool runs.
     pub fn is_family(&self, pid: u32) -> bool {
         self.family.get(&pid).is_some()

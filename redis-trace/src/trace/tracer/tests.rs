@@ -41,6 +41,39 @@ fn a_refusal_is_told_without_the_host_when_it_does_not_answer() {
     assert!(!tracer.is_waiting());
 }
 
+/// Ticks every tenth of a second, from one to the other.
+fn ticks(tracer: &mut Tracer, from: u64, to: u64) -> Vec<Step> {
+    let times = (from..=to).step_by(100_000_000);
+    times.flat_map(|time| tracer.take(&Fact { time, what: What::Tick })).collect()
+}
+
+#[test]
+fn a_first_word_is_said_of_a_refusal_that_the_host_keeps_waiting_and_of_none_like_it() {
+    let mut tracer = Tracer::new(Bounds::default());
+    tracer.take(&reset(SECOND));
+    let early = ticks(&mut tracer, SECOND + 100_000_000, SECOND + 500_000_000);
+    let [Step::FirstWord(word)] = early.as_slice() else { panic!("said: {early:?}") };
+    assert_eq!((word.partial, word.count, word.seq), (true, 0, 1));
+    assert_eq!((word.cause.code, word.cause.confidence), (Code::RT1001, Confidence::Likely));
+
+    tracer.take(&reset(2 * SECOND));
+    let steps = ticks(&mut tracer, 2 * SECOND, 9 * SECOND);
+    let told: Vec<_> = steps.iter().filter(|step| !matches!(step, Step::Ask(_))).collect();
+    let [Step::Tell(first), Step::Tell(second)] = told.as_slice() else { panic!("told: {told:?}") };
+    assert_eq!((first.partial, first.count, first.seq), (false, 1, 1));
+    assert_eq!((second.partial, second.count, second.seq), (false, 1, 2));
+}
+
+#[test]
+fn no_first_word_is_said_where_the_host_answers_in_time() {
+    let mut tracer = Tracer::new(Bounds::default());
+    tracer.take(&reset(SECOND));
+    let why = "the dump was interrupted".into();
+    tracer.take(&Fact { time: SECOND + 150_000_000, what: What::Unreadable { netns: Netns(7), why } });
+    let steps = ticks(&mut tracer, SECOND + 200_000_000, 2 * SECOND);
+    assert!(steps.iter().all(|step| !matches!(step, Step::FirstWord(_))), "{steps:?}");
+}
+
 #[test]
 fn what_the_host_did_not_say_in_time_is_not_told_as_certain() {
     let end = Endpoint { ip: "127.0.0.1".parse().expect("an address"), port: 6379 };
@@ -60,7 +93,7 @@ fn what_the_host_did_not_say_in_time_is_not_told_as_certain() {
         let steps = tracer.take(&Fact { time: SECOND + tick * SECOND / 10, what: What::Tick });
         told.extend(steps.into_iter().filter_map(|step| match step {
             Step::Tell(report) => Some((report.cause.code, report.cause.confidence)),
-            Step::Ask(_) | Step::More(_) | Step::Correct(_) => None,
+            Step::Ask(_) | Step::FirstWord(_) | Step::More(_) | Step::Correct(_) => None,
         }));
     }
     told.sort();
@@ -132,7 +165,7 @@ fn told_of_a_wait(before: Option<What>, full: bool) -> Vec<(Code, Option<u32>)> 
         .into_iter()
         .filter_map(|step| match step {
             Step::Tell(report) => Some((report.cause.code, report.client_process.map(|client| client.pid))),
-            Step::Ask(_) | Step::More(_) | Step::Correct(_) => None,
+            Step::Ask(_) | Step::FirstWord(_) | Step::More(_) | Step::Correct(_) => None,
         })
         .collect()
 }
@@ -195,7 +228,7 @@ fn told_of_a_redirect(comm: &str, redirected: u64) -> Vec<(Code, Confidence)> {
     let causes = steps.into_iter().filter_map(|step| match step {
         Step::Tell(report) => Some(report.cause),
         Step::Correct(update) => update.cause,
-        Step::Ask(_) | Step::More(_) => None,
+        Step::Ask(_) | Step::FirstWord(_) | Step::More(_) => None,
     });
     causes.map(|cause| (cause.code, cause.confidence)).collect()
 }
