@@ -232,7 +232,8 @@ fn without_privilege_watch_says_what_is_missing_and_how_to_get_it() {
     assert!(lines[1].starts_with("  facts kernel ") && lines[1].contains("unprivileged_bpf_disabled="), "{}", lines[1]);
     assert_eq!(lines[2], "  try   sudo redis-trace watch");
     assert!(lines[3].starts_with("  or    sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep "), "{}", lines[3]);
-    assert_eq!(lines.len(), 4);
+    assert_eq!(lines[4], "  or    redis-trace watch --no-bpf, which tells of full queues alone");
+    assert_eq!(lines.len(), 5);
 }
 
 #[test]

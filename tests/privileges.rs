@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, listen, socket, socket_with, sockopt};
 use rustix::process::Signal;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
+use tempfile::TempDir;
 
 use crate::support::{Agent, refused, refused_at};
 
@@ -38,12 +40,64 @@ fn number(hexadecimal: &str) -> u64 {
     u64::from_str_radix(hexadecimal, 16).expect("a mask of capabilities")
 }
 
-#[test]
-fn as_nobody_with_two_capabilities_the_no_listener_family_is_told() {
+/// The program where anybody may run it.
+fn for_all() -> (TempDir, PathBuf) {
     let place = tempfile::tempdir().expect("a directory");
     fs::set_permissions(place.path(), Permissions::from_mode(0o755)).expect("ours");
     let copy = place.path().join("redis-trace");
     executable::copy(program(), &copy);
+    (place, copy)
+}
+
+#[test]
+fn without_privilege_and_probes_full_queues_are_told_and_nothing_else() {
+    let (_place, copy) = for_all();
+    let full = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    bind(&full, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
+    listen(&full, 1).expect("it listens");
+    let server: SocketAddr = rustix::net::getsockname(&full).expect("a name").try_into().expect("an address");
+    let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    let ports = ["--port", &server.port().to_string(), "--port", &CLOSED.to_string()];
+    let mut nobody = Command::new("setpriv");
+    nobody.args(user).arg(&copy).args(["watch", "--no-bpf", "-o", "json"]).args(ports);
+    let (mut agent, said) = Agent::heard(&mut nobody);
+    assert!(
+        said.contains(" hooks 0/") && said.contains("degraded: without probes full queues alone are told"),
+        "{said}"
+    );
+    assert!(holds_no_bpf(&agent), "nothing was loaded");
+
+    refused(CLOSED);
+    // Two fit.
+    let waiting: Vec<_> = (0..4)
+        .map(|_| {
+            let client =
+                socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None).expect("a socket");
+            assert_eq!(connect(&client, &server), Err(Errno::INPROGRESS));
+            client
+        })
+        .collect();
+    let told = agent.next();
+    assert_eq!((&told["cause"]["code"], &told["cause"]["confidence"]), (&"RT2001".into(), &"likely".into()), "{told}");
+    assert_eq!(told["flow"]["server"]["port"], server.port(), "{told}");
+    drop(waiting);
+    agent.signal(Signal::TERM);
+    let (rest, status) = agent.end();
+    assert!(status.success());
+    let codes: Vec<_> = rest[..rest.len() - 1].iter().map(|line| &line["cause"]["code"]).collect();
+    assert!(codes.iter().all(|code| *code == "RT2001"), "{codes:?}");
+}
+
+/// Whether it has no program, map or link of BPF.
+fn holds_no_bpf(agent: &Agent) -> bool {
+    let files = fs::read_dir(format!("/proc/{}/fd", agent.child.id())).expect("its files");
+    let links = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+    links.into_iter().all(|link| !link.to_string_lossy().contains("bpf"))
+}
+
+#[test]
+fn as_nobody_with_two_capabilities_the_no_listener_family_is_told() {
+    let (_place, copy) = for_all();
     let only = "-all,+bpf,+perfmon";
     let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps", only, "--ambient-caps", only];
     let mut agent =

@@ -94,6 +94,9 @@ pub struct WatchArgs {
     /// Say where each filter is applied, kernel or program, and end
     #[arg(long, help_heading = FILTERS)]
     pub print_filter: bool,
+    /// Load nothing into the kernel: only full queues are told, from its counters (needs no privilege)
+    #[arg(long, help_heading = OBSERVATION, conflicts_with_all = ["cmd", "no_syscall_hooks"])]
+    pub no_bpf: bool,
     /// What may wait for a reader who is slow; lines that find no room are counted
     #[arg(long, value_name = "SIZE", default_value = "4M", value_parser = size, help_heading = OUTPUT)]
     pub output_buffer: u32,

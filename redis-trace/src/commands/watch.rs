@@ -44,6 +44,7 @@ pub fn run_and_record(args: &WatchArgs, recorder: Option<Recorder>) -> anyhow::R
 
 async fn watch(args: &WatchArgs, mut recorder: Option<Recorder>) -> anyhow::Result<Exit> {
     let options = Options {
+        probes: !args.no_bpf,
         samples: samples(&args.filters, args.output.no_aggregate || args.cmd.is_some()),
         ..options(&args.observation)
     };

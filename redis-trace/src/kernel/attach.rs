@@ -26,13 +26,16 @@ use super::modules::{self, modules, part_of};
 use super::numbers::{arguments, attach_places, drops, invalid_syn, names};
 use super::survey::{functions, lacks};
 use super::tallies::Tallies;
-use super::{HookState, Options, Probes, Source, State, TierWish, symbols, tracefs};
+use super::{HookState, Loaded, Options, Probes, Source, State, TierWish, symbols, tracefs};
 
 /// The probes, as committed, but packed: a fifth of their size.
 static PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/redis-trace.bpf.o.z"));
 
 /// Loads and attaches everything that this kernel allows; fails only where nothing essential can be seen.
 pub fn attach(options: &Options) -> Result<Probes, Error> {
+    if !options.probes {
+        return Ok(Probes::none());
+    }
     let environment = Environment::look();
     let cannot = |why: &(dyn StdError + 'static)| environment.explain("load probes", errno(why), &deepest(why));
     // Asked before the kernel's types are read: who may not need not wait for that. A map of this kind needs CAP_BPF.
@@ -68,11 +71,13 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
     Ok(Probes {
         hooks,
         names: names(&btf),
-        source: Source::Unwatched(Some(map::<RingBuf<MapData>>(&mut object, "EVENTS")?)),
-        lost: map::<PerCpuArray<MapData, u64>>(&mut object, "LOST")?,
-        watched: map(&mut object, "WATCHED")?,
         tallies: Tallies::of(&mut object, options.kinds)?,
-        object,
+        loaded: Some(Loaded {
+            source: Source::Unwatched(Some(map::<RingBuf<MapData>>(&mut object, "EVENTS")?)),
+            lost: map::<PerCpuArray<MapData, u64>>(&mut object, "LOST")?,
+            watched: map(&mut object, "WATCHED")?,
+            object,
+        }),
     })
 }
 

@@ -127,7 +127,8 @@ impl Environment {
         let program =
             std::env::current_exe().map_or_else(|_| "redis-trace".to_owned(), |exe| exe.display().to_string());
         let setcap = format!("sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep {program}");
-        (Fault::Permission, why, vec!["sudo redis-trace watch".to_owned(), setcap])
+        let without = "redis-trace watch --no-bpf, which tells of full queues alone".to_owned();
+        (Fault::Permission, why, vec!["sudo redis-trace watch".to_owned(), setcap, without])
     }
 }
 

@@ -17,7 +17,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
-use redis_trace_common::hook::{Hook, Kind, Tier};
+use redis_trace_common::hook::{HOOKS, Hook, Kind, Tier};
 use redis_trace_common::record::{self, Number};
 use redis_trace_common::tally;
 
@@ -34,6 +34,8 @@ use crate::trace::decode::Names;
 /// What to attach.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
+    /// Probes at all. Without them nothing is loaded into the kernel, and its counters are all that is known.
+    pub probes: bool,
     /// Tracepoints of system calls too, where functions cannot be hooked: they slow every system call a little.
     pub syscall_hooks: bool,
     /// Room for records that wait to be read, a power of two of at least a page.
@@ -49,6 +51,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            probes: true,
             syscall_hooks: true,
             ring_bytes: 2 << 20,
             kinds: tally::KEYS,
@@ -118,11 +121,17 @@ impl HookState {
 pub struct Probes {
     hooks: Vec<HookState>,
     names: Names,
+    tallies: Tallies,
+    /// Absent where none were wanted.
+    loaded: Option<Loaded>,
+}
+
+/// What was loaded into the kernel.
+struct Loaded {
     source: Source,
     /// Counts by number of record, for each processor.
     lost: PerCpuArray<MapData, u64>,
     watched: HashMap<MapData, u32, u8>,
-    tallies: Tallies,
     /// Owns the programs and through them their links.
     object: Ebpf,
 }
@@ -155,6 +164,13 @@ enum Source {
 }
 
 impl Probes {
+    /// None, and nothing is loaded.
+    fn none() -> Self {
+        let state = || State::Down("no probe is wanted (--no-bpf)".to_owned());
+        let hooks = HOOKS.iter().map(|hook| HookState { hook, state: state() }).collect();
+        Self { hooks, names: Names::default(), tallies: Tallies::default(), loaded: None }
+    }
+
     /// Every hook and what became of it.
     pub fn hooks(&self) -> &[HookState] {
         &self.hooks
@@ -168,11 +184,12 @@ impl Probes {
     /// Waits until there are records and hands out those there are. To be called in a tokio runtime; may be dropped
     /// while it waits without losing any.
     pub async fn read(&mut self, each: impl FnMut(&[u8])) -> io::Result<()> {
-        if let Source::Unwatched(ring) = &mut self.source {
+        let Some(Loaded { source, .. }) = &mut self.loaded else { return std::future::pending().await };
+        if let Source::Unwatched(ring) = source {
             let ring = ring.take().ok_or_else(|| io::Error::other("the ring could not be watched before"))?;
-            self.source = Source::Watched(Ring::new(ring)?);
+            *source = Source::Watched(Ring::new(ring)?);
         }
-        match &mut self.source {
+        match source {
             Source::Watched(ring) => ring.read(each).await,
             Source::Unwatched(_) => Ok(()),
         }
@@ -191,8 +208,9 @@ impl Probes {
     /// Records that found no room in the ring, by kind; kinds of which none was lost are left out.
     pub fn lost(&self) -> Result<Vec<(Number, u64)>, Error> {
         let mut lost = Vec::new();
+        let Some(loaded) = &self.loaded else { return Ok(lost) };
         for number in Number::ALL {
-            let counts = self.lost.get(&(*number as u32), 0).map_err(|e| Error::map("LOST", &e))?;
+            let counts = loaded.lost.get(&(*number as u32), 0).map_err(|e| Error::map("LOST", &e))?;
             let count = counts.iter().sum();
             if count > 0 {
                 lost.push((*number, count));
@@ -203,7 +221,7 @@ impl Probes {
 
     /// What each probe that is loaded has cost, by its name.
     pub fn costs(&self) -> impl Iterator<Item = (&str, Cost)> {
-        self.object.programs().filter_map(|(name, program)| {
+        self.loaded.iter().flat_map(|loaded| loaded.object.programs()).filter_map(|(name, program)| {
             let file = program.fd().ok()?.as_fd().as_raw_fd();
             Some((name, Cost::of(&std::fs::read_to_string(format!("/proc/self/fdinfo/{file}")).ok()?)))
         })
@@ -216,13 +234,15 @@ impl Probes {
 
     /// Has a process's end and the signals sent to it told: one that already listened when the probes came.
     pub fn watch_process(&mut self, pid: u32) -> Result<(), Error> {
-        self.watched.insert(pid, record::WATCHED, 0).map_err(|e| Error::map("WATCHED", &e))
+        let Some(Loaded { watched, .. }) = &mut self.loaded else { return Ok(()) };
+        watched.insert(pid, record::WATCHED, 0).map_err(|e| Error::map("WATCHED", &e))
     }
 
     /// From now on, or no more, what this program starts is told apart, with all that descends from it.
     pub fn adopt_children(&mut self, adopts: bool) -> Result<(), Error> {
+        let Some(Loaded { watched, .. }) = &mut self.loaded else { return Ok(()) };
         let own = std::process::id();
-        let done = if adopts { self.watched.insert(own, record::FAMILY, 0) } else { self.watched.remove(&own) };
+        let done = if adopts { watched.insert(own, record::FAMILY, 0) } else { watched.remove(&own) };
         done.map_err(|e| Error::map("WATCHED", &e))
     }
 }

@@ -16,14 +16,21 @@ type KeyBytes = [u8; Key::SIZE];
 type CountWords = [u64; 2];
 
 /// The counts, and how they stood.
+#[derive(Default)]
 pub struct Tallies {
+    /// Absent where nothing counts: then all are zero.
+    maps: Option<Maps>,
+    ledger: Ledger,
+}
+
+/// Where the probes count.
+struct Maps {
     counts: PerCpuHashMap<MapData, KeyBytes, CountWords>,
     /// As many of them as there is room for.
     kinds: usize,
     totals: PerCpuArray<MapData, u64>,
     watched: PerCpuHashMap<MapData, [u32; 2], [u64; 3]>,
     at_hand: PerCpuArray<MapData, [u64; Near::SIZE / 8]>,
-    ledger: Ledger,
 }
 
 /// What became news so far.
@@ -71,14 +78,14 @@ pub struct News {
 impl Tallies {
     /// The counts of an object whose probes are loaded; nothing of them was read yet.
     pub(super) fn of(object: &mut Ebpf, kinds: u32) -> Result<Self, Error> {
-        Ok(Self {
+        let maps = Maps {
             kinds: kinds as usize,
             counts: map(object, "COUNTS")?,
             totals: map(object, "TOTAL")?,
             watched: map(object, "SEEN")?,
             at_hand: map(object, "AT_HAND")?,
-            ledger: Ledger::default(),
-        })
+        };
+        Ok(Self { maps: Some(maps), ledger: Ledger::default() })
     }
 
     /// Refusals that were counted and not told one by one since this was asked last. Cheap when there are none.
@@ -86,14 +93,12 @@ impl Tallies {
         // In this order what is told between the two is not taken for folded.
         let seen = self.total(Total::Seen)?;
         let rest = seen.saturating_sub(self.total(Total::Told)? + self.ledger.folded);
-        if rest == 0 {
-            return Ok(Vec::new());
-        }
+        let Some(Maps { counts, kinds, .. }) = self.maps.as_ref().filter(|_| rest > 0) else { return Ok(Vec::new()) };
         // One that makes room for another between the two calls is counted without its key.
-        let folded = |key: &KeyBytes| Some(self.counts.get(key, 0).ok()?.iter().map(|[folded, ..]| folded).sum());
+        let folded = |key: &KeyBytes| Some(counts.get(key, 0).ok()?.iter().map(|[folded, ..]| folded).sum());
         let mut keys = HashSet::new();
         // The kernel begins again when the last key that it gave has gone: not for ever, and each is read once.
-        for key in self.counts.keys().take(2 * self.kinds) {
+        for key in counts.keys().take(2 * kinds) {
             let key = key.map_err(|e| Error::map("COUNTS", &e))?;
             if Key::read(&key).is_some_and(|key| key.end < WIDE_SERVER) {
                 keys.insert(key);
@@ -124,9 +129,10 @@ impl Tallies {
     /// others that had the same.
     pub fn watched(&self) -> Result<Vec<([u32; 2], Watched)>, Error> {
         let mut all = Vec::new();
-        for namespace in self.watched.keys() {
+        let Some(Maps { watched, at_hand, .. }) = &self.maps else { return Ok(all) };
+        for namespace in watched.keys() {
             let namespace = namespace.map_err(|e| Error::map("SEEN", &e))?;
-            let Ok(counts) = self.watched.get(&namespace, 0) else { continue };
+            let Ok(counts) = watched.get(&namespace, 0) else { continue };
             let mut sum = Watched { resets: 0, failures: 0, overflows: 0 };
             for [resets, failures, overflows] in counts.iter() {
                 sum.resets += resets;
@@ -137,7 +143,7 @@ impl Tallies {
         }
         // Read last: what is put away meanwhile is missing for a moment, and not counted twice.
         for place in 0..NEAR_PLACES {
-            let near = self.at_hand.get(&place, 0).map_err(|e| Error::map("AT_HAND", &e))?;
+            let near = at_hand.get(&place, 0).map_err(|e| Error::map("AT_HAND", &e))?;
             for words in near.iter() {
                 let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
                 all.extend(Near::read(&bytes).map(
@@ -159,7 +165,8 @@ impl Tallies {
     }
 
     fn at(&self, end: End, total: Total) -> Result<u64, Error> {
-        let counts = self.totals.get(&place(end as u32, total), 0).map_err(|e| Error::map("TOTAL", &e))?;
+        let Some(Maps { totals, .. }) = &self.maps else { return Ok(0) };
+        let counts = totals.get(&place(end as u32, total), 0).map_err(|e| Error::map("TOTAL", &e))?;
         Ok(counts.iter().sum())
     }
 }

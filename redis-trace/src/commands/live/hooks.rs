@@ -72,7 +72,11 @@ pub fn banner(hooks: &[HookState], listeners: usize, namespaces: usize) -> Strin
         report.up,
         report.expected
     )];
-    if !report.degraded.is_empty() {
+    if report.up == 0 {
+        lines.push(
+            "degraded: without probes full queues alone are told, by the kernel's counters once a second".to_owned(),
+        );
+    } else if !report.degraded.is_empty() {
         let codes: Vec<&str> = report.degraded.iter().map(|code| code.as_str()).collect();
         lines.push(format!("degraded: {} (redis-trace check says why)", codes.join(" ")));
     }
