@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::rerun-if-changed={}", source.display());
     }
     let object = std::fs::read(bpf.join("redis-trace.bpf.o"))?;
+    println!("cargo::rustc-env=PROBES_SHA256={}", lock::sha256(&object));
     if let Err(reason) = fits(&object, &std::fs::read_to_string(bpf.join("redis-trace.bpf.lock"))?, workspace) {
         println!("cargo::error={reason}: run `cargo xtask ebpf`");
         std::process::exit(1);

@@ -237,6 +237,14 @@ fn without_privilege_watch_says_what_is_missing_and_how_to_get_it() {
 }
 
 #[test]
+fn the_version_names_the_probes_by_their_digest() {
+    let said = redis_trace(&["--version"]).out;
+    let lock = include_str!("../redis-trace/bpf/redis-trace.bpf.lock");
+    let digest = lock.lines().find_map(|line| line.strip_prefix("object = \"")?.strip_suffix('"')).expect("a digest");
+    assert_eq!(said, format!("redis-trace {}\nprobes sha256 {digest}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
 fn half_the_capabilities_are_told_from_none() {
     if !is_root() {
         return;

@@ -152,6 +152,29 @@ fn who_watches_has_given_up_what_it_does_not_need_and_still_names_owners() {
 }
 
 #[test]
+fn who_watches_has_no_socket_of_the_internet() {
+    let mut agent = Agent::start(&["--no-aggregate"]);
+    agent.refusal_of(refused(CLOSED));
+    let tables = ["tcp", "tcp6", "udp", "udp6", "raw", "raw6"];
+    let lines: String =
+        tables.iter().map(|table| fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default()).collect();
+    // The tenth word of each is its inode: tcp4_seq_show(), udp4_seq_show().
+    let internet: BTreeSet<String> = lines
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(9))
+        .map(|inode| format!("socket:[{inode}]"))
+        .collect();
+    let files = fs::read_dir(format!("/proc/{}/fd", agent.child.id())).expect("its files");
+    let held: Vec<_> = files
+        .filter_map(|file| Some(fs::read_link(file.ok()?.path()).ok()?.display().to_string()))
+        .filter(|held| internet.contains(held))
+        .collect();
+    assert_eq!(held, Vec::<String>::new());
+    agent.signal(Signal::TERM);
+    assert!(agent.end().1.success());
+}
+
+#[test]
 fn the_command_that_is_watched_runs_with_all_that_it_was_given() {
     let command = "grep -E '^(NoNewPrivs|CapEff|CapPrm|CapInh|CapAmb|CapBnd|Seccomp):' /proc/self/status >&2";
     let ran = Command::new(program())

@@ -37,9 +37,12 @@ Exit codes:
   0 nothing wrong   1 problem found   2 usage   3 environment unsupported   4 permission missing
   5 incomplete under --strict   6 the fault is not on this host (doctor)   70 a bug of redis-trace";
 
+/// The version, and which probes it loads: by this digest their object is found among those that were built.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\nprobes sha256 ", env!("PROBES_SHA256"));
+
 /// Says why a connection was refused: every one, with evidence and the fix.
 #[derive(Debug, Parser)]
-#[command(name = "redis-trace", version, about, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "redis-trace", version, long_version = VERSION, about, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
