@@ -12,9 +12,9 @@ profile ring {
 END
 apparmor_parser --replace --skip-cache --quiet profile
 
-# Which codes have been told of the program.
+# Which codes have been told of the program: the last word counts.
 told() {
-	grep -o '"code":"RT[0-9]*".*"comm":"ring"' lines | grep -o 'RT[0-9]*' | sort -u | tr '\n' ' '
+	grep -v '"partial":true' lines | grep -o '"code":"RT[0-9]*".*"comm":"ring"' | grep -o 'RT[0-9]*' | sort -u | tr '\n' ' '
 }
 
 watched() {
@@ -26,7 +26,7 @@ watched() {
 	rm words
 	calls
 	kill $agent
-	wait $agent || test $? = 1
+	wait $agent
 	exec 5<&-
 	test "$(told)" = "$2" || {
 		echo "of calls through io_uring was told: $(told)"

@@ -75,7 +75,7 @@ impl Agent {
         kill_process(Pid::from_child(&self.child), signal).expect("it lives");
     }
 
-    /// Everything else that it tells, and how it ends.
+    /// Everything else that it tells, of each refusal the last word, and how it ends.
     pub(crate) fn end(mut self) -> (Vec<Value>, ExitStatus) {
         let mut rest = String::new();
         self.out.as_mut().expect("it is read").read_to_string(&mut rest).expect("its lines are text");
@@ -83,7 +83,8 @@ impl Agent {
         self.err.read_to_string(&mut said).expect("its words are text");
         // Shown when the test fails.
         eprint!("{said}");
-        let lines = rest.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+        let lines = rest.lines().map(|line| serde_json::from_str(line).expect("a line is JSON"));
+        let lines = lines.filter(|line: &Value| line["partial"] != true).collect();
         (lines, self.child.wait().expect("it ends"))
     }
 }
