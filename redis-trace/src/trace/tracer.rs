@@ -329,7 +329,8 @@ impl Tracer {
         let Waiting { refusal, asked, .. } = waiting;
         // What looks like an early end may be none.
         let alike = folding::kind(refusal).filter(|alike| !matches!(alike, Alike::Early { .. }))?;
-        if self.said.get(&alike).is_some() {
+        let now = self.known.now;
+        if self.said.get_with_time(&alike).is_some_and(|(time, ())| time.saturating_add(SAID) > now) {
             return None;
         }
         let (mut missing, seq) = (asked.clone(), self.seq + 1);
@@ -341,7 +342,7 @@ impl Tracer {
             });
             match found {
                 Ok(report) => {
-                    self.said.insert(self.known.now, alike, ());
+                    self.said.insert(now, alike, ());
                     steps.push(Step::FirstWord(Report { partial: true, count: 0, ..report }));
                     return Some(self.next());
                 }
