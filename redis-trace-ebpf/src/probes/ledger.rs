@@ -161,8 +161,7 @@ fn of_server(new: u32) -> Parting {
 /// The server's end of a connection was closed by the server, first or after the client.
 #[inline(always)]
 fn server_closed(mut early: Early, new: u32, has_waited: bool) -> Option<Early> {
-    let is_of_length = early.sent >= ALERT_LENGTH as u32 && early.sent <= MOST;
-    if is_of_length {
+    if (ALERT_LENGTH as u32..=MOST).contains(&early.sent) {
         let spoken = said::last(early.sent);
         let mut said = said::refusal(spoken);
         if said.which == 0 {
@@ -171,7 +170,7 @@ fn server_closed(mut early: Early, new: u32, has_waited: bool) -> Option<Early> 
         Said { at: early.at, length: early.length, which: early.which } = said;
     }
     let is_first = new != LAST_ACK;
-    let is_at_the_door = early.read == 0 && is_of_length && early.sent >= SHORTEST;
+    let is_at_the_door = early.read == 0 && (SHORTEST..=MOST).contains(&early.sent);
     let is_wordless = early.sent == 0 && early.idle < SOON;
     let is_early = early.which != 0 || (is_first && (is_at_the_door || is_wordless));
     if early.which == 0 && has_waited && unsafe { SERVERS.get(&name(current())) }.is_some() {
