@@ -27,7 +27,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
     let mut costs = [Vec::new(), Vec::new(), Vec::new()];
     for round in 0..rounds {
         for variant in order(round, VARIANTS.len()) {
-            let agent = VARIANTS[variant].map(|flags| Agent::start(&bench.program, flags)).transpose()?;
+            let agent = VARIANTS[variant].map(|flags| Agent::start(&bench.program, flags)?.settled()).transpose()?;
             let done = play(&Netns::new()?, &["accept", "--connections", connections])?;
             agent.map(Agent::stop).transpose()?;
             costs[variant].push(said(&done, "cpu_ns")? / said(&done, "connections")?);

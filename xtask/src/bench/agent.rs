@@ -12,6 +12,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use super::process;
+
 /// A running `redis-trace watch -o json`.
 pub(crate) struct Agent {
     /// The process.
@@ -66,6 +68,23 @@ impl Agent {
             }
         });
         Ok(Self { process, to_attached, words: Some(words), lines, heard: Vec::new() })
+    }
+
+    /// Waits until it is at rest: it looks at the host for a while after it says that it watches.
+    pub(crate) fn settled(self) -> Result<Self> {
+        const LOOK: Duration = Duration::from_millis(100);
+        const LOOKS: u32 = 100;
+        const AT_REST: f64 = 0.01;
+        let mut before = process::cpu(self.pid())?;
+        for _ in 0..LOOKS {
+            std::thread::sleep(LOOK);
+            let used = process::cpu(self.pid())?;
+            if used - before < LOOK.as_secs_f64() * 1e9 * AT_REST {
+                return Ok(self);
+            }
+            before = used;
+        }
+        bail!("the agent did not come to rest within {:?}", LOOK * LOOKS)
     }
 
     /// Its process.

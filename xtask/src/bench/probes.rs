@@ -1,4 +1,4 @@
-//! What each probe costs by the kernel's own clock, for each refused connection.
+//! What each probe costs by the kernel's own clock, for each refused connection, each that is accepted, and each request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,6 +13,7 @@ use super::measure::Bench;
 use super::netns::{Netns, closed_port};
 use super::page::{Part, Table, number};
 use super::process;
+use super::redis::Server;
 use crate::run::output;
 
 /// The title on the page.
@@ -36,31 +37,56 @@ struct Runs {
 pub(super) fn measure(bench: &Bench) -> Result<Part> {
     let mut part = Part::new(
         TITLE,
-        "`run_time_ns` and `run_cnt` of each program during a storm of one client, with kernel.bpf_stats_enabled, which \
-         is put back afterwards. The kernel's two looks at its clock are part of each run.",
+        "`run_time_ns` and `run_cnt` of each program that ran, with kernel.bpf_stats_enabled, which is put back \
+         afterwards. The kernel's two looks at its clock are part of each run; what it takes to get to a probe is not.",
     );
     let _statistics = Statistics::enable()?;
     let (netns, closed) = (Netns::new()?, closed_port().to_string());
-    let agent = Agent::start(&bench.program, &["--port", &closed])?;
+    let seconds = bench.pick(["10", "2", "1"]);
+    part.tables.push(table(bench, "refusal", || {
+        said(&play(&netns, &["refuse", "--port", &closed, "--seconds", seconds])?, "refused")
+    })?);
+    let connections = bench.pick(["50000", "20000", "500"]);
+    part.tables.push(table(bench, "accepted connection", || {
+        said(&play(&netns, &["accept", "--connections", connections])?, "connections")
+    })?);
+    let server = Server::start()?;
+    // What is asked for has to be there.
+    server.ask(&["--request", "set"], "20")?;
+    for (each, request, requests) in [
+        ("redis GET", ["--request", "get"].as_slice(), bench.pick(["100000", "50000", "5000"])),
+        (
+            "redis GET on a connection of its own",
+            &["--request", "get", "--reconnect"],
+            bench.pick(["8000", "4000", "500"]),
+        ),
+    ] {
+        part.tables.push(table(bench, each, || said(&server.ask(request, requests)?, "requests"))?);
+    }
+    Ok(part)
+}
+
+/// What the probes cost each of as many things as `load` says that it did.
+fn table(bench: &Bench, each: &str, load: impl FnOnce() -> Result<f64>) -> Result<Table> {
+    let agent = Agent::start(&bench.program, &[])?.settled()?;
     let before = probes(agent.pid())?;
-    let done = play(&netns, &["refuse", "--port", &closed, "--seconds", bench.pick(["10", "2", "1"])])?;
+    let done = load()?;
     let after = probes(agent.pid())?;
     agent.stop()?;
-    let refused = said(&done, "refused")?;
-    let mut table = Table::new(["probe", "runs a refusal", "ns a run", "ns a refusal", "misses"]);
+    let mut table = Table::new(["probe", &format!("runs a {each}"), "ns a run", &format!("ns a {each}"), "misses"]);
     let mut total = 0.0;
     for (name, after) in after {
         let before = before.get(&name).copied().unwrap_or_default();
         #[expect(clippy::cast_precision_loss, reason = "differences of seconds of nanoseconds are exact")]
         let [count, time] = [after.count - before.count, after.time - before.time].map(|number| number as f64);
-        total += time / refused;
-        let each = if count > 0.0 { number(time / count) } else { "–".to_owned() };
-        let misses = (after.misses - before.misses).to_string();
-        table.row([name, format!("{:.2}", count / refused), each, number(time / refused), misses]);
+        if count > 0.0 {
+            total += time / done;
+            let misses = (after.misses - before.misses).to_string();
+            table.row([name, format!("{:.3}", count / done), number(time / count), number(time / done), misses]);
+        }
     }
     table.row(["all".to_owned(), String::new(), String::new(), number(total), String::new()]);
-    part.tables.push(table);
-    Ok(part)
+    Ok(table)
 }
 
 /// The probes of an agent, by name.

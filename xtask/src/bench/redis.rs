@@ -53,7 +53,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
         // The first requests fill the server's caches, and set the key.
         server.cost(&["--request", "set"], bench.pick(["20000", "2000", "1000"]))?;
         for variant in order(round, VARIANTS.len()) {
-            let agent = VARIANTS[variant].1.map(|flags| Agent::start(&bench.program, flags)).transpose()?;
+            let agent = VARIANTS[variant].1.map(|flags| Agent::start(&bench.program, flags)?.settled()).transpose()?;
             // What the agent's start leaves for the kernel to do meets none of them more than the others.
             for kind in order(round, KINDS.len()) {
                 let request = KINDS[kind].1;

@@ -128,7 +128,7 @@ impl Pairs {
 /// A storm that an agent watches.
 fn watch(bench: &Bench, clients: usize, seconds: u64) -> Result<Watched> {
     let (netns, port) = (Netns::new()?, closed_port());
-    let agent = Agent::start(&bench.program, &["--port", &port.to_string()])?;
+    let agent = Agent::start(&bench.program, &["--port", &port.to_string()])?.settled()?;
     let storm = storm(&netns, port, clients, seconds)?;
     let told = agent.stop()?;
     Ok(Watched {
