@@ -34,7 +34,7 @@ fn has_trampolines() -> bool {
     let check = Command::new(env!("CARGO_BIN_EXE_redis-trace")).args(["check", "-o", "json"]).output();
     let check: Value = serde_json::from_slice(&check.expect("it runs").stdout).expect("JSON");
     let mut hooks = check["hooks"].as_array().expect("hooks").iter();
-    hooks.any(|hook| hook["name"] == "tcp_rcv_state_process" && hook["state"] == "up")
+    hooks.any(|hook| hook["name"] == "tcp_finish_connect" && hook["state"] == "up")
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! Hooks that tell the same thing share a [`Role`]. For each role the program tries the first tier, and where this kernel
 //! refuses any of it, the second: decided by trying, never by version number.
 
+use core::ops::RangeInclusive;
+
 /// How a probe is put on a kernel point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -190,19 +192,16 @@ hooks! {
     Connects: Fexit "security_socket_connect" by "denied_connect";
     Connects: Syscall "sys_exit_connect" by "exit_connect";
     // security/landlock/net.c, security/apparmor/lsm.c, security/selinux/hooks.c, security/tomoyo/tomoyo.c, kernel/bpf/cgroup.c.
+    // Every dial and every accept passes those for connect and accept: not hooked of modules whose denials are known without,
+    // by what they keep of a task or by the kernel's audit.
     Modules: Fexit "hook_socket_bind" by "landlock_bind";
-    Modules: Fexit "hook_socket_connect" by "landlock_connect";
     Modules: Fexit "apparmor_socket_create" by "apparmor_create";
     Modules: Fexit "apparmor_socket_bind" by "apparmor_bind";
     Modules: Fexit "apparmor_socket_listen" by "apparmor_listen";
-    Modules: Fexit "apparmor_socket_connect" by "apparmor_connect";
-    Modules: Fexit "apparmor_socket_accept" by "apparmor_accept";
     Modules: Fexit "apparmor_capable" by "apparmor_capability";
     Modules: Fexit "selinux_socket_create" by "selinux_create";
     Modules: Fexit "selinux_socket_bind" by "selinux_bind";
     Modules: Fexit "selinux_socket_listen" by "selinux_listen";
-    Modules: Fexit "selinux_socket_connect" by "selinux_connect";
-    Modules: Fexit "selinux_socket_accept" by "selinux_accept";
     Modules: Fexit "selinux_capable" by "selinux_capability";
     Modules: Fexit "tomoyo_socket_bind" by "tomoyo_bind";
     Modules: Fexit "tomoyo_socket_listen" by "tomoyo_listen";
@@ -237,15 +236,18 @@ hooks! {
     // consumed, not dropped. Without these the kernel's counters and socket dumps stand in.
     Queues: Fentry "tcp_conn_request" by "syn_came";
     Queues: Fexit "tcp_conn_request" by "syn_answered";
-    Queues: Fexit "tcp_v4_syn_recv_sock" by "ack_came_v4";
-    Queues: Fexit "tcp_v6_syn_recv_sock" by "ack_came_v6";
+    Queues: Fentry "tcp_v4_syn_recv_sock" by "ack_came_v4";
+    Queues: Fentry "tcp_v6_syn_recv_sock" by "ack_came_v6";
     // include/trace/events/tcp.h: with a third argument since Linux 6.18.
     Retransmits: TypedTracepoint { arguments: 2 } "tcp_retransmit_skb" by "retransmitted";
     // net/ipv4/tcp_ipv4.c, net/ipv6/tcp_ipv6.c: no tracepoint tells of an ICMP error that came.
     IcmpErrors: Fentry "tcp_v4_err" by "icmp_error_v4";
     IcmpErrors: Fentry "tcp_v6_err" by "icmp_error_v6";
-    // net/ipv4/tcp_input.c: what comes to a socket that is not established.
-    Distances: Fentry "tcp_rcv_state_process" by "answer_received";
+    // net/ipv4/tcp_input.c: an answer that takes a SYN, and a reset. Before Linux 5.12 the latter does not come with its packet:
+    // there everything that comes to a socket that is not established is looked at.
+    Distances: Fentry "tcp_finish_connect" by "answer_received";
+    Distances: Fentry "tcp_reset" by "reset_received";
+    Distances: Fentry "tcp_rcv_state_process" by "segment_received";
     // include/trace/events/sched.h, signal.h, oom.h
     Execs: RawTracepoint { arguments: 3 } "sched_process_exec" by "exec";
     Forks: RawTracepoint { arguments: 2 } "sched_process_fork" by "fork";
@@ -269,6 +271,15 @@ impl Hook {
             ("bpf_lsm_", "bpf"),
         ];
         PREFIXES.iter().find(|(prefix, _)| self.target.starts_with(prefix)).map(|(_, module)| *module)
+    }
+
+    /// How many arguments a function must have on the running kernel where this hook is of use, if it is not on all.
+    pub fn beside(&self) -> Option<(&'static str, RangeInclusive<u32>)> {
+        match self.target {
+            "tcp_reset" => Some(("tcp_reset", 2..=2)),
+            "tcp_rcv_state_process" => Some(("tcp_reset", 1..=1)),
+            _ => None,
+        }
     }
 
     /// The member that a kernel has whose tracepoint tells of what it is called: here of a request, with its result.
@@ -303,8 +314,6 @@ pub const ARGUMENTS: &[Called] = &[
     Called::Tracepoint("kfree_skb"),
     Called::Function("bpf_task_pt_regs"),
     Called::Function("__cgroup_bpf_run_filter_sock_addr"),
-    Called::Function("tcp_v4_syn_recv_sock"),
-    Called::Function("tcp_v6_syn_recv_sock"),
     Called::Function("sk_stream_alloc_skb"),
     Called::Tracepoint("io_uring_complete"),
 ];
@@ -359,16 +368,12 @@ pub const TASK_PT_REGS: usize = 4;
 /// Place in [`ARGUMENTS`] of `__cgroup_bpf_run_filter_sock_addr(sk, uaddr[, uaddrlen], atype, t_ctx[, flags])`: 4 on Linux
 /// 5.10, 5 with `flags`, 6 with `uaddrlen` since 6.7.
 pub const RUN_FILTER_SOCK_ADDR: usize = 5;
-/// Place in [`ARGUMENTS`] of `tcp_v4_syn_recv_sock(sk, skb, req, dst, req_unhash, own_req[, opt_child_init])`.
-pub const TCP_V4_SYN_RECV_SOCK: usize = 6;
-/// Place in [`ARGUMENTS`] of `tcp_v6_syn_recv_sock(sk, skb, req, dst, req_unhash, own_req[, opt_child_init])`.
-pub const TCP_V6_SYN_RECV_SOCK: usize = 7;
 /// Place in [`ARGUMENTS`] of `sk_stream_alloc_skb`, gone since Linux 5.16: where it is, what is sent is not copied to a task's
 /// own pages.
-pub const SK_STREAM_ALLOC_SKB: usize = 8;
+pub const SK_STREAM_ALLOC_SKB: usize = 6;
 /// Place in [`ARGUMENTS`] of `io_uring_complete(ctx, req, cqe)`, on older kernels `io_uring_complete(ctx, req, user_data, res,
 /// …)`.
-pub const IO_URING_COMPLETE: usize = 9;
+pub const IO_URING_COMPLETE: usize = 7;
 
 /// Names of server programs, as the kernel cuts them: what they are started with, and how they end, is worth knowing.
 pub const SERVERS: &[&str] = &[

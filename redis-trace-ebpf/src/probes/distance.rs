@@ -18,29 +18,50 @@ const FLAGS: u64 = 13;
 /// The flag of a reset.
 const TH_RST: u8 = 0x04;
 
-/// `tcp_rcv_state_process(struct sock *sk, struct sk_buff *skb)`, net/ipv4/tcp_input.c: a segment for a socket that is not
-/// established, such as the answer to a SYN.
-#[fentry(function = "tcp_rcv_state_process")]
+/// `void tcp_finish_connect(struct sock *sk, struct sk_buff *skb)`, net/ipv4/tcp_input.c: an answer takes the SYN.
+#[fentry(function = "tcp_finish_connect")]
 pub(crate) fn answer_received(ctx: FEntryContext) -> u32 {
-    let sk = ctx.arg::<u64>(0);
-    if unsafe { load(sk, SK_STATE) } != SYN_SENT {
-        return 0;
-    }
-    if is_own(sk) {
-        return 0;
-    }
-    let skb = ctx.arg::<u64>(1);
-    let head = unsafe { load(skb, SKB_HEAD) };
-    let ip: [u32; 3] = peek(head + u64::from(unsafe { load(skb, SKB_NETWORK_HEADER) }));
-    let flags: u8 = peek(head + u64::from(unsafe { load(skb, SKB_TRANSPORT_HEADER) }) + FLAGS);
-    // The 9th byte of an IPv4 header, the 8th of an IPv6 header.
-    let ttl = if ip[0] as u8 >> 4 == 4 { ip[2] & 0xff } else { ip[1] >> 24 };
-    if flags & TH_RST == 0 {
-        let _ = PEER_TTL.insert(&peer(sk), &ttl, 0);
-    } else if let Some(last) = RESET_TTL.get_ptr_mut(0) {
-        unsafe { *last = [sk, u64::from(ttl)] };
+    let sk = ctx.arg(0);
+    if !is_own(sk) {
+        let _ = PEER_TTL.insert(&peer(sk), &u32::from(ttl(ctx.arg(1))), 0);
     }
     0
+}
+
+/// `void tcp_reset(struct sock *sk, struct sk_buff *skb)`, net/ipv4/tcp_input.c, since Linux 5.12.
+#[fentry(function = "tcp_reset")]
+pub(crate) fn reset_received(ctx: FEntryContext) -> u32 {
+    reset(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+/// `int tcp_rcv_state_process(struct sock *sk, struct sk_buff *skb)`, net/ipv4/tcp_input.c: a segment for a socket that is not
+/// established.
+#[fentry(function = "tcp_rcv_state_process")]
+pub(crate) fn segment_received(ctx: FEntryContext) -> u32 {
+    let (sk, skb) = (ctx.arg(0), ctx.arg(1));
+    let flags: u8 = unsafe { peek(load(skb, SKB_HEAD) + u64::from(load(skb, SKB_TRANSPORT_HEADER)) + FLAGS) };
+    if flags & TH_RST != 0 {
+        reset(sk, skb);
+    }
+    0
+}
+
+/// A reset has come to a sock that the verifier knows for one.
+#[inline(always)]
+fn reset(sk: u64, skb: u64) {
+    if unsafe { load(sk, SK_STATE) } == SYN_SENT && !is_own(sk) {
+        if let Some(last) = RESET_TTL.get_ptr_mut(0) {
+            unsafe { *last = [sk, u64::from(ttl(skb))] };
+        }
+    }
+}
+
+/// The time to live of a packet that the verifier knows for one: the 9th byte of an IPv4 header, the 8th of an IPv6 header.
+#[inline(always)]
+fn ttl(skb: u64) -> u8 {
+    let ip: [u8; 9] = unsafe { peek(load(skb, SKB_HEAD) + u64::from(load(skb, SKB_NETWORK_HEADER))) };
+    if ip[0] >> 4 == 4 { ip[8] } else { ip[7] }
 }
 
 /// Time to live of the reset that ended a dial, 0 when not known.

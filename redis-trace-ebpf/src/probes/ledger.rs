@@ -24,6 +24,9 @@ use crate::tally;
 
 /// A server that has said more than this has served: the longest refusal has about 1,100 bytes.
 const MOST: u32 = 2_048;
+/// The shortest answer that begins TLS: a record of a handshake of version, random, an empty session, cipher and compression, RFC
+/// 5246.
+const SERVER_HELLO: u32 = 5 + 4 + 38;
 /// A server that closes without a word does so soon, or the connection was merely idle: nanoseconds.
 const SOON: u64 = 5_000_000_000;
 /// A client that has asked nothing and was answered nothing for so long was not closed for what it asked, nanoseconds.
@@ -135,6 +138,10 @@ fn closed_here(tp: u64, old: u32, new: u32) -> Option<Early> {
 /// The client's end was closed by the client, which said TLS last.
 #[inline(always)]
 fn client_closed(early: Early, written: u32, new: u32) -> Option<Early> {
+    // Who complains of TLS has heard it spoken.
+    if early.received != 0 && early.received < SERVER_HELLO {
+        return None;
+    }
     let spoken = said::last(written);
     let (parting, Said { at, length, which }) = if early.received != 0 {
         (Parting::Alerted, said::alert(spoken))
@@ -161,7 +168,8 @@ fn of_server(new: u32) -> Parting {
 /// The server's end of a connection was closed by the server, first or after the client.
 #[inline(always)]
 fn server_closed(mut early: Early, new: u32, has_waited: bool) -> Option<Early> {
-    if (ALERT_LENGTH as u32..=MOST).contains(&early.sent) {
+    // An alert comes alone, or behind much else of TLS: to look for either costs every connection.
+    if early.sent == ALERT_LENGTH as u32 || (SHORTEST..=MOST).contains(&early.sent) {
         let spoken = said::last(early.sent);
         let mut said = said::refusal(spoken);
         if said.which == 0 {

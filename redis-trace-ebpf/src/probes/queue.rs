@@ -2,10 +2,8 @@
 
 use core::ptr::read_volatile;
 
-use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::{fentry, fexit};
 use aya_ebpf::programs::{FEntryContext, FExitContext};
-use redis_trace_common::hook::{TCP_V4_SYN_RECV_SOCK, TCP_V6_SYN_RECV_SOCK};
 use redis_trace_common::member::{
     CSK_HALF_OPEN, NET_ABORT_ON_OVERFLOW, NET_INUM, NET_MIX, NET_SYNCOOKIES, SK_ACK_BACKLOG, SK_MAX_ACK_BACKLOG,
     SK_NET, SK_STATE, SKB_HEAD, SKB_NETWORK_HEADER, SKB_TRANSPORT_HEADER,
@@ -14,7 +12,7 @@ use redis_trace_common::record::QueueFull;
 use redis_trace_common::tally::{End, Key};
 
 use crate::emit::{now, reserve};
-use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, arguments, fill_local, fill_socket, load, peek, read};
+use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, fill_local, fill_socket, load, peek, read, tcp_sock};
 use crate::maps::{SYN_MEETS, TURNED_AWAY};
 use crate::packet::{TcpHeader, headers};
 use crate::tally::{self, Sight};
@@ -42,8 +40,13 @@ struct Found {
 #[fentry(function = "tcp_conn_request")]
 pub(crate) fn syn_came(ctx: FEntryContext) -> u32 {
     let (sk, skb) = (ctx.arg(2), ctx.arg(3));
-    let (queued, limit) = (read(sk, SK_ACK_BACKLOG), read(sk, SK_MAX_ACK_BACKLOG));
-    let half_open = read(sk, CSK_HALF_OPEN);
+    // What the verifier knows the type of is read without a call: every SYN passes here.
+    let tcp = tcp_sock(sk);
+    if tcp == 0 {
+        return 0;
+    }
+    let (queued, limit) = unsafe { (load(sk, SK_ACK_BACKLOG), load(sk, SK_MAX_ACK_BACKLOG)) };
+    let half_open = unsafe { load(tcp, CSK_HALF_OPEN) };
     if half_open >= limit && read(read(sk, SK_NET), NET_SYNCOOKIES) == 0 {
         // Whether one more fits at the limit itself changed within long-term series: the return tells.
         if let Some(syn) = SYN_MEETS.get_ptr_mut(0) {
@@ -75,41 +78,30 @@ pub(crate) fn syn_answered(ctx: FExitContext) -> u32 {
     0
 }
 
-/// `struct sock *tcp_v4_syn_recv_sock(const struct sock *sk, struct sk_buff *skb, struct request_sock *req, struct dst_entry
-/// *dst, struct request_sock *req_unhash, bool *own_req[, opt_child_init])`, net/ipv4/tcp_ipv4.c: the last ACK of a handshake.
-#[fexit(function = "tcp_v4_syn_recv_sock")]
-pub(crate) fn ack_came_v4(ctx: FExitContext) -> u32 {
-    // The return value stands behind the arguments; bpf_get_func_ret() is only there since Linux 5.17.
-    let child = if arguments(TCP_V4_SYN_RECV_SOCK) == 7 { eighth(&ctx) } else { ctx.arg(6) };
-    if child == 0 {
-        ack_turned_away(ctx.arg(0), ctx.arg(1), true);
-    }
+/// `struct sock *tcp_v4_syn_recv_sock(const struct sock *sk, struct sk_buff *skb, …)`, net/ipv4/tcp_ipv4.c: the last ACK of a
+/// handshake. It looks at the queue first.
+#[fentry(function = "tcp_v4_syn_recv_sock")]
+pub(crate) fn ack_came_v4(ctx: FEntryContext) -> u32 {
+    ack_came(ctx.arg(0), ctx.arg(1), true);
     0
 }
 
 /// `tcp_v6_syn_recv_sock`, with the same arguments, net/ipv6/tcp_ipv6.c: calls the other for IPv4.
-#[fexit(function = "tcp_v6_syn_recv_sock")]
-pub(crate) fn ack_came_v6(ctx: FExitContext) -> u32 {
-    let child = if arguments(TCP_V6_SYN_RECV_SOCK) == 7 { eighth(&ctx) } else { ctx.arg(6) };
-    if child == 0 {
-        ack_turned_away(ctx.arg(0), ctx.arg(1), false);
-    }
+#[fentry(function = "tcp_v6_syn_recv_sock")]
+pub(crate) fn ack_came_v6(ctx: FEntryContext) -> u32 {
+    ack_came(ctx.arg(0), ctx.arg(1), false);
     0
 }
 
-/// What stands behind seven arguments. Volatile, or the compiler reads this or that place by one load from a pointer that it
-/// has computed, which the verifier refuses.
+/// The last ACK makes no connection where there is no room for one: sk_acceptq_is_full(), include/net/sock.h.
 #[inline(always)]
-fn eighth(ctx: &FExitContext) -> u64 {
-    unsafe { read_volatile(ctx.as_ptr().cast::<u64>().add(7)) }
-}
-
-/// The last ACK made no connection; perhaps because there was no room for it.
-#[inline(always)]
-fn ack_turned_away(sk: u64, skb: u64, v4: bool) {
-    let (length, limit) = (read(sk, SK_ACK_BACKLOG), read(sk, SK_MAX_ACK_BACKLOG));
+fn ack_came(sk: u64, skb: u64, v4: bool) {
+    let (length, limit) = unsafe { (load(sk, SK_ACK_BACKLOG), load(sk, SK_MAX_ACK_BACKLOG)) };
+    if length <= limit {
+        return;
+    }
     let network: u32 = peek(read(skb, SKB_HEAD) + u64::from(read(skb, SKB_NETWORK_HEADER)));
-    if length > limit && (network as u8 >> 4 == 4) == v4 {
+    if (network as u8 >> 4 == 4) == v4 {
         full(sk, skb, Found { syn_queue: false, by_ack: true, length, limit });
     }
 }

@@ -101,19 +101,14 @@ macro_rules! says {
 says! {
     Landlock to 0;
         "hook_socket_bind" by landlock_bind returns at 3;
-        "hook_socket_connect" by landlock_connect returns at 3;
     AppArmor to 0;
         "apparmor_socket_create" by apparmor_create returns at 4;
         "apparmor_socket_bind" by apparmor_bind returns at 3;
         "apparmor_socket_listen" by apparmor_listen returns at 2;
-        "apparmor_socket_connect" by apparmor_connect returns at 3;
-        "apparmor_socket_accept" by apparmor_accept returns at 2;
     Selinux to 0;
         "selinux_socket_create" by selinux_create returns at 4;
         "selinux_socket_bind" by selinux_bind returns at 3;
         "selinux_socket_listen" by selinux_listen returns at 2;
-        "selinux_socket_connect" by selinux_connect returns at 3;
-        "selinux_socket_accept" by selinux_accept returns at 2;
     Tomoyo to tomoyo_domain();
         "tomoyo_socket_bind" by tomoyo_bind returns at 3;
         "tomoyo_socket_listen" by tomoyo_listen returns at 2;

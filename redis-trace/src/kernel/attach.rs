@@ -55,7 +55,7 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
     let attacher = Attacher {
         options: *options,
         btf: &btf,
-        modules: modules(),
+        modules: modules().map(|listed| listed.into_iter().filter(|module| modules::may_deny(module)).collect()),
         functions: functions(),
         types: &types,
         refused: Mutex::new(None),
@@ -182,7 +182,8 @@ type Pair<'a> = (&'static Hook, Option<&'a mut Program>);
 struct Attacher<'a> {
     options: Options,
     btf: &'a Btf,
-    /// The security modules that are at work, where that is known.
+    /// The security modules that are at work and may deny anything now, where that is known. Who can deny nothing when the agent
+    /// starts is not heard: it would cost every dial, and is deduced if it comes to that later.
     modules: Option<Vec<String>>,
     /// The functions that probes are to be put on by their names, as far as they are there.
     functions: Vec<&'static str>,
@@ -269,11 +270,14 @@ impl Attacher<'_> {
         HookState { hook, state }
     }
 
-    /// Whether it is on a function of a security module that is not at work, or has no say in this, or of a module that was
-    /// not loaded.
+    /// Whether it is on a function of a security module that is not at work, can deny nothing or has no say in this, or of a module
+    /// that was not loaded; or is of no use on this kernel.
     fn is_idle(&self, hook: &Hook) -> bool {
         if hook.kind == Kind::Kprobe {
             return lacks(self.btf, hook).is_none() && !self.functions.contains(&hook.target);
+        }
+        if let Some((function, wanted)) = hook.beside() {
+            return !self.btf.function_arguments(function).is_some_and(|has| wanted.contains(&has));
         }
         let Some(module) = hook.module() else { return false };
         let is_at_work = self.modules.as_ref().is_none_or(|modules| modules.iter().any(|listed| listed == module));

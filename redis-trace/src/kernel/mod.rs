@@ -23,7 +23,7 @@ use redis_trace_common::tally;
 
 pub use attach::{attach, types};
 pub use error::{Error, Fault};
-pub use modules::{has_company, lsm_programs, modules};
+pub use modules::{has_company, judges, lsm_programs};
 use ring::Ring;
 pub use survey::{described, has_drop_reasons, has_drop_receivers, has_kprobes, place_of, survey};
 pub use symbols::{Symbols, keeps_last_words};

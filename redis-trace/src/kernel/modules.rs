@@ -17,7 +17,7 @@ use crate::trace::text::Text;
 const LIST: &str = "/sys/kernel/security/lsm";
 
 /// The security modules that are at work, in the order in which they are asked; absent where that cannot be read.
-pub fn modules() -> Option<Vec<String>> {
+pub(super) fn modules() -> Option<Vec<String>> {
     let read = || fs::read_to_string(LIST).ok();
     let list = read().or_else(|| {
         // A container has the file system not mounted: a thread of its own mounts it for itself.
@@ -37,6 +37,24 @@ pub fn lsm_programs() -> Vec<BpfProgram> {
     let loaded = loaded_programs().filter_map(Result::ok);
     let of_lsm = loaded.filter(|program| program.program_type() as u32 == BPF_PROG_TYPE_LSM);
     of_lsm.map(|program| BpfProgram { id: program.id(), name: Text::new(program.name()) }).collect()
+}
+
+/// The security modules that are at work and may deny something while they are watched.
+pub fn judges() -> Option<Vec<String>> {
+    // A program may come at any time.
+    Some(modules()?.into_iter().filter(|module| module == "bpf" || may_deny(module)).collect())
+}
+
+/// Whether a security module that is at work may deny anything as it stands: BPF by a program that was loaded, TOMOYO by a profile
+/// that enforces. What cannot be known, which takes CAP_SYS_ADMIN, may be.
+pub(super) fn may_deny(module: &str) -> bool {
+    match module {
+        "bpf" => loaded_programs()
+            .any(|program| program.map_or(true, |program| program.program_type() as u32 == BPF_PROG_TYPE_LSM)),
+        "tomoyo" => fs::read_to_string("/sys/kernel/security/tomoyo/profile")
+            .map_or(true, |profiles| profiles.contains("mode=enforcing")),
+        _ => true,
+    }
 }
 
 /// How many of our probes' names tell another one of us: some are words that others might use as well.

@@ -76,7 +76,7 @@ pub(crate) fn has_chosen_errno() -> bool {
 
 /// Whether BPF programs may stand on the hooks of security modules.
 pub(crate) fn has_bpf_lsm() -> bool {
-    let is_at_work = kernel::modules().is_some_and(|modules| modules.iter().any(|module| module == "bpf"));
+    let is_at_work = kernel::judges().is_some_and(|modules| modules.iter().any(|module| module == "bpf"));
     let is_loaded = |hook| -> Result<()> { on_hook(&mut Ebpf::load(&of_hook(hook, NO))?, hook).map(drop) };
     is_at_work && is_loaded("socket_bind").is_ok()
 }

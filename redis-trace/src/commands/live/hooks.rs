@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use redis_trace_common::hook::{Role, Tier};
+use redis_trace_common::hook::{Hook, Role, Tier};
 
 use crate::host;
 use crate::kernel::{self, HookState, State};
 use crate::trace::cause::Code;
-use crate::trace::fact::Sight;
+use crate::trace::fact::{Call, Module, Sight};
 use crate::trace::flow::Netns;
 use crate::trace::report::HooksReport;
 use crate::trace::text::Text;
@@ -15,6 +15,7 @@ use crate::trace::text::Text;
 /// What can be seen with these hooks, from this moment on.
 pub fn sight(hooks: &[HookState], since: u64) -> Sight {
     let sees = |role: Role| serves(hooks, role);
+    let modules = kernel::judges();
     Sight {
         kernel: release(),
         version: Text::from(env!("CARGO_PKG_VERSION")),
@@ -26,9 +27,21 @@ pub fn sight(hooks: &[HookState], since: u64) -> Sight {
         unix: sees(Role::Connects),
         module_hooks: is_whole(hooks, Role::Modules),
         capabilities: sees(Role::Capabilities),
-        modules: kernel::modules().map(|modules| modules.into_iter().map(Text::from).collect()),
+        unheard: unheard(hooks, modules.as_deref().unwrap_or_default()),
+        modules: modules.map(|modules| modules.into_iter().map(Text::from).collect()),
         netns: own_netns(),
     }
+}
+
+/// What these modules may say no to without being heard.
+fn unheard(hooks: &[HookState], modules: &[String]) -> Vec<(Module, Call)> {
+    let is_heard = |module: Module, call: Call| {
+        let is_on_it = |hook: &Hook| hook.module() == Some(module.listed()) && hook.target.ends_with(call.name());
+        hooks.iter().any(|state| state.state == State::Up && is_on_it(state.hook))
+    };
+    let at_work = Module::ALL.into_iter().filter(|module| modules.iter().any(|listed| listed == module.listed()));
+    let calls = at_work.flat_map(|module| Call::ALL.map(|call| (module, call)));
+    calls.filter(|(module, call)| !is_heard(*module, *call)).collect()
 }
 
 /// The hooks of a role that are wanted here: of the tier that tells what it is for.

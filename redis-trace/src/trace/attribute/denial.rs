@@ -98,11 +98,12 @@ fn unknown(call: Call, got: u32) -> Judged {
 /// have, and what the kernel's audit recorded where a module that has it record denials is a suspect.
 fn question(failure: &Failure<'_>, known: &Known) -> Option<Question> {
     let &Failure { call, pid, errno, time, denial } = failure;
-    if denial.said.is_some() || known.sight.module_hooks {
+    if denial.said.is_some() {
         return None;
     }
     let is_open = |question: &Question| !known.is_answered(question, time);
-    let programs = Some(Question::LsmPrograms).filter(|question| errno == EPERM && is_open(question));
+    let may_be_a_program = errno == EPERM && !known.sight.hears(Module::Bpf, call);
+    let programs = Some(Question::LsmPrograms).filter(|question| may_be_a_program && is_open(question));
     programs.or_else(|| {
         let is_suspected = suspects(failure, known).iter().any(is_recorded);
         Some(Question::Audited { pid, call, time }).filter(|question| is_suspected && is_open(question))
@@ -142,24 +143,22 @@ fn judge(failure: &Failure<'_>, known: &Known) -> Option<(Denied, Confidence)> {
 /// Those that can have denied it without being heard, the most likely first.
 fn suspects(failure: &Failure<'_>, known: &Known) -> Vec<By> {
     let &Failure { call, errno, denial, .. } = failure;
-    // Where all are heard, who was not did not.
-    if known.sight.module_hooks {
-        return Vec::new();
-    }
-    let is_at_work = |module: Module| known.sight.has_module(module.listed());
+    // Who is heard, and was not, did not.
+    let is_silent = |module: Module| known.sight.has_module(module.listed()) && !known.sight.hears(module, call);
     let mut suspects = Vec::new();
-    if denial.seccomp {
+    if denial.seccomp && !known.sight.module_hooks {
         suspects.push(By::Filter { heard: false });
     }
     // Its rules are about TCP ports to bind and to connect to: security/landlock/net.c.
-    if errno == EACCES && matches!(call, Call::Bind | Call::Connect) && denial.landlock {
+    let is_of_ports = errno == EACCES && matches!(call, Call::Bind | Call::Connect);
+    if is_of_ports && denial.landlock && !known.sight.hears(Module::Landlock, call) {
         suspects.push(by_module(Module::Landlock, denial, false));
     }
     // It gives EPERM unless it chooses another errno.
-    if denial.programs > 0 {
+    if denial.programs > 0 && !known.sight.module_hooks {
         suspects.push(by_program(denial));
     }
-    let silent: &[Module] = match errno {
+    let others: &[Module] = match errno {
         EACCES => &[Module::Apparmor, Module::Selinux, Module::Smack],
         EPERM => &[Module::Tomoyo, Module::Bpf],
         _ => &[],
@@ -168,13 +167,13 @@ fn suspects(failure: &Failure<'_>, known: &Known) -> Vec<By> {
     let has_voice = |module: Module| match module {
         Module::Bpf => known.lsm_programs().is_none_or(|all| !all.is_empty()),
         Module::Apparmor => denial.subject.as_ref().is_none_or(|profile| profile.as_str() != "unconfined"),
-        // It is not asked for an accept: security/tomoyo/tomoyo.c.
-        Module::Tomoyo => call != Call::Accept,
+        // It is not asked for others: security/tomoyo/tomoyo.c.
+        Module::Tomoyo => matches!(call, Call::Bind | Call::Listen | Call::Connect),
         Module::Smack => call == Call::Connect,
         Module::Landlock | Module::Selinux => true,
     };
-    let silent = silent.iter().filter(|module| is_at_work(**module) && has_voice(**module));
-    suspects.extend(silent.map(|module| by_module(*module, denial, false)));
+    let others = others.iter().filter(|module| is_silent(**module) && has_voice(**module));
+    suspects.extend(others.map(|module| by_module(*module, denial, false)));
     suspects
 }
 
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn where_all_modules_are_heard_a_silent_one_is_not_suspected() {
+    fn who_is_heard_and_was_not_is_not_suspected() {
         let in_a_domain = Denial { landlock: true, programs: 1, ..Denial::default() };
         for errno in [EACCES, EPERM] {
             let failure = Failure { call: Call::Bind, pid: 7, errno, time: 1, denial: &in_a_domain };
@@ -236,5 +235,14 @@ mod tests {
             let (denied, _) = judge(&failure, &known(false)).expect("a suspect");
             assert_eq!(denied.code().as_str(), if errno == EACCES { "RT3010" } else { "RT3020" });
         }
+        // Of connect nothing is heard of this one.
+        let mut known = known(true);
+        known.sight.unheard.push((Module::Landlock, Call::Connect));
+        let judged = |call| {
+            let failure = Failure { call, pid: 7, errno: EACCES, time: 1, denial: &in_a_domain };
+            judge(&failure, &known).map(|(denied, confidence)| (denied.code().as_str(), confidence))
+        };
+        assert_eq!(judged(Call::Bind), None);
+        assert_eq!(judged(Call::Connect), Some(("RT3012", Confidence::Likely)));
     }
 }

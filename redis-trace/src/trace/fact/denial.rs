@@ -36,6 +36,9 @@ impl Module {
         }
     }
 
+    /// Every one.
+    pub const ALL: [Self; 6] = [Self::Landlock, Self::Selinux, Self::Apparmor, Self::Tomoyo, Self::Smack, Self::Bpf];
+
     /// As `/sys/kernel/security/lsm` lists it.
     pub fn listed(self) -> &'static str {
         match self {
@@ -66,6 +69,9 @@ pub enum Call {
 }
 
 impl Call {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Create, Self::Bind, Self::Listen, Self::Connect, Self::Accept];
+
     /// Its name, which JSON has as the operation.
     pub fn name(self) -> &'static str {
         match self {

@@ -330,9 +330,12 @@ pub struct Sight {
     pub binds: bool,
     /// Failed unix connects are seen.
     pub unix: bool,
-    /// Every security module is heard when it says no.
+    /// Whoever says no to a call on a socket is heard, but for the modules below.
     #[serde(default)]
     pub module_hooks: bool,
+    /// Modules of which it is not heard when they say no to these calls.
+    #[serde(default)]
+    pub unheard: Vec<(Module, Call)>,
     /// Questions for capabilities that are answered by no are seen.
     #[serde(default)]
     pub capabilities: bool,
@@ -344,6 +347,11 @@ pub struct Sight {
 }
 
 impl Sight {
+    /// Whether it is heard when a module says no to such a call.
+    pub fn hears(&self, module: Module, call: Call) -> bool {
+        self.module_hooks && !self.unheard.contains(&(module, call))
+    }
+
     /// Whether a security module is at work, by its name in the kernel's list.
     pub fn has_module(&self, name: &str) -> bool {
         self.modules.as_ref().is_some_and(|modules| modules.iter().any(|module| module.as_str() == name))

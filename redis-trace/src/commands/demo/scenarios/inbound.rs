@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::denial::loopback;
 use super::filtered::in_vain;
-use super::{Needs, Scenario};
+use super::{Agent, Needs, Scenario};
 use crate::commands::demo::confine::REDIS_DOMAIN;
 use crate::commands::demo::stage::{REDIS, Stage};
 use crate::trace::cause::Code;
@@ -13,8 +13,13 @@ use crate::trace::cause::Code;
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new("SELinux keeps a SYN from redis-server by its label", Code::RT3013, &[labelled])
         .needing(Needs::Selinux),
-    Scenario::new("a BPF LSM program keeps a SYN from redis-server", Code::RT3013, &[kept_out])
-        .needing(Needs::BpfLsmHeard),
+    // Such programs are heard by who finds one when it starts.
+    Scenario {
+        agent: Agent::Own,
+        before: Some(Stage::deny_syns_by_lsm),
+        ..Scenario::new("a BPF LSM program keeps a SYN from redis-server", Code::RT3013, &[kept_out])
+            .needing(Needs::BpfLsmHeard)
+    },
 ];
 
 /// A label of packets that the policy knows, and that is none of Redis's.
@@ -33,7 +38,6 @@ fn labelled(stage: &mut Stage) -> Result<()> {
 
 fn kept_out(stage: &mut Stage) -> Result<()> {
     let redis = stage.redis("--bind 127.0.0.1")?;
-    stage.deny_syns_by_lsm()?;
     let lsm = json!({"module": "bpf", "operation": "recv", "subject": null, "object": "tcp 127.0.0.1:6379"});
     let cause = json!({"class": "lsm_denial", "confidence": "certain"});
     let is = json!({"cause": cause, "lsm": lsm, "server_process": {"pid": redis}});
