@@ -1,7 +1,7 @@
 //! What is remembered, and what must not be.
 
 use super::*;
-use crate::trace::fact::{Bind, Denial, Ending};
+use crate::trace::fact::{Asked, Bind, Denial, Ending, Module, Said};
 use crate::trace::flow::{Endpoint, Flow};
 
 const NETNS: Netns = Netns(7);
@@ -70,4 +70,23 @@ fn a_denial_is_of_the_call_that_its_thread_ends_next_however_late_and_of_no_othe
     assert_eq!(known.denials.of(9, 200_000_000).map(|denial| denial.programs), Some(9));
     assert_eq!(known.denials.of(9, 200_000_001), None);
     assert_eq!(known.denials.of(8, 200_000_000), None);
+}
+
+#[test]
+fn a_low_port_is_denied_for_want_of_the_capability_unless_somebody_else_can_have_said_no() {
+    let is_privileged = |denial: Denial| {
+        let mut known = Known::new(Bounds::default());
+        let Socket { local, .. } = socket(5);
+        let socket = Socket { local: Endpoint { port: 79, ..local }, ..socket(5) };
+        let bind = Bind { socket, task: task(), errno: 13, listen: false, net_bind_service: false, unprivileged: 1024 };
+        known.learn(&Fact { time: 1, what: What::Denial(Denial { tid: 9, ..denial }) });
+        known.learn(&Fact { time: 2, what: What::Bind(bind.clone()) });
+        known.failed(2, &bind).privileged
+    };
+    let capability = Some(Asked::Lacked);
+    assert!(is_privileged(Denial::default()));
+    assert!(!is_privileged(Denial { seccomp: true, ..Denial::default() }), "the filter may have kept it out");
+    assert!(is_privileged(Denial { seccomp: true, capability, ..Denial::default() }), "it let the call pass");
+    assert!(!is_privileged(Denial { landlock: true, ..Denial::default() }));
+    assert!(!is_privileged(Denial { capability, said: Some(Said::Module(Module::Apparmor)), ..Denial::default() }));
 }
