@@ -56,17 +56,51 @@ pub(crate) fn arguments(which: usize) -> u32 {
     unsafe { read_volatile((&raw const ARGUMENT_COUNTS).cast::<u32>().add(which)) }
 }
 
+/// Whose memory an address is in.
+#[derive(Clone, Copy)]
+pub(crate) enum Memory {
+    /// The kernel's.
+    Kernel,
+    /// The caller's.
+    User,
+}
+
+impl Memory {
+    /// Copies so many bytes, and gives whether they could be read; on a fault the destination is zeroed.
+    #[inline(always)]
+    pub(crate) fn copy_bytes(self, into: *mut c_void, length: u32, from: u64) -> bool {
+        let from = from as *const c_void;
+        // Since Linux 5.5.
+        let status = unsafe {
+            match self {
+                Self::Kernel => bpf_probe_read_kernel(into, length, from),
+                Self::User => bpf_probe_read_user(into, length, from),
+            }
+        };
+        status == 0
+    }
+
+    /// Copies as many bytes as there is room for; on a fault the destination is zeroed.
+    #[inline(always)]
+    pub(crate) fn copy<T>(self, into: *mut T, from: u64) {
+        // bpf_probe_read_kernel_common() clears the destination when it fails, so the status needs no look.
+        let _ = self.copy_bytes(into.cast::<c_void>(), size_of::<T>() as u32, from);
+    }
+
+    /// What lies at an address; zero when nothing does. Not zeroed before: that goes byte by byte.
+    #[inline(always)]
+    pub(crate) fn peek<T: Default>(self, at: u64) -> T {
+        let mut value = MaybeUninit::<T>::uninit();
+        self.copy(value.as_mut_ptr(), at);
+        // Plain numbers, which the helper has written or cleared.
+        unsafe { value.assume_init() }
+    }
+}
+
 /// Copies kernel memory; on a fault the destination is zeroed.
 #[inline(always)]
 pub(crate) fn copy<T>(into: *mut T, from: u64) {
-    // Since Linux 5.5; bpf_probe_read_kernel_common() clears the destination when it fails, so the status needs no look.
-    let _ = unsafe { bpf_probe_read_kernel(into.cast::<c_void>(), size_of::<T>() as u32, from as *const c_void) };
-}
-
-/// Copies the caller's memory; on a fault the destination is zeroed.
-#[inline(always)]
-pub(crate) fn copy_user<T>(into: *mut T, from: u64) {
-    let _ = unsafe { bpf_probe_read_user(into.cast::<c_void>(), size_of::<T>() as u32, from as *const c_void) };
+    Memory::Kernel.copy(into, from);
 }
 
 /// The length, or the limit if it is more. To be asked for right before the copy: the compiler must not move or merge the
@@ -77,13 +111,10 @@ pub(crate) fn at_most(limit: usize, length: u32) -> u32 {
     if length > limit as u32 { limit as u32 } else { length }
 }
 
-/// What lies at an address; zero when nothing does. Not zeroed before: that goes byte by byte.
+/// What lies at an address of the kernel's; zero when nothing does.
 #[inline(always)]
 pub(crate) fn peek<T: Default>(at: u64) -> T {
-    let mut value = MaybeUninit::<T>::uninit();
-    copy(value.as_mut_ptr(), at);
-    // Plain numbers, which the helper has written or cleared.
-    unsafe { value.assume_init() }
+    Memory::Kernel.peek(at)
 }
 
 /// A member of the structure at `base`, which the verifier must know to be one: an argument of a typed hook, or a pointer

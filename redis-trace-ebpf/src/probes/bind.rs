@@ -15,7 +15,7 @@ use super::unix;
 use crate::denial;
 use crate::emit::reserve;
 use crate::kernel::{
-    AF_INET, AF_INET6, IPPROTO_TCP, copy, copy_user, current, fill_local, fill_socket, fill_task, local_port, mapped,
+    AF_INET, AF_INET6, IPPROTO_TCP, Memory, copy, current, fill_local, fill_socket, fill_task, local_port, mapped,
     read, read_into,
 };
 use crate::tally;
@@ -122,9 +122,9 @@ fn bound(ctx: &FExitContext) {
 pub(super) fn syscall_address(into: *mut Asked, address: u64) {
     unsafe {
         // An IPv4 address ends where its memory may: it is read no further.
-        copy_user(into.cast::<u64>(), address);
+        Memory::User.copy(into.cast::<u64>(), address);
         if (*into).family == AF_INET6 {
-            copy_user(&raw mut (*into).v6, address + 8);
+            Memory::User.copy(&raw mut (*into).v6, address + 8);
         }
     }
 }

@@ -5,7 +5,6 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use redis_trace_common::member::{
     CSK_LAST_DATA, SK_ERR, SK_SOCKET, TASK_FLAGS, TCP_BYTES_ACKED, TCP_BYTES_RECEIVED, TCP_BYTES_RETRANS,
     TCP_BYTES_SENT, TCP_COPIED_SEQ, TCP_LAST_SENT, TCP_RCV_NXT, TCP_SND_NXT, TCP_SND_UNA, TCP_WRITE_SEQ,
@@ -17,7 +16,7 @@ use redis_trace_common::tally::{End, Key};
 use super::process::name;
 use super::state::{CLOSE, CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, LAST_ACK};
 use crate::emit::{reserve, tick_length, ticks};
-use crate::kernel::{PF_EXITING, at_most, current, fill_flow, fill_task, load, read, tcp_sock};
+use crate::kernel::{Memory, PF_EXITING, at_most, current, fill_flow, fill_task, load, read, tcp_sock};
 use crate::maps::{EARLY, SERVERS};
 use crate::said::{self, SHORTEST, Said};
 use crate::tally;
@@ -292,7 +291,7 @@ fn send(flow: &Flow, early: *const Early, is_of_client: bool, kind: u32) -> bool
         (&raw mut (*record).kind).write(kind);
         (&raw mut (*record).reply).cast::<[u64; REPLY_LEN / 8]>().write([0; REPLY_LEN / 8]);
         let (to, from, length) = ((&raw mut (*record).reply).cast::<c_void>(), (*early).at, (*early).length);
-        let copied = bpf_probe_read_kernel(to, at_most(REPLY_LEN, length), from as *const c_void) == 0;
+        let copied = Memory::Kernel.copy_bytes(to, at_most(REPLY_LEN, length), from);
         (&raw mut (*record).length).write(if copied { length } else { 0 });
     }
     slot.submit();

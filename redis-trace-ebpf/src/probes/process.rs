@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use redis_trace_common::member::{
@@ -12,7 +12,7 @@ use redis_trace_common::record::{ARGV_LEN, COMM_LEN, Exec, Exit};
 
 use super::who;
 use crate::emit::reserve;
-use crate::kernel::{at_most, exit_code, fill_task, place, read};
+use crate::kernel::{Memory, at_most, exit_code, fill_task, place, read};
 use crate::maps::{INTRODUCED, SERVERS, WATCHED};
 
 /// `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`, include/trace/events/sched.h.
@@ -51,7 +51,7 @@ fn tell_exec(task: u64) {
         // More than 4 GiB of arguments cannot be: bprm_stack_limits(), fs/exec.c.
         let length = at_most(ARGV_LEN, end.wrapping_sub(start) as u32);
         (&raw mut (*record).length).write(length);
-        bpf_probe_read_user((&raw mut (*record).argv).cast::<c_void>(), length, start as *const c_void);
+        Memory::User.copy_bytes((&raw mut (*record).argv).cast::<c_void>(), length, start);
     }
     slot.submit();
 }

@@ -2,7 +2,6 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use aya_ebpf::macros::{fexit, tracepoint};
 use aya_ebpf::programs::{FExitContext, TracePointContext};
 use redis_trace_common::member::{
@@ -15,7 +14,7 @@ use super::syscall::{self, Call, NR_CONNECT};
 use super::{denied, who};
 use crate::denial;
 use crate::emit::reserve;
-use crate::kernel::{at_most, copy_user, current, fill_task, place, read};
+use crate::kernel::{Memory, at_most, current, fill_task, place, read};
 use crate::tally;
 
 /// `AF_UNIX`, include/linux/socket.h.
@@ -27,15 +26,6 @@ const SUN_PATH: u64 = 2;
 
 /// Bytes from the end of a path that are part of what is counted together.
 const TAIL: usize = 16;
-
-/// Whose memory an address is in.
-#[derive(Clone, Copy)]
-enum Memory {
-    /// The kernel's copy.
-    Kernel,
-    /// The caller's.
-    User,
-}
 
 /// `int unix_stream_connect(struct socket *sock, struct sockaddr *uaddr, int addr_len, int flags)`, net/unix/af_unix.c.
 #[fexit(function = "unix_stream_connect")]
@@ -57,8 +47,8 @@ pub(crate) fn unix_listened(ctx: FExitContext) -> u32 {
 pub(crate) fn exit_connect(ctx: TracePointContext) -> u32 {
     let errno = syscall::errno(&ctx);
     if turned_away(errno) || denied::matters(errno) || syscall::is_of_filter(errno) {
-        let (call, mut family) = (syscall::asked(), 0_u16);
-        copy_user(&raw mut family, call.address);
+        let call = syscall::asked();
+        let family: u16 = Memory::User.peek(call.address);
         let is_entered = syscall::is_entered(errno, NR_CONNECT);
         // Most that fail were refused by the other end of TCP: they cost no more than this.
         if family == AF_UNIX || !is_entered || denied::matters(errno) {
@@ -111,15 +101,9 @@ fn key(sk: u64, task: u64, errno: u32, path: u64, length: u32, memory: Memory) -
         words.write(read(task, TASK_TGID));
         words.add(1).write(errno);
     }
-    let from = (path + u64::from(length.saturating_sub(TAIL as u32))) as *const c_void;
-    let tail = at_most(TAIL, length);
+    let from = path + u64::from(length.saturating_sub(TAIL as u32));
     let into = (&raw mut key.server).cast::<c_void>();
-    unsafe {
-        match memory {
-            Memory::Kernel => bpf_probe_read_kernel(into, tail, from),
-            Memory::User => bpf_probe_read_user(into, tail, from),
-        };
-    }
+    memory.copy_bytes(into, at_most(TAIL, length), from);
     key
 }
 
@@ -146,11 +130,7 @@ fn tell(sk: u64, address: u64, length: u64, result: i32, memory: Memory) {
         (&raw mut (*record).reserved).write(0);
         let length = at_most(UNIX_PATH_LEN, length);
         (&raw mut (*record).length).write(length);
-        let (path, from) = ((&raw mut (*record).path).cast::<c_void>(), (address + SUN_PATH) as *const c_void);
-        match memory {
-            Memory::Kernel => bpf_probe_read_kernel(path, length, from),
-            Memory::User => bpf_probe_read_user(path, length, from),
-        };
+        memory.copy_bytes((&raw mut (*record).path).cast::<c_void>(), length, address + SUN_PATH);
     }
     slot.submit();
 }
@@ -171,7 +151,7 @@ pub(crate) fn tell_listen(sk: u64, result: i32) {
         fill_task(&raw mut (*record).task, task);
         let length = at_most(UNIX_PATH_LEN, read(address, UNIX_LENGTH).wrapping_sub(SUN_PATH as u32));
         (&raw mut (*record).length).write(length);
-        bpf_probe_read_kernel((&raw mut (*record).path).cast::<c_void>(), length, name as *const c_void);
+        Memory::Kernel.copy_bytes((&raw mut (*record).path).cast::<c_void>(), length, name);
     }
     slot.submit();
 }
