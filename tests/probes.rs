@@ -113,6 +113,7 @@ fn told_on(tier: TierWish) {
     runtime.block_on(async {
         let Some(mut watch) = Watch::attach(tier) else { return };
         let watch = &mut watch;
+        what_is_said_is_heard_only_where_the_kernel_does_not_keep_it(watch);
         a_refused_connect_is_told_from_both_ends(watch).await;
         a_success_is_told_only_right_after_a_refusal_of_the_same_thread(watch).await;
         a_listener_is_told_when_it_comes_and_when_it_goes(watch).await;
@@ -123,6 +124,12 @@ fn told_on(tier: TierWish) {
         a_listener_s_process_is_followed_to_its_end(watch).await;
         assert_eq!(watch.probes.lost().expect("counts"), [], "records were lost");
     });
+}
+
+fn what_is_said_is_heard_only_where_the_kernel_does_not_keep_it(watch: &Watch) {
+    let mut hooks = watch.probes.hooks().iter();
+    let hook = hooks.find(|hook| hook.hook.role == Role::Words).expect("it is one of them");
+    assert_eq!(hook.is_idle(), kernel::keeps_last_words(), "{:?}", hook.state);
 }
 
 async fn a_refused_connect_is_told_from_both_ends(watch: &mut Watch) {

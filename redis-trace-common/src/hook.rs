@@ -128,6 +128,8 @@ roles! {
     Retransmits { essential: false, causes: [RT4003], }
     /// ICMP errors that answer a SYN.
     IcmpErrors { essential: false, causes: [RT4002], }
+    /// What is said on a connection, as it is said, where the kernel keeps it nowhere: before Linux 5.16.
+    Words { essential: false, causes: [RT5002, RT5003, RT6001, RT6003, RT6004, RT6005, RT6006, RT6007], }
     /// How far resets and answers have travelled.
     Distances { essential: false, causes: [RT4004], }
     /// Servers that are started.
@@ -243,6 +245,8 @@ hooks! {
     // net/ipv4/tcp_ipv4.c, net/ipv6/tcp_ipv6.c: no tracepoint tells of an ICMP error that came.
     IcmpErrors: Fentry "tcp_v4_err" by "icmp_error_v4";
     IcmpErrors: Fentry "tcp_v6_err" by "icmp_error_v6";
+    // net/ipv4/tcp.c: everything that is sent.
+    Words: Fentry "tcp_sendmsg" by "spoken";
     // net/ipv4/tcp_input.c: an answer that takes a SYN, and a reset. Before Linux 5.12 the latter does not come with its packet:
     // there everything that comes to a socket that is not established is looked at.
     Distances: Fentry "tcp_finish_connect" by "answer_received";
@@ -273,9 +277,10 @@ impl Hook {
         PREFIXES.iter().find(|(prefix, _)| self.target.starts_with(prefix)).map(|(_, module)| *module)
     }
 
-    /// How many arguments a function must have on the running kernel where this hook is of use, if it is not on all.
+    /// A function that the running kernel must have, with so many arguments, where this hook is of use; others need none.
     pub fn beside(&self) -> Option<(&'static str, RangeInclusive<u32>)> {
         match self.target {
+            "tcp_sendmsg" => Some((ARGUMENTS[SK_STREAM_ALLOC_SKB].name(), 0..=u32::MAX)),
             "tcp_reset" => Some(("tcp_reset", 2..=2)),
             "tcp_rcv_state_process" => Some(("tcp_reset", 1..=1)),
             _ => None,

@@ -182,6 +182,13 @@ members! {
     SK_RECEIVE_QUEUE: Place = "sock.sk_receive_queue";
     /// The next in a queue of packets.
     QUEUE_NEXT: Pointer = "sk_buff_head.next";
+    /// Where the parts are of what is to be sent: include/linux/socket.h, include/linux/uio.h; `__iov` since Linux 6.4. Read
+    /// before Linux 5.16 alone.
+    MSG_IOV: Pointer = "msghdr.msg_iter.__iov" | "msghdr.msg_iter.iov";
+    /// Where one is in the sender's memory: include/uapi/linux/uio.h.
+    IOV_BASE: Pointer = "iovec.iov_base";
+    /// Its bytes.
+    IOV_LEN: u64 = "iovec.iov_len";
     /// What a unix socket is bound to: include/net/af_unix.h.
     UNIX_ADDRESS: Pointer = "unix_sock.addr";
     /// Bytes of that address, family included.

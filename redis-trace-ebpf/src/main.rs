@@ -11,6 +11,7 @@ mod claim;
 mod denial;
 mod dials;
 mod emit;
+mod heard;
 mod kernel;
 mod maps;
 mod packet;
@@ -39,6 +40,7 @@ mod probes {
     pub(crate) mod syscall;
     pub(crate) mod unix;
     pub(crate) mod who;
+    pub(crate) mod words;
 }
 
 /// GPL-compatible, which the kernel demands of whoever reads its memory.

@@ -8,6 +8,7 @@ use redis_trace_common::tally::{Count, End, KEYS, Key, NEAR_PLACES, Near, TOTALS
 use crate::claim::Place;
 use crate::denial::Hint;
 use crate::dials::{Dial, Dialled, PLACES_SHIFT};
+use crate::heard::Spoken;
 use crate::probes::ledger::Early;
 use crate::probes::rejected::Rejected;
 
@@ -164,3 +165,8 @@ pub(crate) static REFUSALS: HashMap<[u8; 8], u32> = HashMap::with_max_entries(64
 /// A connection that ended early, on its way to be told.
 #[map]
 pub(crate) static EARLY: PerCpuArray<Early> = PerCpuArray::with_max_entries(1, 0);
+
+/// What the ends of connections have said that may refuse somebody, by their sock's number; for the program to make small
+/// where nothing is to be kept. See `heard`.
+#[map]
+pub(crate) static SPOKEN: LruHashMap<u64, Spoken> = LruHashMap::with_max_entries(2_048, 0);

@@ -1,6 +1,7 @@
 //! What was said last: by a thread, in the page that it copies from, and to a socket, in what waits to be read.
 //!
-//! Another connection's bytes may lie there as well: nothing is a refusal but what begins and ends like one.
+//! Another connection's bytes may lie there as well: nothing is a refusal but what begins and ends like one. Kernels without
+//! that page have a probe that hears what is said: see `heard`.
 
 use core::ptr::read_volatile;
 
@@ -11,7 +12,8 @@ use redis_trace_common::member::{
 };
 use redis_trace_common::reply::{ALERT, ALERT_LENGTH, REDIRECTS, TLS_HANDSHAKE};
 
-use crate::kernel::{arguments, current, peek, place, read};
+use crate::heard;
+use crate::kernel::{Memory, arguments, current, peek, place, read};
 use crate::maps::REFUSALS;
 
 /// Where the kernel keeps `page_offset_base` and `vmemmap_base`, from the program; zero where it has them as constants.
@@ -27,6 +29,8 @@ const LONGEST_ANSWER: u32 = 64;
 /// A page of 4,096 bytes is described by 64.
 const PER_DESCRIBED: u64 = 64;
 
+/// The place of the begin of a TLS handshake among what is heard: behind all others, and never told.
+pub(crate) const HELLO: u32 = ALERT + 1;
 /// No words that refuse a client are shorter, but for an alert.
 pub(crate) const SHORTEST: u32 = 16;
 
@@ -37,22 +41,69 @@ pub(crate) struct Said {
     pub(crate) at: u64,
     /// How many bytes.
     pub(crate) length: u32,
-    /// Their place among [`REFUSALS`](redis_trace_common::reply::REFUSALS), plus one; 0 for none.
+    /// Their place among [`REFUSALS`](redis_trace_common::reply::REFUSALS), plus one; [`ALERT`], [`HELLO`]; 0 for none.
     pub(crate) which: u32,
 }
 
 impl Said {
     /// No such words.
     pub(crate) const NOTHING: Self = Self { at: 0, length: 0, which: 0 };
+
+    /// The same if they are what is wanted.
+    #[inline(always)]
+    fn only(self, is_wanted: impl Fn(u32) -> bool) -> Self {
+        if is_wanted(self.which) { self } else { Self::NOTHING }
+    }
+}
+
+/// What the end of a connection said last.
+#[derive(Clone, Copy)]
+pub(crate) struct Last {
+    /// Where it is, and how many bytes; nothing when they are 0.
+    words: (u64, u32),
+    /// What was heard when it was said; nothing where it is read afterwards.
+    heard: Said,
+}
+
+/// The last so many bytes that were said, by the current thread, on the sock with this number, up to this sequence number.
+#[inline(always)]
+pub(crate) fn last(sk: impl Fn() -> u64, length: u32, end: u32) -> Last {
+    if is_heard() {
+        return Last { words: (0, 0), heard: heard::last(sk(), end.wrapping_sub(length), end) };
+    }
+    Last { words: in_page(length), heard: Said::NOTHING }
+}
+
+impl Last {
+    /// The refusal that it is.
+    #[inline(always)]
+    pub(crate) fn refusal(self) -> Said {
+        if is_heard() { self.heard.only(|which| which < ALERT) } else { refusal(self.words, Memory::Kernel) }
+    }
+
+    /// The TLS alert with which it ends.
+    #[inline(always)]
+    pub(crate) fn alert(self) -> Said {
+        if is_heard() { self.heard.only(|which| which == ALERT) } else { alert(self.words, Memory::Kernel) }
+    }
+
+    /// Whether it begins a TLS handshake.
+    #[inline(always)]
+    pub(crate) fn is_tls(self) -> bool {
+        if is_heard() { self.heard.which == HELLO } else { is_tls(self.words, Memory::Kernel) }
+    }
+}
+
+/// Whether the kernel keeps nowhere what was said, so that it is to be heard when it is.
+#[inline(always)]
+fn is_heard() -> bool {
+    arguments(SK_STREAM_ALLOC_SKB) != ABSENT
 }
 
 /// Where the last so many bytes are that the current thread sent, and how many: sk_page_frag(), include/net/sock.h. Once all
 /// that it had sent was acknowledged, a thread begins the page anew: then only what it has sent since is left.
 #[inline(always)]
-pub(crate) fn last(length: u32) -> (u64, u32) {
-    if arguments(SK_STREAM_ALLOC_SKB) != ABSENT {
-        return (0, 0);
-    }
+fn in_page(length: u32) -> (u64, u32) {
     let [page, rest] = read(current(), TASK_FRAG);
     let behind = rest as u32;
     let length = length.min(behind);
@@ -85,22 +136,22 @@ fn address(page: u64) -> u64 {
 
 /// The refusal that so many bytes at an address are.
 #[inline(always)]
-pub(crate) fn refusal((at, length): (u64, u32)) -> Said {
+pub(crate) fn refusal((at, length): (u64, u32), memory: Memory) -> Said {
     if at == 0 || length < SHORTEST {
         return Said::NOTHING;
     }
     // What a map gives the verifier does not follow: it would go through all that comes after once for each of them.
-    let mut first: u64 = peek(at);
+    let mut first: u64 = memory.peek(at);
     for (words, common) in REDIRECTS {
         if first & common == words {
             first = words;
         }
     }
-    if first == SENTINELS && !is_an_answer(at, length) {
+    if first == SENTINELS && !is_an_answer(at, length, memory) {
         return Said::NOTHING;
     }
     let Some(which) = (unsafe { REFUSALS.get(&first.to_ne_bytes()) }) else { return Said::NOTHING };
-    if peek::<[u8; 2]>(at + u64::from(length) - 2) != *b"\r\n" {
+    if memory.peek::<[u8; 2]>(at + u64::from(length) - 2) != *b"\r\n" {
         return Said::NOTHING;
     }
     Said { at, length, which: *which }
@@ -108,18 +159,18 @@ pub(crate) fn refusal((at, length): (u64, u32)) -> Said {
 
 /// A Sentinel's answer is short, and an address comes first: two values that somebody stored are not copied.
 #[inline(always)]
-fn is_an_answer(at: u64, length: u32) -> bool {
+fn is_an_answer(at: u64, length: u32, memory: Memory) -> bool {
     // Its length has one digit or two.
-    let begin = if peek::<u8>(at + 6) == b'\r' { 8 } else { 9 };
-    length <= LONGEST_ANSWER && peek::<u8>(at + begin).is_ascii_hexdigit()
+    let begin = if memory.peek::<u8>(at + 6) == b'\r' { 8 } else { 9 };
+    length <= LONGEST_ANSWER && memory.peek::<u8>(at + begin).is_ascii_hexdigit()
 }
 
 /// The TLS alert with which so many bytes at an address end.
 #[inline(always)]
-pub(crate) fn alert((at, length): (u64, u32)) -> Said {
+pub(crate) fn alert((at, length): (u64, u32), memory: Memory) -> Said {
     let Some(before) = length.checked_sub(ALERT_LENGTH as u32) else { return Said::NOTHING };
     let at = at + u64::from(before);
-    if at == 0 || redis_trace_common::reply::alert(&peek::<[u8; ALERT_LENGTH]>(at)).is_none() {
+    if at == 0 || redis_trace_common::reply::alert(&memory.peek::<[u8; ALERT_LENGTH]>(at)).is_none() {
         return Said::NOTHING;
     }
     Said { at, length: ALERT_LENGTH as u32, which: ALERT }
@@ -127,6 +178,6 @@ pub(crate) fn alert((at, length): (u64, u32)) -> Said {
 
 /// Whether a TLS handshake begins there.
 #[inline(always)]
-pub(crate) fn is_tls((at, length): (u64, u32)) -> bool {
-    length >= 2 && peek::<[u8; 2]>(at) == TLS_HANDSHAKE
+pub(crate) fn is_tls((at, length): (u64, u32), memory: Memory) -> bool {
+    length >= 2 && memory.peek::<[u8; 2]>(at) == TLS_HANDSHAKE
 }

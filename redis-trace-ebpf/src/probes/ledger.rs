@@ -22,7 +22,7 @@ use crate::said::{self, SHORTEST, Said};
 use crate::tally;
 
 /// A server that has said more than this has served: the longest refusal has about 1,100 bytes.
-const MOST: u32 = 2_048;
+pub(super) const MOST: u32 = 2_048;
 /// The shortest answer that begins TLS: a record of a handshake of version, random, an empty session, cipher and compression, RFC
 /// 5246.
 const SERVER_HELLO: u32 = 5 + 4 + 38;
@@ -76,7 +76,7 @@ pub(super) fn left(sk: u64, number: impl Fn() -> u64, old: u32, new: u32) {
     let is_ours = new == FIN_WAIT1 || new == LAST_ACK || (new == CLOSE && error == 0);
     let early = if is_ours {
         // One that was never accepted has no socket: inet_csk_listen_stop().
-        if unsafe { load(sk, SK_SOCKET) } == 0 { None } else { closed_here(tp, old, new) }
+        if unsafe { load(sk, SK_SOCKET) } == 0 { None } else { closed_here(tp, &number, old, new) }
     } else if old == ESTABLISHED && (new == CLOSE_WAIT || (new == CLOSE && error == ECONNRESET)) {
         closed_there(tp, &number, new)
     } else {
@@ -89,20 +89,57 @@ pub(super) fn left(sk: u64, number: impl Fn() -> u64, old: u32, new: u32) {
     }
 }
 
+/// What an end of a connection has said, by its own books.
+#[derive(Clone, Copy)]
+pub(super) struct Books {
+    /// Bytes, the SYN of who dialled among them.
+    all: u64,
+    /// Bytes of data.
+    written: u32,
+    /// Sequence number behind the last.
+    pub(super) write_seq: u32,
+    /// Bytes that were not acknowledged.
+    waiting: u32,
+    /// Bytes that were not even sent.
+    unsent: u32,
+}
+
+impl Books {
+    /// Those of a sock of TCP.
+    #[inline(always)]
+    pub(super) fn of(tp: u64) -> Self {
+        let [acked, total, again] =
+            unsafe { [TCP_BYTES_ACKED, TCP_BYTES_SENT, TCP_BYTES_RETRANS].map(|it| load(tp, it)) };
+        let [write_seq, acknowledged, next] =
+            unsafe { [TCP_WRITE_SEQ, TCP_SND_UNA, TCP_SND_NXT].map(|it| load(tp, it)) };
+        let (waiting, unsent) = (write_seq.wrapping_sub(acknowledged), write_seq.wrapping_sub(next));
+        let written = (total as u32).wrapping_sub(again as u32).wrapping_add(unsent);
+        Self { all: acked + u64::from(waiting), written, write_seq, waiting, unsent }
+    }
+
+    /// Whether it was dialled.
+    #[inline(always)]
+    pub(super) fn is_of_server(self) -> bool {
+        self.all as u32 == self.written
+    }
+
+    /// Whether it dialled: its SYN is among the bytes that were acknowledged, and not among those of data.
+    #[inline(always)]
+    pub(super) fn is_of_client(self) -> bool {
+        self.all as u32 == self.written + 1
+    }
+}
+
 /// close(2) or shutdown(2) by this end, in its own context.
 #[inline(always)]
-fn closed_here(tp: u64, old: u32, new: u32) -> Option<Early> {
-    let [acked, total, again] = unsafe { [TCP_BYTES_ACKED, TCP_BYTES_SENT, TCP_BYTES_RETRANS].map(|it| load(tp, it)) };
-    let [write_seq, acknowledged, next] = unsafe { [TCP_WRITE_SEQ, TCP_SND_UNA, TCP_SND_NXT].map(|it| load(tp, it)) };
-    let (waiting, unsent) = (write_seq.wrapping_sub(acknowledged), write_seq.wrapping_sub(next));
-    let all = acked + u64::from(waiting);
+fn closed_here(tp: u64, number: impl Fn() -> u64, old: u32, new: u32) -> Option<Early> {
+    let books = Books::of(tp);
+    let Books { all, written, write_seq, waiting, unsent } = books;
     let is_little = all <= u64::from(MOST);
     let idle = nanoseconds_since(unsafe { load(tp, CSK_LAST_DATA) });
     if !is_little && (old != ESTABLISHED || idle < PAUSE) {
         return None;
     }
-    // Who dialled has its SYN among the bytes that were acknowledged, and not among those of data.
-    let written = (total as u32).wrapping_sub(again as u32).wrapping_add(unsent);
     let fin = u32::from(old == CLOSE_WAIT);
     let received = (unsafe { load(tp, TCP_BYTES_RECEIVED) } as u32).wrapping_sub(fin);
     let unread = unsafe { load(tp, TCP_RCV_NXT).wrapping_sub(load(tp, TCP_COPIED_SEQ)) };
@@ -123,12 +160,12 @@ fn closed_here(tp: u64, old: u32, new: u32) -> Option<Early> {
         waiting,
         quiet,
     };
-    if all as u32 == written {
+    if books.is_of_server() {
         let pause = if written == 0 { LONG_PAUSE } else { PAUSE };
         let has_waited = old == ESTABLISHED && idle >= pause && (quiet >= pause || unsent > 0);
-        server_closed(early, new, has_waited)
-    } else if is_little && all as u32 == written + 1 && written != 0 {
-        client_closed(early, written, new)
+        server_closed(early, number, new, has_waited)
+    } else if is_little && books.is_of_client() && written != 0 {
+        client_closed(early, number, written, new)
     } else {
         None
     }
@@ -136,15 +173,15 @@ fn closed_here(tp: u64, old: u32, new: u32) -> Option<Early> {
 
 /// The client's end was closed by the client, which said TLS last.
 #[inline(always)]
-fn client_closed(early: Early, written: u32, new: u32) -> Option<Early> {
+fn client_closed(early: Early, number: impl Fn() -> u64, written: u32, new: u32) -> Option<Early> {
     // Who complains of TLS has heard it spoken.
     if early.received != 0 && early.received < SERVER_HELLO {
         return None;
     }
-    let spoken = said::last(written);
+    let spoken = said::last(number, written, early.end);
     let (parting, Said { at, length, which }) = if early.received != 0 {
-        (Parting::Alerted, said::alert(spoken))
-    } else if new != LAST_ACK && said::is_tls(spoken) {
+        (Parting::Alerted, spoken.alert())
+    } else if new != LAST_ACK && spoken.is_tls() {
         (Parting::HelloUnanswered, Said::NOTHING)
     } else {
         return None;
@@ -166,13 +203,13 @@ fn of_server(new: u32) -> Parting {
 
 /// The server's end of a connection was closed by the server, first or after the client.
 #[inline(always)]
-fn server_closed(mut early: Early, new: u32, has_waited: bool) -> Option<Early> {
+fn server_closed(mut early: Early, number: impl Fn() -> u64, new: u32, has_waited: bool) -> Option<Early> {
     // An alert comes alone, or behind much else of TLS: to look for either costs every connection.
     if early.sent == ALERT_LENGTH as u32 || (SHORTEST..=MOST).contains(&early.sent) {
-        let spoken = said::last(early.sent);
-        let mut said = said::refusal(spoken);
+        let spoken = said::last(number, early.sent, early.end);
+        let mut said = spoken.refusal();
         if said.which == 0 {
-            said = said::alert(spoken);
+            said = spoken.alert();
         }
         Said { at: early.at, length: early.length, which: early.which } = said;
     }
@@ -205,7 +242,7 @@ fn closed_there(tp: u64, number: impl Fn() -> u64, new: u32) -> Option<Early> {
     if end.wrapping_sub(unsafe { load(tp, TCP_COPIED_SEQ) }) != sent {
         return None;
     }
-    let Said { at, length, which } = said::refusal((said::unread(number()), sent));
+    let Said { at, length, which } = said::refusal((said::unread(number()), sent), Memory::Kernel);
     if which == 0 {
         return None;
     }

@@ -1,6 +1,6 @@
 //! Where TCP sockets change state: the client end of a dial, and listeners that come and go.
 
-use aya_ebpf::EbpfContext as _;
+use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use redis_trace_common::member::SK_PROTOCOL;
@@ -46,8 +46,8 @@ pub(crate) fn state(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// The sock as a number: the verifier forbids to reckon with what it knows for a pointer.
+/// The sock, a hook's first argument, as a number: the verifier forbids to reckon with what it knows for a pointer.
 #[inline(always)]
-fn number(ctx: &BtfTracePointContext) -> u64 {
+pub(super) fn number(ctx: &impl EbpfContext) -> u64 {
     peek(ctx.as_ptr() as u64)
 }

@@ -144,7 +144,11 @@ impl<'a> HookReport<'a> {
 fn role_text(role: Role, hooks: &[&HookState], color: bool) -> String {
     let hooks: Vec<&HookState> = hooks.iter().copied().filter(|hook| !hook.is_idle()).collect();
     if hooks.is_empty() {
-        let why = if role == Role::Rules { "no module that rejects is loaded" } else { "nobody who could is at work" };
+        let why = match role {
+            Role::Rules => "no module that rejects is loaded",
+            Role::Words => "this kernel keeps it where it is read later",
+            _ => "nobody who could is at work",
+        };
         return format!("– {:<44} {why}\n", tells(role));
     }
     let hooks = hooks.as_slice();
@@ -220,6 +224,7 @@ fn tells(role: Role) -> &'static str {
         Role::Queues => "connections that find a queue full",
         Role::Retransmits => "dials without an answer",
         Role::IcmpErrors => "ICMP errors, and from whom",
+        Role::Words => "what is said on a connection",
         Role::Distances => "how far answers have travelled",
         Role::Execs => "servers that are started",
         Role::Forks => "daemons that servers become",

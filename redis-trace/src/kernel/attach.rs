@@ -12,7 +12,7 @@ use aya::programs::{BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError,
 use aya::sys::is_map_supported;
 use aya::{Ebpf, EbpfLoader, Endianness};
 use flate2::read::ZlibDecoder;
-use redis_trace_common::hook::{ARGUMENTS, HOOKS, Hook, Kind, Role, SERVERS, Tier};
+use redis_trace_common::hook::{ARGUMENTS, HOOKS, Hook, Kind, Role, SERVERS, SK_STREAM_ALLOC_SKB, Tier};
 use redis_trace_common::member::{ABSENT, MEMBERS};
 use redis_trace_common::record::COMM_LEN;
 use redis_trace_common::reply::REFUSALS;
@@ -24,7 +24,7 @@ use super::environment::Environment;
 use super::error::{Error, deepest, errno};
 use super::modules::{self, modules, part_of};
 use super::numbers::{arguments, attach_places, drops, invalid_syn, names};
-use super::survey::{functions, lacks};
+use super::survey::{functions, is_needless, lacks};
 use super::tallies::Tallies;
 use super::{HookState, Loaded, Options, Probes, Source, State, TierWish, symbols, tracefs};
 
@@ -138,7 +138,12 @@ fn load(object: &[u8], btf: &Btf, options: Options) -> Result<Ebpf, aya::EbpfErr
         ["landlock", "apparmor", "smack"].map(|module| part(module, modules::CREDENTIALS));
     let tomoyo = part("tomoyo", modules::TASK);
     let stride = btf.structure_size("bpf_prog_array_item").unwrap_or_default();
-    EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    // Where nothing needs to be heard nothing is kept of it.
+    if counts.get(SK_STREAM_ALLOC_SKB) == Some(&ABSENT) {
+        loader.map_max_entries("SPOKEN", 1);
+    }
+    loader
         .override_global("OFFSETS", offsets.as_slice(), true)
         .override_global("ARGUMENT_COUNTS", counts.as_slice(), true)
         .override_global("SAMPLES", &options.samples, true)
@@ -273,11 +278,11 @@ impl Attacher<'_> {
     /// Whether it is on a function of a security module that is not at work, can deny nothing or has no say in this, or of a module
     /// that was not loaded; or is of no use on this kernel.
     fn is_idle(&self, hook: &Hook) -> bool {
+        if is_needless(self.btf, hook) {
+            return true;
+        }
         if hook.kind == Kind::Kprobe {
             return lacks(self.btf, hook).is_none() && !self.functions.contains(&hook.target);
-        }
-        if let Some((function, wanted)) = hook.beside() {
-            return !self.btf.function_arguments(function).is_some_and(|has| wanted.contains(&has));
         }
         let Some(module) = hook.module() else { return false };
         let is_at_work = self.modules.as_ref().is_none_or(|modules| modules.iter().any(|listed| listed == module));

@@ -84,7 +84,7 @@ pub struct HookState {
 pub enum State {
     /// It is attached.
     Up,
-    /// The other tier tells the same, or nobody at work here could tell anything by it.
+    /// The other tier tells the same, nobody at work here could tell anything by it, or the kernel tells it by itself.
     Spare,
     /// It is not attached: a phrase that says why.
     Down(String),
@@ -96,9 +96,10 @@ impl HookState {
         self.hook.target
     }
 
-    /// Nobody at work on this host could tell anything by it, or the module with it was not loaded.
+    /// Nobody at work on this host could tell anything by it, the module with it was not loaded, or the kernel needs none.
     pub fn is_idle(&self) -> bool {
-        (self.hook.module().is_some() || self.hook.kind == Kind::Kprobe) && self.state == State::Spare
+        let is_of_some = self.hook.module().is_some() || self.hook.beside().is_some();
+        (is_of_some || self.hook.kind == Kind::Kprobe) && self.state == State::Spare
     }
 
     /// The tier it belongs to.

@@ -8,14 +8,17 @@ use redis_trace_common::member::{MEMBERS, Member, Shape};
 use super::btf::Btf;
 use super::{HookState, State, symbols};
 
-/// Every hook, none of them attached: what the kernel lacks of it, or that nobody may try it.
+/// Every hook, none of them attached: what the kernel lacks of it, that it needs none, or that nobody may try it.
 pub fn survey() -> Vec<HookState> {
     let btf = std::fs::read("/sys/kernel/btf/vmlinux").ok().and_then(|bytes| Btf::parse(bytes).ok());
-    let why = |hook| {
-        let lacks = btf.as_ref().and_then(|btf| lacks(btf, hook));
-        lacks.unwrap_or_else(|| "it takes a privilege that is missing".to_owned())
+    let state = |hook| match &btf {
+        Some(btf) if is_needless(btf, hook) => State::Spare,
+        btf => {
+            let lacks = btf.as_ref().and_then(|btf| lacks(btf, hook));
+            State::Down(lacks.unwrap_or_else(|| "it takes a privilege that is missing".to_owned()))
+        }
     };
-    HOOKS.iter().map(|hook| HookState { hook, state: State::Down(why(hook)) }).collect()
+    HOOKS.iter().map(|hook| HookState { hook, state: state(hook) }).collect()
 }
 
 /// How many hooks these types have something to put a probe on, after every question that probes have for types was asked.
@@ -60,6 +63,13 @@ pub fn has_kprobes() -> bool {
 pub(super) fn functions() -> Vec<&'static str> {
     let wanted: Vec<&str> = HOOKS.iter().filter(|hook| hook.kind == Kind::Kprobe).map(|hook| hook.target).collect();
     if has_kprobes() { symbols::present(&wanted) } else { Vec::new() }
+}
+
+/// Whether this kernel lets be read without a hook what it would tell.
+pub(super) fn is_needless(btf: &Btf, hook: &Hook) -> bool {
+    hook.beside().is_some_and(|(function, wanted)| {
+        !btf.function_arguments(function).is_some_and(|arguments| wanted.contains(&arguments))
+    })
 }
 
 /// Why this kernel has nothing to put the probe on.

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::expect::Scope;
-use super::scenarios::{Needs, Scenario};
+use super::scenarios::Scenario;
 use crate::host::clock::boottime;
 use crate::trace::cause::Code;
 use crate::trace::report::schema;
@@ -80,14 +80,8 @@ impl Agent {
 
     /// Whether this kernel can stage a scenario and this agent see it.
     pub(super) fn can_see(&self, scenario: &Scenario) -> bool {
-        match scenario.needs {
-            needs @ (Needs::Trampolines
-            | Needs::AppArmorHeard
-            | Needs::SelinuxHeard
-            | Needs::Tomoyo
-            | Needs::BpfLsmHeard) => needs.are_met() && self.hooks_functions(),
-            needs => needs.are_met(),
-        }
+        let needs = scenario.needs;
+        needs.are_met() && (self.hooks_functions() || !needs.take_trampolines())
     }
 
     /// Whether it has hooks on functions: without them it says that a middlebox's reset is not seen.

@@ -86,7 +86,7 @@ pub(crate) enum Needs {
     SmallConntrack,
     /// A limit of open files, which is the whole host's, that a scenario can reach in a moment.
     FewFiles,
-    /// A kernel that keeps what a thread sent last where a probe can read it.
+    /// A kernel that keeps what a thread sent last where a probe can read it, or hooks on functions.
     LastWords,
     /// haproxy.
     Haproxy,
@@ -102,9 +102,8 @@ impl Needs {
     /// Whether this kernel has it; of hooks the agent knows.
     pub(crate) fn are_met(self) -> bool {
         match self {
-            Self::Nothing | Self::Trampolines => true,
+            Self::Nothing | Self::Trampolines | Self::LastWords => true,
             Self::Landlock => has_landlock(),
-            Self::LastWords => kernel::keeps_last_words(),
             Self::Haproxy => is_installed("haproxy"),
             Self::RejectionAtInterface => can_reject("netdev"),
             Self::RejectionAtBridge => can_reject("bridge"),
@@ -118,6 +117,15 @@ impl Needs {
             Self::FewFiles => queue::has_few_files(),
             Self::SmallConntrack => filtered::has_small_conntrack(),
             Self::Selinux | Self::SelinuxHeard => has_selinux(),
+        }
+    }
+
+    /// Whether only an agent with hooks on functions can see it on this kernel.
+    pub(crate) fn take_trampolines(self) -> bool {
+        match self {
+            Self::Trampolines | Self::AppArmorHeard | Self::SelinuxHeard | Self::Tomoyo | Self::BpfLsmHeard => true,
+            Self::LastWords => !kernel::keeps_last_words(),
+            _ => false,
         }
     }
 }

@@ -68,7 +68,8 @@ fn protected(stage: &mut Stage) -> Result<()> {
     let redis = stage.redis("--port 6379")?;
     stage.ask_from_elsewhere("redis-cli -h 10.77.0.1 ping")?;
     let (words, length) = stage.server.denial();
-    let expected = said(stage, Code::RT6001, SERVER, redis, words).says(&format!("the server sent {length} bytes"));
+    let expected = rejected(stage, Code::RT6001, SERVER, redis);
+    let expected = expected.says(words).says(&format!("the server sent {length} bytes"));
     let bind = "before version 7.0 that ends protected mode";
     stage.expect(if stage.server.is_open_once_bound() { expected.says(bind) } else { expected });
     Ok(())
