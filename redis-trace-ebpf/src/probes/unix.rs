@@ -47,8 +47,8 @@ pub(crate) fn unix_listened(ctx: FExitContext) -> u32 {
 pub(crate) fn exit_connect(ctx: TracePointContext) -> u32 {
     let errno = syscall::errno(&ctx);
     if turned_away(errno) || denied::matters(errno) || syscall::is_of_filter(errno) {
-        let call = syscall::asked();
-        let family: u16 = Memory::User.peek(call.address);
+        let (call, mut family) = (syscall::asked(), 0_u16);
+        Memory::User.copy(&raw mut family, call.address);
         let is_entered = syscall::is_entered(errno, NR_CONNECT);
         // Most that fail were refused by the other end of TCP: they cost no more than this.
         if family == AF_UNIX || !is_entered || denied::matters(errno) {
