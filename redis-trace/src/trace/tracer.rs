@@ -44,6 +44,8 @@ const PATIENCE: u64 = 5_000_000_000;
 /// How long the host may take to answer before a first word is said of what is known without, nanoseconds: within 250
 /// milliseconds of when both ends are known.
 const FIRST_WORD: u64 = 200_000_000;
+/// How many first words are said in the time below: a host that is late in a flood gets no more to do, and no flood of lines.
+const FIRST_WORDS: usize = 10;
 /// How long the next first word about refusals that are alike is left unsaid, nanoseconds.
 const SAID: u64 = 60_000_000_000;
 /// Questions upon questions that a first word does without.
@@ -93,8 +95,8 @@ pub struct Tracer {
     joining: Joining,
     early: Early,
     waiting: VecDeque<Waiting>,
-    /// Of what a first word was said.
-    said: Remembered<Alike, ()>,
+    /// When a first word was said of late, and of what.
+    said: VecDeque<(u64, Alike)>,
     asked: Remembered<Question, u64>,
     told: VecDeque<Told>,
     /// Refusals whose SYN was dropped, by its sequence number: what they were told as, if they are. Their clients may fail
@@ -120,7 +122,7 @@ impl Tracer {
             joining: Joining::default(),
             early: Early::default(),
             waiting: VecDeque::new(),
-            said: Remembered::new(Bounds { number: KEPT, age: SAID }),
+            said: VecDeque::new(),
             asked: Remembered::new(Bounds { number: KEPT, age: PATIENCE }),
             told: VecDeque::new(),
             dropped: Remembered::new(Bounds { number: KEPT_DROPPED, age: FAILS_WITHIN }),
@@ -323,14 +325,15 @@ impl Tracer {
         }
     }
 
-    /// Says what is known of a refusal without what the host was asked, unless that was said of another like it; the number it
-    /// is said under.
+    /// Says what is known of a refusal without what the host was asked, unless that was said of another like it or of many others
+    /// of late; the number it is said under.
     fn first_word(&mut self, waiting: &Waiting, steps: &mut Vec<Step>) -> Option<u64> {
         let Waiting { refusal, asked, .. } = waiting;
         // What looks like an early end may be none.
         let alike = folding::kind(refusal).filter(|alike| !matches!(alike, Alike::Early { .. }))?;
         let now = self.known.now;
-        if self.said.get_with_time(&alike).is_some_and(|(time, ())| time.saturating_add(SAID) > now) {
+        while self.said.pop_front_if(|(time, _)| time.saturating_add(SAID) <= now).is_some() {}
+        if self.said.len() == FIRST_WORDS || self.said.iter().any(|(_, other)| *other == alike) {
             return None;
         }
         let (mut missing, seq) = (asked.clone(), self.seq + 1);
@@ -342,7 +345,7 @@ impl Tracer {
             });
             match found {
                 Ok(report) => {
-                    self.said.insert(now, alike, ());
+                    self.said.push_back((now, alike));
                     steps.push(Step::FirstWord(Report { partial: true, count: 0, ..report }));
                     return Some(self.next());
                 }

@@ -65,6 +65,20 @@ fn a_first_word_is_said_of_a_refusal_that_the_host_keeps_waiting_and_of_none_lik
 }
 
 #[test]
+fn in_a_flood_few_first_words_are_said() {
+    let mut tracer = Tracer::new(Bounds::default());
+    for port in 1..=100 {
+        let Fact { time, what: What::Reset(mut refused) } = reset(SECOND) else { unreachable!("a reset") };
+        (refused.flow.server.port, refused.isn) = (port, u32::from(port));
+        tracer.take(&Fact { time, what: What::Reset(refused) });
+    }
+    let said = ticks(&mut tracer, SECOND, 9 * SECOND);
+    let count = |is_it: fn(&Step) -> bool| said.iter().filter(|step| is_it(step)).count();
+    assert_eq!(count(|step| matches!(step, Step::FirstWord(_))), FIRST_WORDS);
+    assert_eq!(count(|step| matches!(step, Step::Tell(_))), 100);
+}
+
+#[test]
 fn no_first_word_is_said_where_the_host_answers_in_time() {
     let mut tracer = Tracer::new(Bounds::default());
     tracer.take(&reset(SECOND));
