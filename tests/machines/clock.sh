@@ -19,10 +19,10 @@ nc 127.0.0.1 1
 STEPS
 year=$(date -u +%Y)
 # Its command was refused: 1.
-redis-trace watch -o json --no-aggregate --port 1 --cmd 'sh steps' >words && exit 3 || test $? = 1
-cat words
+redis-trace watch -o json --no-aggregate --port 1 --cmd 'sh steps' >lines && exit 3 || test $? = 1
+cat lines
 # The last word counts.
-grep -v '"partial":true' words >told
+grep -v '"partial":true' lines >told
 refusals=$(grep -c '"schema":"redis-trace.refusal/1"' told)
 test "$refusals" = 5
 years=$(sed -n 's/.*"redis-trace.refusal\/1","time":"\([0-9]*\)-.*/\1/p' told | tr '\n' ' ')

@@ -10,6 +10,7 @@ sh -c "echo \$\$ >$small/cgroup.procs; exec redis-trace watch" >/dev/null 2>word
 agent=$!
 exec 5<words
 until read -r words <&5 && case $words in watching*) ;; *) false ;; esac; do kill -0 $agent; done
+rm words
 test "$(bpftool prog list | grep -c ' name ')" -gt 10
 # Less than it has: the kernel must kill the one process that is there.
 echo 64K >$small/memory.max
