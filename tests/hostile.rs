@@ -2,9 +2,7 @@
 //! member; no way in panics.
 
 use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -29,6 +27,10 @@ use redis_trace::trace::report::{
 use redis_trace::trace::text::Text;
 use serde_json::Value;
 
+#[path = "support/page.rs"]
+mod page;
+use page::Page;
+
 /// Reports that are made up, each of [`FIELDS`] foreign texts: with the recordings' fields more than a hundred thousand.
 const REPORTS: u32 = 8_000;
 /// Foreign texts in a report.
@@ -37,27 +39,6 @@ const FIELDS: usize = 14;
 const ROUNDS: u64 = 3;
 /// Random bytes that each way in is given, and as many changes to what it should be given.
 const BYTES: u32 = 1_500;
-
-/// What was written, to be read afterwards.
-#[derive(Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Page {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("one thread").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Page {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().expect("one thread").clone()).expect("sinks write UTF-8")
-    }
-}
 
 /// What each format made of the same reports.
 struct Told {

@@ -1,8 +1,5 @@
 //! A refusal and a summary as they are told, and what is written of them.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
-
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use redis_trace::sink::text::Text as TextSink;
@@ -14,27 +11,10 @@ use redis_trace::trace::report::{
 };
 use redis_trace::trace::text::Text;
 
-/// What was written, to be read afterwards.
-#[derive(Clone, Default)]
-pub(crate) struct Page(Arc<Mutex<Vec<u8>>>);
+#[path = "page.rs"]
+mod page;
 
-impl Write for Page {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("one thread").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Page {
-    /// All of it.
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8(self.0.lock().expect("one thread").clone()).expect("sinks write UTF-8")
-    }
-}
+pub(crate) use page::Page;
 
 /// A sink off a terminal, as wide as it may be.
 pub(crate) fn look() -> Look {

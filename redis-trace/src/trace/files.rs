@@ -44,7 +44,8 @@ impl NoFile {
         }
     }
 
-    /// What sets that limit; absent when the process was gone before it could be looked at.
+    /// What sets that limit; absent when the process was gone before it could be looked at, or when it is Redis and its
+    /// configuration could not be.
     pub fn limited_by(&self) -> Option<FilesLimit> {
         if self.failed.errno == ENFILE {
             return Some(FilesLimit::Host);
@@ -53,11 +54,12 @@ impl NoFile {
         let unit = files.unit.as_ref().filter(|unit| unit.files == limit);
         let clients =
             files.maxclients.filter(|clients| clients + RESERVED_FILES == limit && is_redis_like(&self.process));
-        Some(match (unit, clients) {
-            (Some(unit), _) => FilesLimit::Unit(unit.unit.clone()),
-            (None, Some(clients)) => FilesLimit::Maxclients(clients),
-            (None, None) => FilesLimit::Ulimit,
-        })
+        match (unit, clients) {
+            (Some(unit), _) => Some(FilesLimit::Unit(unit.unit.clone())),
+            (None, Some(clients)) => Some(FilesLimit::Maxclients(clients)),
+            (None, None) if files.maxclients.is_none() && is_redis_like(&self.process) => None,
+            (None, None) => Some(FilesLimit::Ulimit),
+        }
     }
 
     /// The process runs in a container.
@@ -135,7 +137,7 @@ mod tests {
         assert_eq!(by(24, 1024, files.clone()).as_deref(), Some("LimitNOFILE= of redis.service"));
         assert_eq!(by(24, 10_032, files.clone()).as_deref(), Some("maxclients 10000 + 32"));
         assert_eq!(by(24, 40, files.clone()).as_deref(), Some("ulimit -n"));
-        assert_eq!(by(24, 10_032, Files::default()).as_deref(), Some("ulimit -n"));
+        assert_eq!(by(24, 10_032, Files::default()), None, "its configuration was not read");
         assert_eq!(by(ENFILE, 1024, files).as_deref(), Some("fs.file-max"));
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
@@ -79,6 +79,12 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 /// Measures; the results go to standard output as JSON, what is going on to standard error.
 pub(crate) fn measure(options: &Measure) -> Result<()> {
     let bench = Bench { program: options.program.clone(), extent: options.extent };
+    if probes::are_timed()? {
+        bail!(
+            "the kernel keeps the time of its BPF programs, which would be measured with them.\n  \
+             try   sudo sysctl kernel.bpf_stats_enabled=0"
+        );
+    }
     let wanted = MEASUREMENTS.iter().filter(|(name, ..)| options.names.iter().any(|wanted| wanted == name));
     let parts = wanted.map(|one| make(one, &bench)).collect();
     let results = Results { place: place(&bench.program)?, parts };

@@ -104,6 +104,12 @@ fn probes(pid: u32) -> Result<BTreeMap<String, Runs>> {
     Ok(ours.map(runs).collect())
 }
 
+/// Whether the kernel keeps the time of its BPF programs: a run of this that was killed leaves it so.
+pub(super) fn are_timed() -> Result<bool> {
+    let switch = fs::read_to_string(SWITCH).with_context(|| format!("cannot read {SWITCH}"))?;
+    Ok(switch.trim() != "0")
+}
+
 /// While this lives, the kernel keeps the time of its BPF programs.
 struct Statistics {
     /// What the switch said before.
