@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::functions::of_kprobes;
+use crate::functions::functions;
 use crate::lock::{Lock, sha256, source_digest};
 use crate::run::{cargo, output, run, which, workspace};
 
@@ -145,16 +145,15 @@ fn compile(root: &Path) -> Result<(Vec<u8>, Lock)> {
 /// it. BTF, which the loader needs, stays, and what it says of functions as far as the verifier needs it.
 fn strip_down(strip: &Path, linked: &Path, stripped: &Path) -> Result<()> {
     let objcopy = strip.with_file_name("llvm-objcopy");
-    let (types, functions) = (stripped.with_extension("btf"), stripped.with_extension("btf.ext"));
-    let dump = |section: &str, to: &Path| format!("--dump-section={section}={}", to.display());
+    let kept = stripped.with_extension("btf.ext");
     run(Command::new(&objcopy)
-        .args([dump(".BTF", &types), dump(".BTF.ext", &functions)])
+        .arg(format!("--dump-section=.BTF.ext={}", kept.display()))
         .arg(linked)
         .arg("/dev/null"))?;
-    std::fs::write(&functions, of_kprobes(&std::fs::read(types)?, &std::fs::read(&functions)?)?)?;
+    std::fs::write(&kept, functions(&std::fs::read(&kept)?)?)?;
     run(Command::new(objcopy)
         .args(["-g", "-R", ".BTF.ext", "-R", ".rel.BTF.ext"])
-        .arg(format!("--add-section=.BTF.ext={}", functions.display()))
+        .arg(format!("--add-section=.BTF.ext={}", kept.display()))
         .arg(linked)
         .arg(stripped))
 }

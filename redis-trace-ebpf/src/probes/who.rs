@@ -1,6 +1,7 @@
 //! What a process is: told once, when it first matters.
 
 use core::ffi::c_void;
+use core::hint::black_box;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use redis_trace_common::member::{
@@ -11,7 +12,7 @@ use redis_trace_common::member::{
 use redis_trace_common::record::{self, PATH_LEN, Who};
 
 use crate::emit::reserve_roomy;
-use crate::kernel::{at_most, container, fill_task, place, read};
+use crate::kernel::{container, fill_task, place, read};
 use crate::maps::{INTRODUCED, WATCHED};
 
 /// The longest name of a directory entry and its NUL: `NAME_MAX`, include/uapi/linux/limits.h.
@@ -37,14 +38,15 @@ pub(crate) fn keep_watched(task: u64) {
 }
 
 /// Tells what the process of a task is, once; nothing at address 0.
-#[inline(always)]
-pub(crate) fn introduce(task: u64) {
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn introduce(task: u64) -> u64 {
     let (pid, start) = (read(task, TASK_TGID), read(read(task, TASK_LEADER), TASK_START));
     if pid == 0 || unsafe { INTRODUCED.get(&pid) }.is_some_and(|known| *known == start) {
-        return;
+        return 0;
     }
     // A path is written until it has passed its end: the first into the second, the second into the slack.
-    let Some(mut slot) = reserve_roomy::<Who, NAME_ROOM>() else { return };
+    let Some(mut slot) = reserve_roomy::<Who, NAME_ROOM>() else { return 0 };
     let record = slot.record();
     unsafe {
         fill_task(&raw mut (*record).task, task);
@@ -57,16 +59,19 @@ pub(crate) fn introduce(task: u64) {
     }
     slot.submit();
     let _ = INTRODUCED.insert(&pid, &start, 0);
+    0
 }
 
-/// Appends a name and its NUL; the length of what there is then.
+/// Appends a name and its NUL; the length of what there is then. Without a branch, or the verifier would look at every name that
+/// follows once for each way through those before it.
 #[inline(always)]
 unsafe fn append(path: *mut u8, length: u32, name: u64) -> u32 {
-    let length = at_most(PATH_LEN, length);
+    // Below the path's length already: for the verifier.
+    let length = black_box(length) & (PATH_LEN as u32 - 1);
     let to = unsafe { path.add(length as usize) }.cast::<c_void>();
-    let written = unsafe { bpf_probe_read_kernel_str(to, NAME_ROOM as u32, name as *const c_void) };
+    let written = black_box(unsafe { bpf_probe_read_kernel_str(to, NAME_ROOM as u32, name as *const c_void) } as i32);
     // Negative for a name that cannot be read.
-    if written > 0 { length + written as u32 } else { length }
+    length + (written & !black_box(written >> 31)) as u32
 }
 
 /// Writes the path of a task's executable: prepend_path(), fs/d_path.c, but for its root, so that it is the host's path.
@@ -84,10 +89,9 @@ unsafe fn fill_exe(path: *mut u8, task: u64) -> u32 {
             let parent = read(mount, MOUNT_PARENT);
             if parent == mount || parent == 0 {
                 // The root: an empty name.
-                length = at_most(PATH_LEN - 1, length);
-                unsafe { path.add(length as usize).write(0) };
-                length += 1;
-                break;
+                let end = black_box(length) & (PATH_LEN as u32 - 1);
+                unsafe { path.add(end as usize).write(0) };
+                return end + 1;
             }
             dentry = read(mount, MOUNT_POINT);
             mnt = place(parent, MOUNT_MNT);
@@ -96,7 +100,7 @@ unsafe fn fill_exe(path: *mut u8, task: u64) -> u32 {
             dentry = read(dentry, DENTRY_PARENT);
         }
     }
-    at_most(PATH_LEN, length)
+    length
 }
 
 /// Writes the path of a task's cgroup in the unified hierarchy, whose root has an empty name: kernfs_path_from_node().
@@ -111,5 +115,5 @@ unsafe fn fill_cgroup(path: *mut u8, task: u64) -> u32 {
         length = unsafe { append(path, length, read(kn, KN_NAME)) };
         kn = read(kn, KN_PARENT);
     }
-    at_most(PATH_LEN, length)
+    length
 }

@@ -5,12 +5,12 @@ use redis_trace_common::hook::{ARGUMENTS, Called, DROP_PLACES, DROP_REASONS, KFR
 use redis_trace_common::member::ABSENT;
 
 use super::btf::Btf;
-use super::symbols;
+use super::symbols::List;
 use crate::trace::decode::Names;
 use crate::trace::text::Text;
 
 /// Which drops are told: the numbers of their reasons, a bit each, or where the kernel has none, the functions that drop.
-pub(super) fn drops(btf: &Btf) -> ([u64; 4], Vec<[u64; 2]>, Vec<[u64; 2]>) {
+pub(super) fn drops(btf: &Btf, symbols: &List) -> ([u64; 4], Vec<[u64; 2]>, Vec<[u64; 2]>) {
     let mut bits = [0; 4];
     for (number, name) in drop_reasons(btf).iter().enumerate() {
         if name.as_ref().is_some_and(|name| DROP_REASONS.contains(&name.as_str())) {
@@ -18,7 +18,7 @@ pub(super) fn drops(btf: &Btf) -> ([u64; 4], Vec<[u64; 2]>, Vec<[u64; 2]>) {
         }
     }
     let has_reason = btf.tracepoint_arguments(ARGUMENTS[KFREE_SKB].name()).is_some_and(|count| count > 2);
-    let ranges = |names: &[&str]| if has_reason { vec![[0; 2]; names.len()] } else { symbols::ranges(names) };
+    let ranges = |names: &[&str]| if has_reason { vec![[0; 2]; names.len()] } else { symbols.ranges(names) };
     (bits, ranges(DROP_PLACES), ranges(SOCKET_PLACES))
 }
 

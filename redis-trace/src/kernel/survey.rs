@@ -6,7 +6,8 @@ use redis_trace_common::hook::{HOOKS, Hook, Kind};
 use redis_trace_common::member::{MEMBERS, Member, Shape};
 
 use super::btf::Btf;
-use super::{HookState, State, symbols};
+use super::symbols::List;
+use super::{HookState, State};
 
 /// Every hook, none of them attached: what the kernel lacks of it, that it needs none, or that nobody may try it.
 pub fn survey() -> Vec<HookState> {
@@ -60,9 +61,9 @@ pub fn has_kprobes() -> bool {
 }
 
 /// The functions that probes are to be put on by their names, as far as the kernel and its modules have them now.
-pub(super) fn functions() -> Vec<&'static str> {
+pub(super) fn functions(symbols: &List) -> Vec<&'static str> {
     let wanted: Vec<&str> = HOOKS.iter().filter(|hook| hook.kind == Kind::Kprobe).map(|hook| hook.target).collect();
-    if has_kprobes() { symbols::present(&wanted) } else { Vec::new() }
+    if has_kprobes() { symbols.present(&wanted) } else { Vec::new() }
 }
 
 /// Whether this kernel lets be read without a hook what it would tell.
