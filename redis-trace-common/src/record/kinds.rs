@@ -154,9 +154,9 @@ records! {
         task: Task,
         /// Parent's process id.
         parent: u32,
-        /// Bytes of `exe` that count.
+        /// Bytes of `exe` that count; more than it has where the path is longer.
         exe_length: u32,
-        /// Bytes of `cgroup` that count.
+        /// Bytes of `cgroup` that count, likewise.
         cgroup_length: u32,
         /// Zero.
         reserved: u32,

@@ -37,7 +37,8 @@ pub(crate) fn keep_watched(task: u64) {
     let _ = WATCHED.insert(&read(task, TASK_TGID), &record::WATCHED, BPF_NOEXIST);
 }
 
-/// Tells what the process of a task is, once; nothing at address 0.
+/// Tells what the process of a task is, once; nothing at address 0. A global function, of numbers alone, so that the verifier goes
+/// through it once for each probe and not for each way that leads here.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn introduce(task: u64) -> u64 {
