@@ -106,7 +106,7 @@ fn is_busy(agent: &Agent) -> bool {
     let before = spent();
     sleep(WHILE);
     // In ticks of a hundredth of a second.
-    spent() - before > WHILE.as_millis() as u64 / 100
+    spent() - before > u64::from(WHILE.subsec_millis()) / 100
 }
 
 #[test]

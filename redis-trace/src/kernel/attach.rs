@@ -23,7 +23,7 @@ use super::btf::Btf;
 use super::environment::Environment;
 use super::error::{Error, deepest, errno};
 use super::modules::{self, modules, part_of};
-use super::numbers::{arguments, attach_places, drops, invalid_syn, names};
+use super::numbers::{MEMORY_BASES, NFT_NET_ID, arguments, attach_places, drops, invalid_syn, names, symbols};
 use super::survey::{functions, is_needless, lacks};
 use super::symbols::List;
 use super::tallies::Tallies;
@@ -41,16 +41,14 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
     let cannot = |why: &(dyn StdError + 'static)| environment.explain("load probes", errno(why), &deepest(why));
     // Asked before the kernel's types are read: who may not need not wait for that. A map of this kind needs CAP_BPF.
     is_map_supported(MapType::LruHash).map_err(|why| cannot(&why))?;
-    // Either takes a tenth of a second.
-    let (btf, loader, symbols) = thread::scope(|scope| {
-        let symbols = scope.spawn(List::read);
-        // A new loader reads the kernel's types for itself.
-        let (btf, loader) = (read_btf(&environment), EbpfLoader::new());
-        (btf, loader, symbols.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    // Either half takes a tenth of a second.
+    let (types, symbols) = thread::scope(|scope| {
+        let symbols = scope.spawn(symbols);
+        let types = read_btf(&environment).and_then(|btf| Ok((hooked(&btf)?, btf)));
+        (types, symbols.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
-    let btf = btf?;
-    let types = hooked(&btf)?;
-    let mut object = load(loader, &unpacked()?, &btf, &symbols, *options).map_err(|why| cannot(&why))?;
+    let (types, btf) = types?;
+    let mut object = load(&unpacked()?, &btf, &symbols, *options).map_err(|why| cannot(&why))?;
 
     let mut servers: HashMap<_, [u8; COMM_LEN], u8> = map(&mut object, "SERVERS")?;
     for server in SERVERS {
@@ -133,13 +131,7 @@ fn as_aya_reads(btf: &Btf, names: impl Iterator<Item = String>) -> Result<aya::B
 }
 
 /// Creates the maps; no probe is loaded yet.
-fn load(
-    loader: EbpfLoader<'static>,
-    object: &[u8],
-    btf: &Btf,
-    symbols: &List,
-    options: Options,
-) -> Result<Ebpf, aya::EbpfError> {
+fn load(object: &[u8], btf: &Btf, symbols: &List, options: Options) -> Result<Ebpf, aya::EbpfError> {
     // Before Linux 5.11 maps count against it; where it may not be raised, the kernel may not need it.
     let unlimited = Rlimit { current: None, maximum: None };
     let _ = setrlimit(Resource::Memlock, unlimited);
@@ -152,8 +144,7 @@ fn load(
         ["landlock", "apparmor", "smack"].map(|module| part(module, modules::CREDENTIALS));
     let tomoyo = part("tomoyo", modules::TASK);
     let stride = btf.structure_size("bpf_prog_array_item").unwrap_or_default();
-    // What it is given lives no longer than this.
-    let mut loader: EbpfLoader<'_> = loader;
+    let mut loader = EbpfLoader::new();
     // Where nothing needs to be heard nothing is kept of it.
     if counts.get(SK_STREAM_ALLOC_SKB) == Some(&ABSENT) {
         loader.map_max_entries("SPOKEN", 1);
@@ -172,8 +163,8 @@ fn load(
         .override_global("SMACK_AT", &smack, true)
         .override_global("PROGRAM_STRIDE", &stride, true)
         .override_global("ATTACH_PLACES", attach_places(btf).as_slice(), true)
-        .override_global("MEMORY_BASES", symbols.variables(["page_offset_base", "vmemmap_base"]).as_slice(), true)
-        .override_global("NFT_NET_ID", &symbols.variables(["nf_tables_net_id"]), true)
+        .override_global("MEMORY_BASES", symbols.variables(MEMORY_BASES).as_slice(), true)
+        .override_global("NFT_NET_ID", &symbols.variables(NFT_NET_ID), true)
         .override_global("INVALID_SYN", &invalid_syn(btf), true)
         .map_max_entries("EVENTS", options.ring_bytes.max(4096).next_power_of_two())
         .map_max_entries("COUNTS", options.kinds)

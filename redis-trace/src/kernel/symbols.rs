@@ -1,9 +1,15 @@
 //! Where the running kernel's functions are, as `/proc/kallsyms` shows it to the privileged.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
 
 /// How many addresses are remembered; the kernel drops packets in some hundred places.
 const KEPT: usize = 1024;
+
+/// Kinds of symbols that are functions, and that are variables: nm(1).
+const FUNCTIONS: &str = "tTwW";
+const VARIABLES: &str = "bBdDrR";
 
 /// The functions of addresses that were asked for.
 #[derive(Debug, Default)]
@@ -18,73 +24,86 @@ impl Symbols {
             if self.named.len() >= KEPT {
                 self.named.clear();
             }
-            let list = List::read();
-            let below = list.functions().filter(|(start, _)| *start <= address);
-            let name = below.max_by_key(|(start, _)| *start).map(|(_, name)| original(name).to_owned());
-            self.named.insert(address, name);
+            let mut nearest: Option<(u64, String)> = None;
+            each_symbol(|start, kind, name| {
+                let is_nearer = start <= address && nearest.as_ref().is_none_or(|(other, _)| start >= *other);
+                if FUNCTIONS.contains(kind) && is_nearer {
+                    nearest = Some((start, original(name).to_owned()));
+                }
+            });
+            self.named.insert(address, nearest.map(|(_, name)| name));
         }
         self.named.get(&address)?.as_deref()
     }
 }
 
-/// The kernel's list of its symbols, read once for all that is asked of it: to write it takes the kernel a tenth of a second.
-pub(super) struct List(String);
+/// What is asked of the kernel's list of its symbols, read once: to write it takes the kernel a tenth of a second, and to keep it
+/// ten megabytes.
+#[derive(Default)]
+pub(super) struct List {
+    /// Addresses and names of the functions that were asked for.
+    functions: Vec<(u64, String)>,
+    /// Those of the variables.
+    variables: Vec<(u64, String)>,
+    /// Where any function begins, in order.
+    starts: Vec<u64>,
+}
 
 impl List {
-    /// Reads it; nothing is listed where that cannot be done.
-    pub(super) fn read() -> Self {
-        Self(std::fs::read_to_string("/proc/kallsyms").unwrap_or_default())
+    /// Reads what it says of these functions and variables; nothing is listed where that cannot be done.
+    pub(super) fn read(functions: &[&str], variables: &[&str]) -> Self {
+        let mut list = Self::default();
+        each_symbol(|address, kind, name| {
+            if FUNCTIONS.contains(kind) {
+                list.starts.push(address);
+                if functions.contains(&original(name)) {
+                    list.functions.push((address, name.to_owned()));
+                }
+            } else if VARIABLES.contains(kind) && variables.contains(&name) {
+                list.variables.push((address, name.to_owned()));
+            }
+        });
+        list.starts.sort_unstable();
+        list
     }
 
     /// Those of these functions that the running kernel or one of its modules has.
     pub(super) fn present<'a>(&self, names: &[&'a str]) -> Vec<&'a str> {
-        self.functions().filter_map(|(_, function)| names.iter().find(|name| **name == function).copied()).collect()
+        let is_present = |name: &&str| self.functions.iter().any(|(_, function)| function == name);
+        names.iter().copied().filter(is_present).collect()
     }
 
     /// Where these functions begin and end; zeros for those that the kernel does not have.
     pub(super) fn ranges(&self, names: &[&str]) -> Vec<[u64; 2]> {
-        let mut starts: Vec<u64> = Vec::new();
-        let mut found = vec![[0; 2]; names.len()];
-        for (start, name) in self.functions() {
-            starts.push(start);
-            if !is_apart(name)
-                && let Some(place) = names.iter().position(|wanted| *wanted == original(name))
-            {
-                found[place] = [start, start];
-            }
-        }
-        starts.sort_unstable();
-        for [start, end] in &mut found {
-            let next = starts.partition_point(|other| other <= start);
-            *end = starts.get(next).copied().unwrap_or(*start);
-        }
-        found
+        let range = |name: &&str| {
+            let is_it = |(_, function): &&(u64, String)| !is_apart(function) && original(function) == *name;
+            self.functions.iter().rfind(is_it).map_or([0; 2], |(start, _)| {
+                let next = self.starts.partition_point(|other| other <= start);
+                [*start, self.starts.get(next).copied().unwrap_or(*start)]
+            })
+        };
+        names.iter().map(range).collect()
     }
 
     /// Where these variables are; zeros unless all are listed.
     pub(super) fn variables<const N: usize>(&self, names: [&str; N]) -> [u64; N] {
-        let mut found = [0; N];
-        for (address, name) in self.symbols("bBdDrR") {
-            if let Some(place) = names.iter().position(|wanted| *wanted == name) {
-                found[place] = address;
-            }
+        let found = names.map(|name| self.variables.iter().rfind(|(_, variable)| variable == name).map(|(at, _)| *at));
+        if found.contains(&None) { [0; N] } else { found.map(Option::unwrap_or_default) }
+    }
+}
+
+/// Goes through the kernel's list: the address, the kind and the name of each symbol. None where addresses are hidden.
+fn each_symbol(mut see: impl FnMut(u64, &str, &str)) {
+    let Ok(mut list) = File::open("/proc/kallsyms").map(BufReader::new) else { return };
+    let mut line = String::new();
+    while list.read_line(&mut line).is_ok_and(|length| length > 0) {
+        let mut words = line.split_ascii_whitespace();
+        if let (Some(address), Some(kind), Some(name)) = (words.next(), words.next(), words.next())
+            && let Ok(address @ 1..) = u64::from_str_radix(address, 16)
+        {
+            see(address, kind, name);
         }
-        if found.contains(&0) { [0; N] } else { found }
-    }
-
-    /// The kernel's functions: address and name. None where addresses are hidden.
-    fn functions(&self) -> impl Iterator<Item = (u64, &str)> {
-        self.symbols("tTwW")
-    }
-
-    /// The kernel's symbols of these kinds.
-    fn symbols(&self, kinds: &'static str) -> impl Iterator<Item = (u64, &str)> {
-        self.0.lines().filter_map(|line| {
-            let mut words = line.split_ascii_whitespace();
-            let (address, kind, name) = (words.next()?, words.next()?, words.next()?);
-            let address = u64::from_str_radix(address, 16).ok().filter(|address| *address != 0)?;
-            kinds.contains(kind).then_some((address, name))
-        })
+        line.clear();
     }
 }
 
@@ -101,7 +120,8 @@ fn is_apart(name: &str) -> bool {
 /// Whether what a thread sends is copied to pages of its own, where it can be read afterwards: since Linux 5.16, which has
 /// this function no more.
 pub fn keeps_last_words() -> bool {
-    List::read().present(&["sk_stream_alloc_skb"]).is_empty()
+    let function = ["sk_stream_alloc_skb"];
+    List::read(&function, &[]).present(&function).is_empty()
 }
 
 #[cfg(test)]
@@ -113,7 +133,9 @@ mod tests {
         if !rustix::process::geteuid().is_root() {
             return eprintln!("skipped: only root sees where functions are");
         }
-        let [[start, end]] = List::read().ranges(&["nf_hook_slow"])[..] else { panic!("one was asked for") };
+        let [[start, end]] = List::read(&["nf_hook_slow"], &[]).ranges(&["nf_hook_slow"])[..] else {
+            panic!("one was asked for")
+        };
         assert!(start < end);
         assert_eq!(Symbols::default().function(start + 1), Some("nf_hook_slow"));
         assert_eq!(Symbols::default().function(end - 1), Some("nf_hook_slow"));
