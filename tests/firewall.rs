@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use procfs::process::Process;
@@ -28,9 +27,6 @@ const TO_LATER: Duration = Duration::from_millis(50);
 const LATER: usize = 40;
 /// So long nft may take to begin.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long it is looked at whether the agent computes.
-const WHILE: Duration = Duration::from_millis(300);
 
 /// Each test's own port.
 const SLOW: u16 = 6501;
@@ -92,21 +88,16 @@ fn has_read_ahead(agent: &Agent) {
     }
     while lists() {}
     // What it listed is then read, by a program that was not optimized.
-    while is_busy(agent) {
+    while computes(agent) {
         assert!(began.elapsed() < PATIENCE, "the rules are read for ever");
     }
 }
 
-/// Whether the agent computes: more than a tenth of the time, for a while.
-fn is_busy(agent: &Agent) -> bool {
-    let spent = || {
-        let process = Process::new(agent.child.id().cast_signed()).and_then(|process| process.stat());
-        process.map(|stat| stat.utime + stat.stime).expect("the agent's times")
-    };
-    let before = spent();
-    sleep(WHILE);
-    // In ticks of a hundredth of a second.
-    spent() - before > u64::from(WHILE.subsec_millis()) / 100
+/// Whether a thread of the agent does anything but wait.
+fn computes(agent: &Agent) -> bool {
+    let process = Process::new(agent.child.id().cast_signed()).expect("the agent");
+    let mut threads = process.tasks().expect("its threads").flatten();
+    threads.any(|thread| thread.stat().is_ok_and(|stat| stat.state != 'S'))
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! The running kernel's numbers of things that have names, and where it keeps tables by them: they change from series to series.
 
 use redis_trace_common::denial::ATTACH_POINTS;
-use redis_trace_common::hook::{ARGUMENTS, Called, DROP_PLACES, DROP_REASONS, HOOKS, KFREE_SKB, Kind, SOCKET_PLACES};
+use redis_trace_common::hook::{ARGUMENTS, Called, DROP_PLACES, DROP_REASONS, KFREE_SKB, SOCKET_PLACES};
 use redis_trace_common::member::ABSENT;
 
 use super::btf::Btf;
+use super::survey::by_name;
 use super::symbols::List;
 use crate::trace::decode::Names;
 use crate::trace::text::Text;
@@ -16,9 +17,10 @@ pub(super) const NFT_NET_ID: [&str; 1] = ["nf_tables_net_id"];
 
 /// Where the functions and variables are that are asked for by name.
 pub(super) fn symbols() -> List {
-    let kprobes = HOOKS.iter().filter(|hook| hook.kind == Kind::Kprobe).map(|hook| hook.target);
-    let functions: Vec<&str> = kprobes.chain([DROP_PLACES, SOCKET_PLACES].concat()).collect();
-    List::read(&functions, &[MEMORY_BASES.as_slice(), &NFT_NET_ID].concat())
+    List::read(
+        &[by_name().as_slice(), DROP_PLACES, SOCKET_PLACES].concat(),
+        &[MEMORY_BASES.as_slice(), &NFT_NET_ID].concat(),
+    )
 }
 
 /// Which drops are told: the numbers of their reasons, a bit each, or where the kernel has none, the functions that drop.

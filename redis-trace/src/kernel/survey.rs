@@ -60,10 +60,14 @@ pub fn has_kprobes() -> bool {
     Path::new("/sys/bus/event_source/devices/kprobe").exists()
 }
 
-/// The functions that probes are to be put on by their names, as far as the kernel and its modules have them now.
+/// The functions that probes are to be put on by their names.
+pub(super) fn by_name() -> Vec<&'static str> {
+    HOOKS.iter().filter(|hook| hook.kind == Kind::Kprobe).map(|hook| hook.target).collect()
+}
+
+/// Those of them that the kernel and its modules have now.
 pub(super) fn functions(symbols: &List) -> Vec<&'static str> {
-    let wanted: Vec<&str> = HOOKS.iter().filter(|hook| hook.kind == Kind::Kprobe).map(|hook| hook.target).collect();
-    if has_kprobes() { symbols.present(&wanted) } else { Vec::new() }
+    if has_kprobes() { symbols.present(&by_name()) } else { Vec::new() }
 }
 
 /// Whether this kernel lets be read without a hook what it would tell.

@@ -45,7 +45,7 @@ pub(super) struct List {
     functions: Vec<(u64, String)>,
     /// Those of the variables.
     variables: Vec<(u64, String)>,
-    /// Where any function begins, in order.
+    /// Where any function begins.
     starts: Vec<u64>,
 }
 
@@ -63,7 +63,6 @@ impl List {
                 list.variables.push((address, name.to_owned()));
             }
         });
-        list.starts.sort_unstable();
         list
     }
 
@@ -78,8 +77,8 @@ impl List {
         let range = |name: &&str| {
             let is_it = |(_, function): &&(u64, String)| !is_apart(function) && original(function) == *name;
             self.functions.iter().rfind(is_it).map_or([0; 2], |(start, _)| {
-                let next = self.starts.partition_point(|other| other <= start);
-                [*start, self.starts.get(next).copied().unwrap_or(*start)]
+                let next = self.starts.iter().filter(|other| *other > start).min();
+                [*start, *next.unwrap_or(start)]
             })
         };
         names.iter().map(range).collect()
