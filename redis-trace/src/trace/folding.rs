@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::fact::{Alike, Folded};
 use super::filter::Filter;
-use super::flow::Flow;
+use super::flow::{Flow, Netns};
 use super::refusal::{Attempt, Refusal};
 use super::remembered::{Bounds, Remembered};
 use super::report::Report;
@@ -92,6 +92,13 @@ impl Folding {
         }
     }
 
+    /// A namespace is gone and its number another's, in which what is counted waits for a verdict of its own.
+    pub fn forget(&mut self, netns: Netns) {
+        let is_elsewhere = |alike: &Alike| alike.netns() != Some(netns);
+        self.verdicts.retain(is_elsewhere);
+        self.dismissed.retain(is_elsewhere);
+    }
+
     /// Refusals that were counted and that no verdict stands for, so far, as far as this filter lets them through.
     pub fn unattributed(&self, filter: &Filter) -> Unattributed {
         let kinds = self.waiting.iter().map(|(alike, number)| (Some(alike), *number));
@@ -171,7 +178,7 @@ mod tests {
 
     use super::*;
     use crate::trace::fact::{Task, UnixPath};
-    use crate::trace::flow::{Endpoint, Netns};
+    use crate::trace::flow::Endpoint;
     use crate::trace::text::Text;
 
     /// A unix socket that process 9 dialled in vain.

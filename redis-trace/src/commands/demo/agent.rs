@@ -35,10 +35,10 @@ pub(super) struct Agent {
     lines: Receiver<Line>,
     /// What it said on standard error.
     aside: Vec<String>,
-    /// Told of the scenario under way so far.
+    /// Told of the scenarios under way so far.
     pub(super) told: Vec<Value>,
-    /// What belongs to that scenario: of the rest of the host nothing is kept.
-    pub(super) scope: Scope,
+    /// What belongs to those scenarios: the rest of the host's refusals are not kept.
+    scopes: Vec<Scope>,
     /// Scenarios that are over.
     past: Vec<Scope>,
     /// Refusals of scenarios that were over, told when nothing more was to be told of them.
@@ -66,7 +66,7 @@ impl Agent {
             lines,
             aside: Vec::new(),
             told: Vec::new(),
-            scope: Scope::default(),
+            scopes: Vec::new(),
             past: Vec::new(),
             late: Vec::new(),
             running: running.clone(),
@@ -121,7 +121,7 @@ impl Agent {
                 if value["partial"] == true {
                     return Ok(());
                 }
-                if self.scope.concerns(&value) {
+                if value["schema"] != schema::REFUSAL || self.scopes.iter().any(|scope| scope.owns(&value)) {
                     self.told.push(value);
                 } else if self.past.iter().any(|scope| scope.covers(&value)) {
                     self.late.push(value);
@@ -132,11 +132,22 @@ impl Agent {
         Ok(())
     }
 
-    /// Nothing more must be told of the scenario so far.
+    /// A scenario begins.
+    pub(super) fn begin(&mut self, scope: &Scope) {
+        self.scopes.push(scope.clone());
+    }
+
+    /// More belongs to the scenario that began last.
+    pub(super) fn follow(&mut self, scope: &Scope) {
+        if let Some(last) = self.scopes.last_mut() {
+            last.clone_from(scope);
+        }
+    }
+
+    /// The scenario that began last is over: nothing more must be told of it.
     pub(super) fn close(&mut self) {
-        let mut scope = std::mem::take(&mut self.scope);
-        scope.until = boottime();
-        self.past.push(scope);
+        self.told.clear();
+        self.past.extend(self.scopes.pop().map(|scope| Scope { until: boottime(), ..scope }));
     }
 
     /// Ends it as Ctrl-C would, and hears it out; everything it told, its summary checked.

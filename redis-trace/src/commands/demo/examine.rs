@@ -39,22 +39,21 @@ pub struct Opinions {
 
 /// Takes the steps of a scenario and asks about everyone who turned a client away in each, while it still would.
 pub(super) fn attend(scenario: &Scenario, stage: &mut Stage, agent: &mut Agent) -> Result<Vec<Opinions>> {
-    agent.told.clear();
-    agent.scope = stage.scope.clone();
+    agent.begin(&stage.scope);
     let mut opinions: Vec<Opinions> = Vec::new();
     for step in scenario.steps {
         step(stage)?;
-        agent.scope = stage.scope.clone();
+        agent.follow(&stage.scope);
         let judged = |told: &[Value]| judge(told, &stage.scope, &stage.expected);
         // What is only whole when its agent ends is asked about as soon as anything is told.
         let is_enough = |told: &[Value]| match scenario.agent {
             Who::Shared => judged(told).missing.is_empty(),
-            Who::Own => stage.expected.is_empty() || told.iter().any(|line| stage.scope.covers(line)),
+            Who::Counting | Who::Own => stage.expected.is_empty() || told.iter().any(|line| stage.scope.covers(line)),
         };
         agent.wait(Instant::now() + PATIENCE, is_enough)?;
         let told = match scenario.agent {
             Who::Shared => judged(&agent.told).told,
-            Who::Own => agent.told.iter().filter(|line| stage.scope.covers(line)).cloned().collect(),
+            Who::Counting | Who::Own => agent.told.iter().filter(|line| stage.scope.covers(line)).cloned().collect(),
         };
         for (server, watch) in refused(&told).into_iter().take(MOST) {
             let target = stage.asked_at.map_or(server, |address| address.to_string());

@@ -129,18 +129,18 @@ impl Default for Scope {
 }
 
 impl Scope {
-    /// True when this line may matter to the scenario: a refusal of its own, any correction, any summary.
-    pub fn concerns(&self, line: &Value) -> bool {
-        line["schema"] != schema::REFUSAL || self.owns(line)
-    }
-
     /// True when this line is a refusal about the scenario, its sentinel left aside.
     pub fn covers(&self, refusal: &Value) -> bool {
         refusal["schema"] == schema::REFUSAL && self.owns(refusal) && !is_sentinel(refusal)
     }
 
+    /// True when this refusal ends the scenario: it is about its sentinel.
+    pub fn ends(&self, refusal: &Value) -> bool {
+        is_sentinel(refusal) && self.owns(refusal)
+    }
+
     /// True when this refusal is about the scenario or its sentinel.
-    fn owns(&self, refusal: &Value) -> bool {
+    pub fn owns(&self, refusal: &Value) -> bool {
         if refusal["boottime_ns"].as_u64().is_some_and(|time| time < self.since || time > self.until) {
             return false;
         }
@@ -156,7 +156,7 @@ impl Scope {
 }
 
 /// True for the refusal of a sentinel.
-pub fn is_sentinel(line: &Value) -> bool {
+fn is_sentinel(line: &Value) -> bool {
     line["flow"]["server"]["port"] == SENTINEL_PORT
 }
 

@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use self::agent::{Agent, PATIENCE, Running};
-use self::expect::{Judgement, is_sentinel, judge};
+use self::expect::{Judgement, Scope, judge};
 use self::programme::Programme;
 use self::scenarios::{Scenario, Step};
 use self::server::Server;
 use self::stage::Stage;
 use crate::cli::{DemoArgs, Tier};
 use crate::failure::{Exit, Failure};
+use crate::host::clock::boottime;
 use crate::kernel;
 
 mod actor;
@@ -117,22 +118,27 @@ struct Theatre<'a> {
 }
 
 impl Theatre<'_> {
-    /// Performs all scenarios before one agent, those apart that need an agent of their own.
+    /// Performs all scenarios before one agent, those apart that need another.
     fn perform(&self, scenarios: &[&'static Scenario]) -> Result<bool> {
         let mut programme = Programme::new(self.args.output, self.tier());
         let mut shared = self.agent(&["watch", "--no-aggregate"])?;
-        let scenarios: Vec<_> = scenarios.iter().copied().filter(|scenario| shared.can_see(scenario)).collect();
+        let scenarios = scenarios.iter().copied().filter(|scenario| shared.can_see(scenario)).enumerate();
+        let (counting, others): (Vec<_>, Vec<_>) =
+            scenarios.partition(|(_, scenario)| scenario.agent == scenarios::Agent::Counting);
         for _ in 0..self.args.repeat {
-            for (place, scenario) in scenarios.iter().enumerate() {
+            for &(place, scenario) in &others {
                 let start = Instant::now();
                 let result = match scenario.agent {
-                    scenarios::Agent::Shared => self.before_shared(scenario, &mut shared),
                     scenarios::Agent::Own => self.before_own(scenario, &["watch"], |_, _| Ok(())),
+                    _ => self.before_shared(scenario, &mut shared),
                 };
                 programme.show(place, scenario, &result, start.elapsed())?;
             }
         }
         shared.stop()?;
+        if !counting.is_empty() {
+            self.before_counting(&counting, &mut programme)?;
+        }
         programme.end()
     }
 
@@ -159,8 +165,10 @@ impl Theatre<'_> {
             let mut stage = self.stage(scenario.before)?;
             let opinions = match scenario.agent {
                 scenarios::Agent::Shared => examine::attend(scenario, &mut stage, &mut shared)?,
-                scenarios::Agent::Own => examine::attend(scenario, &mut stage, &mut self.agent(&["watch"])?)?,
+                _ => examine::attend(scenario, &mut stage, &mut self.agent(&["watch"])?)?,
             };
+            drop(stage);
+            shared.close();
             for opinions in opinions {
                 programme::write_line(&serde_json::to_string(&opinions)?)?;
             }
@@ -178,7 +186,7 @@ impl Theatre<'_> {
             let path = file.display().to_string();
             let options: &[&str] = match scenario.agent {
                 scenarios::Agent::Shared => &["record", &path, "--no-aggregate"],
-                scenarios::Agent::Own => &["record", &path],
+                _ => &["record", &path],
             };
             let keep = |stage: &Stage, judgement: &Judgement| record::keep(&file, stage, judgement);
             let result = self.before_own(scenario, options, keep);
@@ -214,6 +222,26 @@ impl Theatre<'_> {
         judgement
     }
 
+    /// Performs scenarios before one agent that counts repeats: only when it has ended are its counts whole.
+    fn before_counting(&self, scenarios: &[(usize, &Scenario)], programme: &mut Programme) -> Result<()> {
+        let mut agent = self.agent(&["watch"])?;
+        let mut performed = Vec::new();
+        for &(place, scenario) in (0..self.args.repeat).flat_map(|_| scenarios) {
+            let start = Instant::now();
+            let result = self.stage(scenario.before).and_then(|mut stage| {
+                attend(scenario, &mut stage, &mut agent)?;
+                Ok((Scope { until: boottime(), ..stage.scope.clone() }, std::mem::take(&mut stage.expected)))
+            });
+            performed.push((place, scenario, result, start.elapsed()));
+        }
+        let lines = agent.stop()?;
+        for (place, scenario, result, took) in performed {
+            let judgement = result.map(|(scope, expected)| judge(&lines, &scope, &expected));
+            programme.show(place, scenario, &judgement, took)?;
+        }
+        Ok(())
+    }
+
     /// Performs a scenario before an agent of its own, which is stopped before its lines are judged.
     fn before_own(
         &self,
@@ -243,30 +271,24 @@ impl Theatre<'_> {
 /// Takes the steps of a scenario, each after what the one before expects has been told, and a last refusal on a port of its
 /// own: when that has been told, so has everything before it.
 fn attend(scenario: &Scenario, stage: &mut Stage, agent: &mut Agent) -> Result<Judgement> {
-    agent.told.clear();
-    agent.scope = stage.scope.clone();
-    let at_end = scenario.agent == scenarios::Agent::Own;
-    let judged = |stage: &Stage, told: &[Value]| judge(told, &stage.scope, &stage.expected);
+    agent.begin(&stage.scope);
+    // Who counts repeats has told all when it ends; until it has told something, it may still look at who was refused by whom.
+    let is_told = |stage: &Stage, told: &[Value]| match scenario.agent {
+        scenarios::Agent::Shared => {
+            let so_far = judge(told, &stage.scope, &stage.expected);
+            so_far.missing.is_empty() || !so_far.besides.is_empty()
+        }
+        scenarios::Agent::Counting | scenarios::Agent::Own => told.iter().any(|line| stage.scope.covers(line)),
+    };
     for (place, step) in scenario.steps.iter().enumerate() {
         step(stage)?;
-        agent.scope = stage.scope.clone();
-        if !at_end && place + 1 < scenario.steps.len() {
-            agent.wait(Instant::now() + PATIENCE, |told| {
-                let so_far = judged(stage, told);
-                so_far.missing.is_empty() || !so_far.besides.is_empty()
-            })?;
+        agent.follow(&stage.scope);
+        if place + 1 < scenario.steps.len() {
+            agent.wait(Instant::now() + PATIENCE, |told| is_told(stage, told))?;
         }
     }
     stage.sentinel()?;
-    let netns = json!(stage.netns());
-    agent.wait(Instant::now() + PATIENCE, |told| {
-        told.iter().any(|line| is_sentinel(line) && line["flow"]["netns"] == netns)
-    })?;
-    if !at_end {
-        agent.wait(Instant::now() + GRACE, |told| {
-            let so_far = judged(stage, told);
-            so_far.missing.is_empty() || !so_far.besides.is_empty()
-        })?;
-    }
-    Ok(judged(stage, &agent.told))
+    agent.wait(Instant::now() + PATIENCE, |told| told.iter().any(|line| stage.scope.ends(line)))?;
+    agent.wait(Instant::now() + GRACE, |told| is_told(stage, told))?;
+    Ok(judge(&agent.told, &stage.scope, &stage.expected))
 }

@@ -99,6 +99,10 @@ impl Live {
     /// The next fact. With `patience`, a tick comes when nothing else did for so long.
     pub async fn next(&mut self, patience: Option<Duration>) -> anyhow::Result<Fact> {
         loop {
+            let is_reborn = |fact: &Fact| matches!(fact.what, What::NetnsReborn { .. });
+            if self.ready.front().is_some_and(is_reborn) {
+                self.read_counts()?;
+            }
             if let Some(fact) = self.ready.pop_front() {
                 if let What::NetnsReborn { netns } = fact.what {
                     self.answers.forget_rules(netns);
@@ -152,10 +156,15 @@ impl Live {
         let news = self.probes.tallies().news()?;
         self.counts_at = (!news.is_empty()).then(|| Instant::now() + COUNTS_AFTER);
         let time = host::boottime();
-        self.ready.extend(news.into_iter().map(|News { key, number }| {
+        for News { key, number } in news {
             let alike = key.and_then(|key| alike(&key));
-            Fact { time, what: What::Folded(Folded { number, alike }) }
-        }));
+            let fact = Fact { time, what: What::Folded(Folded { number, alike }) };
+            // What was counted in a namespace that is gone comes before all that is of the one with its number.
+            match key {
+                Some(key) if !self.namespaces.may_be_now(key.netns, key.netns_mix) => self.ready.push_front(fact),
+                _ => self.ready.push_back(fact),
+            }
+        }
         Ok(())
     }
 

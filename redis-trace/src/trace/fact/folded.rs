@@ -99,4 +99,16 @@ impl Alike {
             Self::Unix { .. } | Self::Listen { .. } => None,
         }
     }
+
+    /// Where they were dialled; of TCP alone it is known.
+    pub fn netns(&self) -> Option<Netns> {
+        match self {
+            Self::Server { netns, .. }
+            | Self::Queue { netns, .. }
+            | Self::Client { netns, .. }
+            | Self::Dropped { netns, .. }
+            | Self::Early { netns, .. } => Some(*netns),
+            Self::Unix { .. } | Self::Listen { .. } => None,
+        }
+    }
 }

@@ -11,7 +11,7 @@ use crate::trace::cause::Code;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new("localhost is refused on ::1 and answers on 127.0.0.1", Code::RT1009, &[localhost]),
-    Scenario { agent: Agent::Own, ..Scenario::new("a client tries 20 times", Code::RT1001, &[twenty_times]) },
+    Scenario { agent: Agent::Counting, ..Scenario::new("a client tries 20 times", Code::RT1001, &[twenty_times]) },
     Scenario::new("an sk_lookup program turns the connection away from its listener", Code::RT1019, &[sk_lookup]),
 ];
 

@@ -37,7 +37,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new("a BPF LSM program denies bind to redis-server", Code::RT3010, &[lsm_bind, dial_after_denial])
         .needing(Needs::BpfLsm),
     Scenario {
-        agent: Agent::Own,
+        agent: Agent::Counting,
         ..Scenario::new("a BPF LSM program denies accept to redis-server", Code::RT3013, &[lsm_accept])
             .needing(Needs::BpfLsm)
     },
@@ -196,7 +196,9 @@ fn denied_accept(stage: &Stage, pid: u32, errno: &str, lsm: &Value) -> Expected 
 fn lsm_accept(stage: &mut Stage) -> Result<()> {
     let cgroup = stage.deny_by_lsm("socket_accept")?;
     let redis = stage.unharmed_redis(&cgroup, "--bind 127.0.0.1")?;
-    let denied = stage.served_in_the_end(redis, "Accepting client connection", |stage| stage.let_go(redis))?;
+    let failure = "Accepting client connection";
+    stage.served_in_the_end(redis, failure, |stage| stage.let_go(redis))?;
+    let denied = stage.said_in_its_life(redis, failure)?;
     let lsm = json!({"module": "bpf", "operation": "accept", "object": "tcp 127.0.0.1:6379"});
     let expected = denied_accept(stage, redis, "EPERM", &lsm).with(json!({"count": denied}));
     stage.expect(expected.says("a BPF LSM program denied accept"));

@@ -133,9 +133,11 @@ impl Needs {
 /// Who watches a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Agent {
-    /// The one that watches the whole run.
+    /// The one that watches the whole run, and tells of every refusal.
     Shared,
-    /// One of its own, which counts repeats and is stopped before its lines are judged.
+    /// The one that counts repeats, and is stopped before its lines are judged.
+    Counting,
+    /// One of its own, started when what comes before has happened; it counts repeats too.
     Own,
 }
 

@@ -46,18 +46,22 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new("a full accept queue resets who acknowledges late", Code::RT2001, &[aborts, killed_in_the_end]),
     Scenario::new("a full accept queue ignores who acknowledges late", Code::RT2001, &[ignores, killed_in_the_end]),
     Scenario {
-        agent: Agent::Own,
+        agent: Agent::Counting,
         ..Scenario::new("a flood of 5,000 SYNs meets a full SYN queue", Code::RT2002, &[flooded])
     },
     Scenario { code: None, ..Scenario::new("SYN cookies stand in for a full SYN queue", Code::RT2002, &[cookies]) },
     Scenario { code: None, ..Scenario::new("SYN cookies are given to all", Code::RT2002, &[cookies_always]) },
     Scenario {
-        agent: Agent::Own,
-        ..Scenario::new("redis-server may open no more files, and then it may", Code::RT2003, &[no_file])
+        agent: Agent::Counting,
+        ..Scenario::new("redis-server may open no more files, and then it may", Code::RT2003, &[no_file, each_failure])
     },
     Scenario {
-        agent: Agent::Own,
-        ..Scenario::new("redis-server has all the files that its maxclients asked for", Code::RT2003, &[maxclients])
+        agent: Agent::Counting,
+        ..Scenario::new(
+            "redis-server has all the files that its maxclients asked for",
+            Code::RT2003,
+            &[maxclients, each_failure],
+        )
     },
     Scenario::new("redis-server is killed while five wait to be accepted", Code::RT2004, &[killed_with_five]),
     Scenario::new("the unix socket's queue is full", Code::RT2005, &[unix_full]),
@@ -195,14 +199,17 @@ fn no_more_files(stage: &Stage, server: u32, errno: &str) -> Expected {
 fn no_file(stage: &mut Stage) -> Result<()> {
     let redis = stage.redis("--bind 127.0.0.1")?;
     let (limit, before) = Stage::forbid_files(redis)?;
-    let failures = stage.served_in_the_end(redis, NO_FILE, |_| Stage::limit_files(redis, before).map(drop))?;
-    expect_failures(stage, redis, failures, &json!({"limit": limit, "limited_by": "ulimit -n"}));
+    stage.served_in_the_end(redis, NO_FILE, |_| Stage::limit_files(redis, before).map(drop))?;
+    stage.waiting = Some((redis, json!({"limit": limit, "limited_by": "ulimit -n"})));
     Ok(())
 }
 
-/// Each failure that Redis has logged must be told.
-fn expect_failures(stage: &mut Stage, redis: u32, failures: usize, files: &Value) {
+/// Each failure that Redis has logged must be told. It lives until the first was: what limits it is in its configuration.
+fn each_failure(stage: &mut Stage) -> Result<()> {
+    let (redis, files) = stage.waiting.take().context("a Redis had no more files")?;
+    let failures = stage.said_in_its_life(redis, NO_FILE)?;
     stage.expect(no_more_files(stage, redis, "EMFILE").with(json!({"count": failures, "files": files})));
+    Ok(())
 }
 
 /// Redis asks for what its clients need and 32 files more; 28 are taken before it opens its own.
@@ -213,10 +220,7 @@ fn maxclients(stage: &mut Stage) -> Result<()> {
     stage.kill(clients, Signal::KILL)?;
     // Its connections come before this one in the queue.
     stage.run("redis-cli ping")?;
-    stage.kill(redis, Signal::KILL)?;
-    let (said, _) = stage.process(redis)?.finish()?;
-    let failures = said.iter().filter(|line| line.contains(NO_FILE)).count();
-    expect_failures(stage, redis, failures, &json!({"limit": 42, "limited_by": "maxclients 10 + 32"}));
+    stage.waiting = Some((redis, json!({"limit": 42, "limited_by": "maxclients 10 + 32"})));
     Ok(())
 }
 

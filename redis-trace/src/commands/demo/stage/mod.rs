@@ -64,7 +64,7 @@ pub(crate) struct Stage {
     pub(crate) scope: Scope,
     /// How many connections a healthy hour has.
     pub(crate) connections: u32,
-    /// A server, and the queue in which connections wait for it.
+    /// A server, and the queue in which connections wait for it or the limit that keeps it from accepting them.
     pub(crate) waiting: Option<(u32, Value)>,
 }
 

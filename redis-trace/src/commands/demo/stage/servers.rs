@@ -99,14 +99,13 @@ impl Stage {
         Ok(self.keep(server))
     }
 
-    /// A client of a Redis that cannot accept it, and says these words each time that it tries, is served once the Redis may, and
-    /// the Redis ended; how often it had said them.
+    /// A client of a Redis that cannot accept it, and says these words each time that it tries, is served once the Redis may.
     pub(crate) fn served_in_the_end(
         &mut self,
         redis: u32,
         words: &str,
         allow: impl FnOnce(&mut Self) -> Result<()>,
-    ) -> Result<usize> {
+    ) -> Result<()> {
         let mut client = self.netns.within(|| Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, REDIS))?))?;
         self.process(redis)?.wait_for(words)?;
         allow(self)?;
@@ -114,6 +113,11 @@ impl Stage {
         let mut answer = [0; 7];
         client.read_exact(&mut answer)?;
         ensure!(&answer == b"+PONG\r\n", "Redis answered {answer:?} to PING");
+        Ok(())
+    }
+
+    /// Ends a Redis; how often it had said these words.
+    pub(crate) fn said_in_its_life(&mut self, redis: u32, words: &str) -> Result<usize> {
         self.kill(redis, Signal::KILL)?;
         let (said, _) = self.process(redis)?.finish()?;
         Ok(said.iter().filter(|line| line.contains(words)).count())
