@@ -231,6 +231,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_counted_in_a_namespace_with_the_number_of_another_waits_for_a_verdict_of_its_own() {
+        let mut folding = Folding::default();
+        let server = Endpoint { ip: IpAddr::from([10, 0, 0, 2]), port: 6379 };
+        let [here, there] = [Netns(7), Netns(8)].map(|netns| Alike::Queue { netns, client: server.ip, server });
+        for (seq, alike) in [(1, &here), (2, &there)] {
+            folding.verdicts.insert(1, alike.clone(), report(seq));
+        }
+        let counted = |alike: &Alike| Folded { number: 3, alike: Some(alike.clone()) };
+        folding.forget(Netns(7));
+        assert_eq!(folding.counted(2, &counted(&here)), None);
+        assert_eq!(folding.counted(2, &counted(&there)).expect("of another namespace").like.seq, 2);
+        assert_eq!(folding.unattributed(&Filter::default()), unattributed(3, 0));
+    }
+
+    #[test]
     fn of_what_has_no_verdict_only_that_is_wanted_which_is_known_to_pass_the_filter() {
         let mut folding = Folding::default();
         let dialled = |port| Alike::Server {
