@@ -137,7 +137,7 @@ pub(crate) enum Agent {
     Shared,
     /// The one that counts repeats, and is stopped before its lines are judged.
     Counting,
-    /// One of its own, started when what comes before has happened; it counts repeats too.
+    /// One of its own, started after what comes before where there is such; it counts repeats too.
     Own,
 }
 
