@@ -41,6 +41,7 @@ mod unix_sockets;
 mod xfrm;
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::path::Path;
 
 pub use clock::{boottime, wall};
@@ -63,6 +64,8 @@ use crate::trace::text::Text;
 pub struct Host {
     /// The namespaces that were found last.
     places: BTreeMap<Netns, Place>,
+    /// The door to the one that is asked about: whoever led there may end meanwhile.
+    door: Option<(Netns, File)>,
     /// Since when one that is not among them is nowhere else either, boottime nanoseconds.
     searched: u64,
     /// The processes that own sockets.
@@ -88,6 +91,13 @@ impl Host {
         if let Some(netns) = question.netns() {
             self.find(netns, asked);
         }
+        let facts = self.found(question);
+        self.door = None;
+        facts
+    }
+
+    /// What is found there, or by it.
+    fn found(&mut self, question: &Question) -> Vec<What> {
         let fact = match question {
             Question::Sockets { netns, port } => self.sockets(*netns, *port),
             Question::Queues { netns, port } => self.queues(*netns, *port),
@@ -176,13 +186,16 @@ impl Host {
 
     /// What `work` finds in a namespace.
     fn inside<T: Send>(&self, netns: Netns, work: impl FnOnce() -> T + Send) -> Result<T, String> {
+        if let Some((_, door)) = self.door.as_ref().filter(|(open, _)| *open == netns) {
+            return netns::inside(netns, door, work);
+        }
         let place = self.places.get(&netns).ok_or_else(|| {
             format!(
                 "Network namespace {} was not found: no process or thread is in it and no name leads to it.",
                 netns.0
             )
         })?;
-        netns::inside(netns, place, work)
+        netns::inside(netns, &place.open(netns)?, work)
     }
 
     /// Looks which namespaces have a process or a mounted name.
@@ -193,8 +206,8 @@ impl Host {
     /// Finds the way to a namespace that was there at a moment, unless one is known. Of a thousand that died meanwhile only
     /// the first has all processes gone through: a search after that moment would have found the others too.
     fn find(&mut self, netns: Netns, there: u64) {
-        let way = self.places.get(&netns).map(|place| place.open(netns).is_some());
-        if way.unwrap_or(self.searched > there) {
+        self.door = self.open(netns);
+        if self.door.is_some() || !self.places.contains_key(&netns) && self.searched > there {
             return;
         }
         let (now, pids) = (boottime(), process::ids());
@@ -203,6 +216,12 @@ impl Host {
             netns::add_of_threads(&mut self.places, &pids);
             self.searched = now;
         }
+        self.door = self.open(netns);
+    }
+
+    /// The door to a namespace, where a way to it is known.
+    fn open(&self, netns: Netns) -> Option<(Netns, File)> {
+        Some((netns, self.places.get(&netns)?.open(netns).ok()?))
     }
 }
 

@@ -27,9 +27,14 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// An open door, when there still is one.
-    pub(crate) fn open(&self, netns: Netns) -> Option<File> {
-        self.doors.iter().find_map(|path| open(path, netns))
+    /// An open door: it leads there whoever ends meanwhile.
+    pub(crate) fn open(&self, netns: Netns) -> Result<File, String> {
+        self.doors.iter().find_map(|path| open(path, netns)).ok_or_else(|| {
+            format!(
+                "Network namespace {} could not be entered: no process in it and no name of it can be opened.",
+                netns.0
+            )
+        })
     }
 }
 
@@ -78,12 +83,12 @@ pub(crate) fn current() -> Option<Netns> {
 }
 
 /// What `work` finds in a namespace. A thread of its own goes there, so that no other ever has to come back.
-pub(crate) fn inside<T: Send>(netns: Netns, place: &Place, work: impl FnOnce() -> T + Send) -> Result<T, String> {
+pub(crate) fn inside<T: Send>(netns: Netns, door: &File, work: impl FnOnce() -> T + Send) -> Result<T, String> {
     if current() == Some(netns) {
         return Ok(work());
     }
     std::thread::scope(|scope| {
-        let visitor = scope.spawn(|| enter(netns, place).map(|()| work()));
+        let visitor = scope.spawn(|| enter(netns, door).map(|()| work()));
         visitor.join().unwrap_or_else(|_| Err("the look into another namespace panicked".to_owned()))
     })
 }
@@ -95,7 +100,8 @@ pub(crate) fn inside_each<T: Send>(
     work: impl Fn(Netns) -> T + Sync,
 ) -> Vec<(Netns, Result<T, String>)> {
     let visit = |(netns, place): &(&Netns, &Place)| {
-        let there = if current() == Some(**netns) { Ok(()) } else { enter(**netns, place) };
+        let is_here = current() == Some(**netns);
+        let there = if is_here { Ok(()) } else { place.open(**netns).and_then(|door| enter(**netns, &door)) };
         (**netns, there.map(|()| work(**netns)))
     };
     let visits: Vec<_> = places.iter().collect();
@@ -109,10 +115,7 @@ pub(crate) fn inside_each<T: Send>(
 }
 
 /// Moves the calling thread into a namespace, for good.
-fn enter(netns: Netns, place: &Place) -> Result<(), String> {
-    let door = place.open(netns).ok_or_else(|| {
-        format!("Network namespace {} could not be entered: no process in it and no name of it can be opened.", netns.0)
-    })?;
+fn enter(netns: Netns, door: &File) -> Result<(), String> {
     move_into_link_name_space(door.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|error| {
         format!(
             "Network namespace {} could not be entered: setns failed with {error}; CAP_SYS_ADMIN is needed.",
@@ -192,6 +195,11 @@ mod tests {
         pub(crate) fn place(&self) -> Place {
             all(&[self.id()]).remove(&self.netns()).expect("its namespace is found")
         }
+
+        /// The door to it.
+        pub(crate) fn door(&self) -> File {
+            self.place().open(self.netns()).expect("an open door")
+        }
     }
 
     #[test]
@@ -200,7 +208,7 @@ mod tests {
         let place = stranger.place();
         assert_eq!(place.pid, Some(stranger.id()));
         let before = current();
-        assert_eq!(inside(stranger.netns(), &place, current), Ok(Some(stranger.netns())));
+        assert_eq!(inside(stranger.netns(), &stranger.door(), current), Ok(Some(stranger.netns())));
         assert_eq!(current(), before, "the visitor went alone");
         let visited = inside_each(&BTreeMap::from([(stranger.netns(), place)]), |netns| (netns, current()));
         assert_eq!(visited, [(stranger.netns(), Ok((stranger.netns(), Some(stranger.netns()))))]);
@@ -214,7 +222,7 @@ mod tests {
             add_of_threads(&mut places, &[std::process::id()]);
             places.remove(&stranger.netns())
         };
-        let visited = inside(stranger.netns(), &stranger.place(), found).expect("a visit");
+        let visited = inside(stranger.netns(), &stranger.door(), found).expect("a visit");
         assert!(visited.is_some_and(|place| place.pid.is_none()));
         assert_eq!(found(), None, "the visitor is gone");
     }
@@ -224,8 +232,16 @@ mod tests {
         let stranger = Stranger::new();
         let (netns, place) = (stranger.netns(), stranger.place());
         drop(stranger);
-        let error = inside(netns, &place, || ()).expect_err("nobody lives there");
+        let error = place.open(netns).expect_err("nobody lives there");
         assert!(error.ends_with('.') && error.contains(&netns.0.to_string()), "{error}");
+    }
+
+    #[test]
+    fn an_open_door_leads_there_though_who_lived_there_has_ended() {
+        let stranger = Stranger::new();
+        let (netns, door) = (stranger.netns(), stranger.door());
+        drop(stranger);
+        assert_eq!(inside(netns, &door, current), Ok(Some(netns)));
     }
 
     #[test]

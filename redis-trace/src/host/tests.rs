@@ -15,7 +15,7 @@ use crate::trace::fact::{Process, UnixPath, UnixState};
 
 /// A listener in another namespace, held by this process.
 fn listener_in(stranger: &Stranger) -> (TcpListener, u16) {
-    let listener = netns::inside(stranger.netns(), &stranger.place(), || TcpListener::bind("127.0.0.1:0"));
+    let listener = netns::inside(stranger.netns(), &stranger.door(), || TcpListener::bind("127.0.0.1:0"));
     let listener = listener.expect("a visit").expect("a free port");
     let port = listener.local_addr().expect("an address").port();
     (listener, port)
@@ -197,7 +197,7 @@ fn a_unix_listener_of_another_namespace_is_behind_its_file_too() {
     let stranger = Stranger::new();
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("redis.sock");
-    let listener = netns::inside(stranger.netns(), &stranger.place(), || UnixListener::bind(&path));
+    let listener = netns::inside(stranger.netns(), &stranger.door(), || UnixListener::bind(&path));
     let _listener = listener.expect("a visit").expect("a free path");
     let state = unix_state(&mut Host::new(), UnixPath::File(Text::from(path.to_str().expect("a path"))));
     assert_eq!(state.listening, Some(true));

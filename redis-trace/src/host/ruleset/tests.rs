@@ -86,7 +86,7 @@ impl Stage {
     /// Dials a port there, and is refused.
     fn refused(&self, port: u16) {
         let dial = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(|error| error.kind());
-        let outcome = netns::inside(self.stranger.netns(), &self.stranger.place(), dial).expect("a visit");
+        let outcome = netns::inside(self.stranger.netns(), &self.stranger.door(), dial).expect("a visit");
         assert_eq!(outcome.err(), Some(ErrorKind::ConnectionRefused), "port {port}");
     }
 
