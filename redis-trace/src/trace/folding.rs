@@ -39,8 +39,10 @@ pub struct Folding {
     /// Kinds that were looked into and are no refusals.
     dismissed: Remembered<Alike, ()>,
     waiting: HashMap<Alike, u64>,
-    /// Refusals that no sample stands for.
-    unattributed: u64,
+    /// Those that wait for none any more, by kind where there is room.
+    unattributed: HashMap<Option<Alike>, u64>,
+    /// Since when a number is another namespace's.
+    reborn: Remembered<Netns, u64>,
 }
 
 impl Default for Folding {
@@ -49,7 +51,8 @@ impl Default for Folding {
             verdicts: Remembered::new(BOUNDS),
             dismissed: Remembered::new(BOUNDS),
             waiting: HashMap::new(),
-            unattributed: 0,
+            unattributed: HashMap::new(),
+            reborn: Remembered::new(BOUNDS),
         }
     }
 }
@@ -58,15 +61,19 @@ impl Folding {
     /// A refusal was judged: those like it that were counted before have its verdict, and those to come.
     pub fn judged(&mut self, time: u64, refusal: &Refusal, report: &Report) -> Option<More> {
         let alike = kind(refusal)?;
-        self.dismissed.remove(&alike);
-        self.verdicts.insert(time, alike.clone(), report.clone());
-        let number = self.waiting.extract_if(|waiting, _| fits(waiting, &alike)).map(|(_, number)| number).sum();
+        let number = if self.is_of_another(&alike, refusal) {
+            self.unattributed.remove(&Some(alike)).unwrap_or_default()
+        } else {
+            self.dismissed.remove(&alike);
+            self.verdicts.insert(time, alike.clone(), report.clone());
+            self.waiting.extract_if(|waiting, _| fits(waiting, &alike)).map(|(_, number)| number).sum()
+        };
         (number > 0).then(|| More { like: report.clone(), number, time })
     }
 
     /// What looked like a refusal is none: nor are those like it.
     pub fn dismissed(&mut self, time: u64, refusal: &Refusal) {
-        let Some(alike) = kind(refusal) else { return };
+        let Some(alike) = kind(refusal).filter(|alike| !self.is_of_another(alike, refusal)) else { return };
         self.waiting.remove(&alike);
         self.dismissed.insert(time, alike, ());
     }
@@ -75,35 +82,53 @@ impl Folding {
     pub fn counted(&mut self, time: u64, folded: &Folded) -> Option<More> {
         let Folded { number, alike } = folded;
         let Some(alike) = alike else {
-            self.unattributed += number;
+            self.give_up(None, *number);
             return None;
         };
-        match self.verdict(alike) {
-            _ if self.dismissed.get(alike).is_some() => None,
-            Some(like) => Some(More { like: like.clone(), number: *number, time }),
-            None if self.waiting.len() < BOUNDS.number || self.waiting.contains_key(alike) => {
-                *self.waiting.entry(alike.clone()).or_default() += number;
-                None
-            }
-            None => {
-                self.unattributed += number;
-                None
-            }
+        if self.dismissed.get(alike).is_some() {
+            return None;
         }
+        if let Some(like) = self.verdict(alike) {
+            return Some(More { like: like.clone(), number: *number, time });
+        }
+        if self.waiting.len() < BOUNDS.number || self.waiting.contains_key(alike) {
+            *self.waiting.entry(alike.clone()).or_default() += number;
+        } else {
+            self.give_up(Some(alike.clone()), *number);
+        }
+        None
     }
 
     /// A namespace is gone and its number another's, in which what is counted waits for a verdict of its own.
-    pub fn forget(&mut self, netns: Netns) {
+    pub fn forget(&mut self, time: u64, netns: Netns) {
         let is_elsewhere = |alike: &Alike| alike.netns() != Some(netns);
         self.verdicts.retain(is_elsewhere);
         self.dismissed.retain(is_elsewhere);
+        let left: Vec<_> = self.waiting.extract_if(|alike, _| !is_elsewhere(alike)).collect();
+        for (alike, number) in left {
+            self.give_up(Some(alike), number);
+        }
+        self.reborn.insert(time, netns, time);
+    }
+
+    /// No verdict is waited for.
+    fn give_up(&mut self, alike: Option<Alike>, number: u64) {
+        let has_room = self.unattributed.len() < BOUNDS.number || self.unattributed.contains_key(&alike);
+        *self.unattributed.entry(alike.filter(|_| has_room)).or_default() += number;
+    }
+
+    /// Whether a refusal was in a namespace that is gone, and whose number is another's.
+    fn is_of_another(&self, alike: &Alike, refusal: &Refusal) -> bool {
+        let reborn = alike.netns().and_then(|netns| self.reborn.get(&netns));
+        reborn.is_some_and(|reborn| refusal.time < *reborn)
     }
 
     /// Refusals that were counted and that no verdict stands for, so far, as far as this filter lets them through.
     pub fn unattributed(&self, filter: &Filter) -> Unattributed {
-        let kinds = self.waiting.iter().map(|(alike, number)| (Some(alike), *number));
+        let waiting = self.waiting.iter().map(|(alike, number)| (Some(alike), number));
+        let given_up = self.unattributed.iter().map(|(alike, number)| (alike.as_ref(), number));
         let mut sum = Unattributed::default();
-        for (alike, number) in kinds.chain([(None, self.unattributed)]) {
+        for (alike, number) in waiting.chain(given_up) {
             match filter.wants_alike(alike) {
                 Some(true) => sum.wanted += number,
                 Some(false) => {}
@@ -177,7 +202,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::trace::fact::{Task, UnixPath};
+    use crate::trace::fact::{Overflow, QueueKind, Socket, Task, UnixPath};
     use crate::trace::flow::Endpoint;
     use crate::trace::text::Text;
 
@@ -230,19 +255,54 @@ mod tests {
         assert_eq!(folding.unattributed(&Filter::default()), unattributed(3, 0));
     }
 
+    /// A SYN that found a full queue of this namespace at this time.
+    fn overflow(netns: u32, time: u64) -> Refusal {
+        let end = Endpoint { ip: IpAddr::from([10, 0, 0, 2]), port: 6379 };
+        let (netns, queue) = (Netns(netns), QueueKind::Syn);
+        let flow = Flow { netns, client: end, server: end, ifindex: 1 };
+        let socket = Socket { netns, local: end, ipv6: false, v6only: false, ifindex: 0, inode: 5 };
+        let attempt = Attempt::Overflow(Overflow {
+            flow,
+            socket,
+            isn: 1,
+            queue,
+            by_ack: false,
+            reset: false,
+            length: 1,
+            limit: 1,
+        });
+        Refusal { time, attempt, benign: false }
+    }
+
     #[test]
     fn what_is_counted_in_a_namespace_with_the_number_of_another_waits_for_a_verdict_of_its_own() {
         let mut folding = Folding::default();
-        let server = Endpoint { ip: IpAddr::from([10, 0, 0, 2]), port: 6379 };
-        let [here, there] = [Netns(7), Netns(8)].map(|netns| Alike::Queue { netns, client: server.ip, server });
-        for (seq, alike) in [(1, &here), (2, &there)] {
-            folding.verdicts.insert(1, alike.clone(), report(seq));
+        let [here, there] = [7, 8].map(|netns| overflow(netns, 1));
+        for (seq, refusal) in [(1, &here), (2, &there)] {
+            assert_eq!(folding.judged(1, refusal, &report(seq)), None);
         }
-        let counted = |alike: &Alike| Folded { number: 3, alike: Some(alike.clone()) };
-        folding.forget(Netns(7));
-        assert_eq!(folding.counted(2, &counted(&here)), None);
-        assert_eq!(folding.counted(2, &counted(&there)).expect("of another namespace").like.seq, 2);
+        let counted = |refusal: &Refusal| Folded { number: 3, alike: kind(refusal) };
+        folding.forget(2, Netns(7));
+        assert_eq!(folding.counted(3, &counted(&here)), None);
+        assert_eq!(folding.counted(3, &counted(&there)).expect("of another namespace").like.seq, 2);
+        assert_eq!(folding.judged(4, &here, &report(3)), None, "it was in the namespace that is gone");
         assert_eq!(folding.unattributed(&Filter::default()), unattributed(3, 0));
+        let more = folding.judged(5, &overflow(7, 3), &report(4)).expect("three waited");
+        assert_eq!((more.like.seq, more.number), (4, 3));
+    }
+
+    #[test]
+    fn what_waited_in_a_namespace_that_is_gone_gets_no_verdict_of_its_successor() {
+        let mut folding = Folding::default();
+        let counted = |number| Folded { number, alike: kind(&overflow(7, 1)) };
+        assert_eq!(folding.counted(1, &counted(3)), None);
+        folding.forget(2, Netns(7));
+        assert_eq!(folding.judged(3, &overflow(7, 3), &report(1)), None);
+        assert_eq!(folding.unattributed(&Filter::default()), unattributed(3, 0));
+        let more = folding.judged(4, &overflow(7, 1), &report(2)).expect("three were of its namespace");
+        assert_eq!((more.like.seq, more.number), (2, 3));
+        assert_eq!(folding.unattributed(&Filter::default()), unattributed(0, 0));
+        assert_eq!(folding.counted(5, &counted(4)).expect("a sample is known").like.seq, 1);
     }
 
     #[test]

@@ -197,7 +197,7 @@ impl Tracer {
             What::NetnsReborn { netns } => {
                 self.asked.retain(|question| question.netns() != Some(*netns));
                 self.told.retain(|told| flow_of(&told.refusal).is_none_or(|flow| flow.netns != *netns));
-                self.folding.forget(*netns);
+                self.folding.forget(time, *netns);
             }
             _ => {}
         }

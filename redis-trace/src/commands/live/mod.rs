@@ -157,12 +157,15 @@ impl Live {
         self.counts_at = (!news.is_empty()).then(|| Instant::now() + COUNTS_AFTER);
         let time = host::boottime();
         for News { key, number } in news {
-            let alike = key.and_then(|key| alike(&key));
-            let fact = Fact { time, what: What::Folded(Folded { number, alike }) };
-            // What was counted in a namespace that is gone comes before all that is of the one with its number.
-            match key {
-                Some(key) if !self.namespaces.may_be_now(key.netns, key.netns_mix) => self.ready.push_front(fact),
-                _ => self.ready.push_back(fact),
+            let folded = |alike| Fact { time, what: What::Folded(Folded { number, alike }) };
+            let told = key.and_then(|key| alike(&key));
+            match key.filter(|key| !self.namespaces.may_be_now(key.netns, key.netns_mix)) {
+                None => self.ready.push_back(folded(told)),
+                // What was counted in a namespace that is gone comes before all that is of the one with its number.
+                Some(key) if self.ready.iter().any(|fact| is_reborn(fact, key.netns)) => {
+                    self.ready.push_front(folded(told));
+                }
+                Some(_) => self.ready.push_back(folded(None)),
             }
         }
         Ok(())
@@ -244,6 +247,11 @@ impl Live {
             let _ = self.probes.watch_process(pid);
         }
     }
+}
+
+/// Whether this fact says that a namespace has the number of another.
+fn is_reborn(fact: &Fact, number: u32) -> bool {
+    matches!(fact.what, What::NetnsReborn { netns } if netns.0 == number)
 }
 
 /// Looks up the function that a record names by an address.
