@@ -215,6 +215,7 @@ impl Tracer {
     /// The end: what waits is told as far as it is known.
     pub fn finish(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
+        self.known.end();
         for refusal in self.joining.rest().into_iter().chain(self.early.rest()) {
             self.refused(refusal, &mut steps);
         }

@@ -1,10 +1,13 @@
 //! A SYN met no socket: what used to listen there, what listens nearby, what tried to.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 
 use crate::trace::fact::{BoundSocket, ConnectFailed, Ending};
 use crate::trace::flow::Flow;
-use crate::trace::known::{BoundPort, EndedListener, FailedBind, FailedStart, Known, Listener, Miss, accepts};
+use crate::trace::known::{
+    BoundPort, EndedListener, FailedBind, FailedStart, Known, Listener, Miss, UNHASHED, accepts,
+};
 use crate::trace::question::Question;
 use crate::trace::verdict::{Cause, Verdict};
 
@@ -38,6 +41,9 @@ pub(super) fn attribute(dial: &Dial<'_>, known: &Known) -> Judged {
     if let Some(client) = dial.client.filter(|client| client.flow.server != dial.flow.server) {
         return translated::attribute(dial.time, &dial.flow, client, known);
     }
+    if vanished(dial, known).is_some() && known.awaits(dial.time.saturating_add(END_TOLD)) {
+        return Judged::Ask(Vec::new());
+    }
     matching_listener(dial, known)
         .or_else(|| past(dial, known))
         .or_else(|| bound_not_listening(dial, known))
@@ -55,17 +61,35 @@ pub(super) fn attribute(dial: &Dial<'_>, known: &Known) -> Judged {
 /// A socket enters the look-up this long, at most, after its beginning is told: `inet_csk_listen_start()`. Nanoseconds.
 const HASHED: u64 = 1_000_000;
 
+/// How long after a dial the end of a listener that the host shows no more is waited for, nanoseconds. Who closes it last may
+/// be a worker of the kernel that has to wait for a processor.
+const END_TOLD: u64 = 500_000_000;
+
+/// Whether the host shows this listener still; what it did not say is no sign of an end.
+fn is_shown(listener: &Listener, dial: &Dial<'_>, known: &Known) -> bool {
+    let shown = known.sockets_at(dial.flow.netns, dial.flow.server.port, dial.time);
+    shown.is_none_or(|shown| shown.iter().any(|bound| bound.socket.local == listener.socket.local))
+}
+
+/// A listener began early enough to take this dial.
+fn was_ready(listener: &Listener, dial: &Dial<'_>, known: &Known) -> bool {
+    listener.since.unwrap_or(known.sight.since).saturating_add(HASHED) < dial.time
+}
+
+/// The listener that would have taken it, and that the host shows no more though no end of it was told.
+fn vanished<'a>(dial: &Dial<'_>, known: &'a Known) -> Option<&'a Listener> {
+    let would_take = |listener: &&Listener| accepts(&listener.socket, &dial.flow) && was_ready(listener, dial, known);
+    let there = known.listeners.on(dial.flow.netns, dial.flow.server.port).iter().filter(would_take);
+    there.clone().all(|listener| !is_shown(listener, dial, known)).then(|| there.max_by_key(|there| there.since))?
+}
+
 /// A listener that should have taken it: something between the packet and the socket said no.
 fn matching_listener(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
     let Flow { netns, server, .. } = dial.flow;
-    let shown = known.sockets_at(netns, server.port, dial.time);
-    let still_there = |listener: &Listener| {
-        shown.is_none_or(|shown| shown.iter().any(|bound| bound.socket.local == listener.socket.local))
-    };
-    let ready = |listener: &Listener| listener.since.unwrap_or(known.sight.since).saturating_add(HASHED) < dial.time;
-    let takes = |listener: &&Listener| accepts(&listener.socket, &dial.flow) && ready(listener);
-    let still = known.listeners.on(netns, server.port).iter().filter(|listener| still_there(listener));
-    let listener = still.chain(known.endings.listening_at(netns, server.port, dial.time)).find(takes)?.clone();
+    let takes = |listener: &&Listener| accepts(&listener.socket, &dial.flow) && was_ready(listener, dial, known);
+    let still = known.listeners.on(netns, server.port).iter().filter(|listener| is_shown(listener, dial, known));
+    let later = known.endings.listening_at(netns, server.port, dial.time.saturating_add(UNHASHED));
+    let listener = still.chain(later).find(takes)?.clone();
     let verdict = if dial.sk_lookup {
         Verdict::likely(Cause::SkLookupRefused { listener })
     } else {
@@ -81,7 +105,7 @@ fn matching_listener(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
 
 /// Something that would have answered is over: the newest of a listener's end, a failed bind, a failed start.
 enum Past<'a> {
-    Ended(&'a EndedListener),
+    Ended(Cow<'a, EndedListener>),
     Bind(&'a FailedBind),
     Start(&'a FailedStart),
 }
@@ -104,18 +128,26 @@ fn past(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
         return None;
     }
     match newest {
-        Past::Ended(ended) => Some(how_it_ended(dial.time, ended, known)),
+        Past::Ended(ended) => Some(how_it_ended(dial.time, &ended, known)),
         Past::Start(failed) => Some(start_that_failed(failed, known)),
         Past::Bind(failed) => bind_that_failed(failed, &near, known),
     }
 }
 
 fn newest_past<'a>(dial: &Dial<'_>, known: &'a Known) -> Option<Past<'a>> {
-    let ended = known.endings.last_listener(&dial.flow, dial.time).map(Past::Ended);
+    let ended = known.endings.last_listener(&dial.flow, dial.time).map(Cow::Borrowed);
+    let ended = vanished(dial, known).and_then(|listener| untold_end(dial, listener)).map(Cow::Owned).or(ended);
     let covers = |failed: &&FailedBind| accepts(&failed.socket, &dial.flow);
     let bind = known.servers.failed_binds_for(&dial.flow).find(covers).map(Past::Bind);
     let start = known.servers.failed_start_for(&dial.flow).map(Past::Start);
-    [ended, bind, start].into_iter().flatten().filter(|past| past.time() <= dial.time).max_by_key(Past::time)
+    let failed = [bind, start].into_iter().flatten().filter(|past| past.time() <= dial.time);
+    failed.chain(ended.map(Past::Ended)).max_by_key(Past::time)
+}
+
+/// The end of a listener of which nothing was told: that it was over by then is what the kernel answered.
+fn untold_end(dial: &Dial<'_>, listener: &Listener) -> Option<EndedListener> {
+    let process = listener.owner.as_deref()?.clone();
+    Some(EndedListener { listener: listener.clone(), time: dial.time, process, ending: None })
 }
 
 fn start_that_failed(failed: &FailedStart, known: &Known) -> Judged {
@@ -305,6 +337,7 @@ fn other_port(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
     let listeners: Vec<Listener> = known
         .listeners
         .redis_like(dial.flow.netns)
+        .filter(|listener| listener.socket.local.port != dial.flow.server.port)
         .filter(|listener| listener.since.is_none_or(|since| since <= dial.time))
         .take(NAMED)
         .cloned()

@@ -12,8 +12,9 @@ use super::listeners::{Listener, accepts};
 /// Ended listeners kept for one port of one namespace.
 const KEPT_A_PORT: usize = 16;
 
-/// A socket leaves the look-up this long, at most, before its end is told: `tcp_set_state()` unhashes first. Nanoseconds.
-const UNHASHED: u64 = 1_000_000;
+/// A socket leaves the look-up this long, at most, before its end is told, nanoseconds: `tcp_set_state()` unhashes first, and
+/// may have to wait for a processor between the two.
+pub const UNHASHED: u64 = 100_000_000;
 
 /// A listener that is no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,19 +152,18 @@ impl Endings {
         }
     }
 
-    /// The newest listener that would have taken this flow and had ended by this time.
+    /// The newest listener that would have taken this flow, and had begun and ended by this time.
     pub fn last_listener(&self, flow: &Flow, by: u64) -> Option<&EndedListener> {
         let there = self.listeners.get(&(flow.netns, flow.server.port))?;
-        there
-            .iter()
-            .rev()
-            .find(|ended| ended.time <= by.saturating_add(UNHASHED) && accepts(&ended.listener.socket, flow))
+        let had_begun = |ended: &EndedListener| ended.listener.since.is_none_or(|since| since <= by);
+        let is_over = |ended: &EndedListener| had_begun(ended) && ended.time <= by.saturating_add(UNHASHED);
+        there.iter().rev().find(|ended| is_over(ended) && accepts(&ended.listener.socket, flow))
     }
 
     /// Listeners on a port that still listened at this time, and have ended since.
     pub fn listening_at(&self, netns: Netns, port: u16, time: u64) -> impl Iterator<Item = &Listener> {
         let there = self.listeners.get(&(netns, port)).into_iter().flatten();
-        there.filter(move |ended| ended.time > time.saturating_add(UNHASHED)).map(|ended| &ended.listener)
+        there.filter(move |ended| ended.time > time).map(|ended| &ended.listener)
     }
 
     /// How a process ended.

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use clock::WallClock;
-pub use endings::{Dead, EndedListener, OomLimit, Sent};
+pub use endings::{Dead, EndedListener, OomLimit, Sent, UNHASHED};
 pub use listeners::{Listener, Miss, accepts};
 pub use redirects::Redirect;
 pub use servers::{BoundPort, FailedBind, FailedSocket, FailedStart, is_redis_like};
@@ -47,6 +47,8 @@ pub struct Known {
     pub clock: WallClock,
     /// Time of the newest fact, boottime nanoseconds.
     pub now: u64,
+    /// No fact comes any more.
+    over: bool,
     /// Listening sockets, now.
     pub listeners: Listeners,
     /// Listeners and processes that are over.
@@ -99,6 +101,7 @@ impl Known {
             sight: Sight::default(),
             clock: WallClock::default(),
             now: 0,
+            over: false,
             listeners: Listeners::default(),
             endings: Endings::new(bounds),
             servers: Servers::new(bounds),
@@ -126,6 +129,16 @@ impl Known {
             unreadable: Remembered::new(answers),
             given_up: Remembered::new(answers),
         }
+    }
+
+    /// No fact comes any more: nothing is waited for.
+    pub fn end(&mut self) {
+        self.over = true;
+    }
+
+    /// Whether facts may still come before this time.
+    pub fn awaits(&self, until: u64) -> bool {
+        self.now < until && !self.over
     }
 
     /// Takes a fact in.

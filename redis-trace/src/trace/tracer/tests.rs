@@ -1,7 +1,7 @@
 //! The line as a whole.
 
 use super::*;
-use crate::trace::fact::{ConnectFailed, EarlyEnd, Parting, Phase, Reset};
+use crate::trace::fact::{ConnectFailed, EarlyEnd, Ending, Parting, Phase, Reset, Source};
 use crate::trace::flow::{Endpoint, Netns};
 use crate::trace::text::Text;
 
@@ -39,6 +39,12 @@ fn a_refusal_is_told_without_the_host_when_it_does_not_answer() {
     let [Step::Tell(report)] = told.as_slice() else { panic!("told: {told:?}") };
     assert_eq!((report.cause.code, report.cause.confidence), (Code::RT1001, Confidence::Likely));
     assert!(!tracer.is_waiting());
+}
+
+/// A server's process.
+fn server() -> Task {
+    let comm = Text::from("redis-server");
+    Task { pid: 9, tid: 9, uid: 0, netns: Netns(7), start: 0, cgroup: 1, comm, family: false }
 }
 
 /// Ticks every tenth of a second, from one to the other.
@@ -92,8 +98,7 @@ fn no_first_word_is_said_where_the_host_answers_in_time() {
 fn what_the_host_did_not_say_in_time_is_not_told_as_certain() {
     let end = Endpoint { ip: "127.0.0.1".parse().expect("an address"), port: 6379 };
     let socket = Socket { netns: Netns(7), local: end, ipv6: false, v6only: false, ifindex: 0, inode: 5 };
-    let comm = Text::from("redis-server");
-    let task = Task { pid: 9, tid: 9, uid: 0, netns: Netns(7), start: 0, cgroup: 1, comm, family: false };
+    let task = server();
     let mut tracer = Tracer::new(Bounds::default());
     let up = What::ListenUp { socket: socket.clone(), task: task.clone(), backlog: 511 };
     tracer.take(&Fact { time: SECOND / 4, what: up });
@@ -112,6 +117,70 @@ fn what_the_host_did_not_say_in_time_is_not_told_as_certain() {
     }
     told.sort();
     assert_eq!(told, [(Code::RT0000, Confidence::Possible), (Code::RT1015, Confidence::Likely)]);
+}
+
+/// The host shows that nobody listens where [`reset`] dialled.
+fn nobody() -> What {
+    What::Sockets { netns: Netns(7), port: Some(6379), sockets: Vec::new(), source: Source::SockDiag }
+}
+
+/// A listener of this process begins, and is dialled when the host shows it no more, though no end of it was told.
+fn dialled_after_an_untold_end(task: &Task) -> (Tracer, Socket) {
+    let Fact { what: What::Reset(Reset { flow, .. }), .. } = reset(SECOND) else { unreachable!("a reset") };
+    let (netns, local) = (flow.netns, flow.server);
+    let socket = Socket { netns, local, ipv6: false, v6only: false, ifindex: 0, inode: 5 };
+    let mut tracer = Tracer::new(Bounds::default());
+    let up = What::ListenUp { socket: socket.clone(), task: task.clone(), backlog: 511 };
+    tracer.take(&Fact { time: SECOND / 4, what: up });
+    tracer.take(&reset(SECOND));
+    tracer.take(&Fact { time: SECOND, what: What::ConnectFailed(dial(Phase::Over, 111, 0)) });
+    tracer.take(&Fact { time: SECOND + 1_000_000, what: nobody() });
+    (tracer, socket)
+}
+
+/// What is told, and what is asked.
+fn told_and_asked(steps: Vec<Step>) -> (Vec<(Code, Confidence)>, Vec<Question>) {
+    let (mut told, mut asked) = (Vec::new(), Vec::new());
+    for step in steps {
+        match step {
+            Step::Tell(report) => told.push((report.cause.code, report.cause.confidence)),
+            Step::Ask(question) => asked.push(question),
+            other => panic!("{other:?}"),
+        }
+    }
+    (told, asked)
+}
+
+#[test]
+fn the_end_of_a_listener_that_the_host_shows_no_more_is_waited_for() {
+    let task = server();
+    let (mut tracer, socket) = dialled_after_an_untold_end(&task);
+    assert_eq!(ticks(&mut tracer, SECOND + 50_000_000, SECOND + 150_000_000), []);
+    let ending = Some(Ending::Killed { signal: 9, core: false });
+    let down = What::ListenDown { socket, task, ending, queued: 0, backlog: 128 };
+    let again = tracer.take(&Fact { time: SECOND + 20_000_000, what: down });
+    let again = again.into_iter().chain(ticks(&mut tracer, SECOND + 160_000_000, SECOND + 160_000_000)).collect();
+    assert_eq!(told_and_asked(again), (Vec::new(), vec![Question::Sockets { netns: Netns(7), port: 6379 }]));
+    let (told, _) = told_and_asked(tracer.take(&Fact { time: SECOND + 170_000_000, what: nobody() }));
+    assert_eq!(told, [(Code::RT1003, Confidence::Certain)]);
+}
+
+#[test]
+fn a_listener_that_the_host_shows_no_more_has_ended_though_nothing_tells_of_it() {
+    let task = server();
+    let (mut tracer, _) = dialled_after_an_untold_end(&task);
+    let late = ticks(&mut tracer, SECOND + 100_000_000, SECOND + 500_000_000);
+    assert_eq!(told_and_asked(late), (Vec::new(), vec![Question::Alive(task.key())]));
+    let gone = What::ProcessState { pid: task.pid, start: task.start, alive: false };
+    let (told, _) = told_and_asked(tracer.take(&Fact { time: SECOND + 510_000_000, what: gone }));
+    assert_eq!(told, [(Code::RT1002, Confidence::Likely)]);
+}
+
+#[test]
+fn at_the_end_nothing_is_waited_for() {
+    let (mut tracer, _) = dialled_after_an_untold_end(&server());
+    let told: Vec<_> = tracer.finish().into_iter().filter(|step| matches!(step, Step::Tell(_))).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
 }
 
 /// The dialling end of [`reset`] in its first second.
