@@ -61,9 +61,10 @@ pub(crate) static DECIDED_TOO: LruHashMap<u32, u64> = LruHashMap::with_max_entri
 #[map]
 pub(crate) static SYN_MEETS: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
 
-/// When a SYN last found a queue full, by its sequence number: it is sent again, and counted once.
+/// When a SYN last found a queue full: it is sent again, and counted once. By its sequence number, its ports, what tells its
+/// network namespace from others, and the end of its client's address: floods may use the same number for each of their SYNs.
 #[map]
-pub(crate) static TURNED_AWAY: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16_384, 0);
+pub(crate) static TURNED_AWAY: LruHashMap<[u32; 4], u64> = LruHashMap::with_max_entries(16_384, 0);
 
 /// Dials under way, by a part of their sock's number. See `dials::remember`.
 #[map]

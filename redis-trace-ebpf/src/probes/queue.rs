@@ -131,13 +131,15 @@ fn full(sk: u64, skb: u64, found: Found) {
     let (ip, tcp) = headers(head, read(skb, SKB_NETWORK_HEADER), read(skb, SKB_TRANSPORT_HEADER));
     // The ACK counts on from the SYN.
     let isn = u32::from_be(tcp.seq).wrapping_sub(u32::from(found.by_ack));
-    let now = now();
-    let is_again = unsafe { TURNED_AWAY.get(&isn) }.is_some();
-    let _ = TURNED_AWAY.insert(&isn, &now, 0);
+    let key = tally::key(End::Queue, [netns, netns_mix], &ip, &tcp);
+    let [.., a, b, c, d] = key.client;
+    let ports = u32::from(tcp.source) << 16 | u32::from(tcp.dest);
+    let (syn, now) = ([isn, ports, netns_mix, u32::from_ne_bytes([a, b, c, d])], now());
+    let is_again = unsafe { TURNED_AWAY.get(&syn) }.is_some();
+    let _ = TURNED_AWAY.insert(&syn, &now, 0);
     if is_again {
         return;
     }
-    let key = tally::key(End::Queue, [netns, netns_mix], &ip, &tcp);
     let is_sample = tally::is_sample(End::Queue, &key);
     let is_told = is_sample && tell(sk, &key, &tcp, ip.is_v4(), isn, found);
     if is_sample && !is_told {

@@ -46,7 +46,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new("a full accept queue resets who acknowledges late", Code::RT2001, &[aborts, killed_in_the_end]),
     Scenario::new("a full accept queue ignores who acknowledges late", Code::RT2001, &[ignores, killed_in_the_end]),
     Scenario {
-        agent: Agent::Own,
+        agent: Agent::Counting,
         ..Scenario::new("a flood of 5,000 SYNs meets a full SYN queue", Code::RT2002, &[flooded])
     },
     Scenario { code: None, ..Scenario::new("SYN cookies stand in for a full SYN queue", Code::RT2002, &[cookies]) },
