@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 
 use super::archive;
 use crate::run::{output, run, which};
+use crate::servers;
 
 /// The programs of this host that come along, with the libraries they need.
 const PROGRAMS: &[&str] = &[
@@ -108,6 +109,16 @@ pub(crate) fn pack_base(work: &Path) -> Result<PathBuf> {
     compile("exit.c", include_bytes!("exit.c"), &root.join("t/exit"), work)?;
     compile("ring.c", include_bytes!("../../../tests/support/ring.c"), &root.join("usr/bin/ring"), work)?;
     let packed = work.join("base.cpio");
+    archive::pack(&root, &packed)?;
+    Ok(packed)
+}
+
+/// Packs the servers of other suites, each as `/servers/SUITE/SERVER`.
+pub(crate) fn pack_servers(cache: &Path, work: &Path) -> Result<PathBuf> {
+    let root = work.join("servers");
+    archive::fresh(&root)?;
+    servers::copy(cache, &root.join("servers"))?;
+    let packed = work.join("servers.cpio");
     archive::pack(&root, &packed)?;
     Ok(packed)
 }

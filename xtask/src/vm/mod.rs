@@ -99,12 +99,14 @@ fn run_programs(kernel: &str, programs: &[&Path], commands: &[(Policy, String)],
     let cache = Cache::open(&root)?;
     let kernels = cache.kernels(&series)?;
     let base = guest::pack_base(&work)?;
+    let servers = guest::pack_servers(cache.directory(), &work)?;
     let mut machines = Vec::new();
     for (policy, command) in commands {
         let mut archives = vec![guest::pack_command(&work, policy.name(), programs, command)?];
-        if *policy == Policy::Selinux {
-            archives.push(selinux::pack(cache.directory())?);
-        }
+        archives.push(match policy {
+            Policy::Apparmor => servers.clone(),
+            Policy::Selinux => selinux::pack(cache.directory())?,
+        });
         let load = Load { policy: *policy, archives };
         machines.extend(kernels.iter().map(|kernel| (kernel.clone(), load.clone())));
     }
