@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cmp::Reverse;
 
+use crate::trace::cause::Confidence;
 use crate::trace::fact::{BoundSocket, ConnectFailed, Ending};
 use crate::trace::flow::Flow;
 use crate::trace::known::{
@@ -128,7 +129,10 @@ fn past(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
         return None;
     }
     match newest {
-        Past::Ended(ended) => Some(how_it_ended(dial.time, &ended, known)),
+        Past::Ended(ended) => {
+            let judged = how_it_ended(dial.time, &ended, known);
+            Some(if matches!(ended, Cow::Owned(_)) { at_most_likely(judged) } else { judged })
+        }
         Past::Start(failed) => Some(start_that_failed(failed, known)),
         Past::Bind(failed) => bind_that_failed(failed, &near, known),
     }
@@ -148,6 +152,14 @@ fn newest_past<'a>(dial: &Dial<'_>, known: &'a Known) -> Option<Past<'a>> {
 fn untold_end(dial: &Dial<'_>, listener: &Listener) -> Option<EndedListener> {
     let process = listener.owner.as_deref()?.clone();
     Some(EndedListener { listener: listener.clone(), time: dial.time, process, ending: None })
+}
+
+/// What follows from an end that nobody saw is not certain.
+fn at_most_likely(judged: Judged) -> Judged {
+    match judged {
+        Judged::Verdict(Verdict { cause, confidence: Confidence::Certain }) => Verdict::likely(cause).into(),
+        other => other,
+    }
 }
 
 fn start_that_failed(failed: &FailedStart, known: &Known) -> Judged {

@@ -171,9 +171,9 @@ fn a_listener_that_the_host_shows_no_more_has_ended_though_nothing_tells_of_it()
     let (mut tracer, _) = dialled_after_an_untold_end(&task);
     let late = ticks(&mut tracer, SECOND + 100_000_000, SECOND + 500_000_000);
     assert_eq!(told_and_asked(late), (Vec::new(), vec![Question::Alive(task.key())]));
-    let gone = What::ProcessState { pid: task.pid, start: task.start, alive: false };
-    let (told, _) = told_and_asked(tracer.take(&Fact { time: SECOND + 510_000_000, what: gone }));
-    assert_eq!(told, [(Code::RT1002, Confidence::Likely)]);
+    let lives = What::ProcessState { pid: task.pid, start: task.start, alive: true };
+    let (told, _) = told_and_asked(tracer.take(&Fact { time: SECOND + 510_000_000, what: lives }));
+    assert_eq!(told, [(Code::RT1006, Confidence::Likely)]);
 }
 
 #[test]
