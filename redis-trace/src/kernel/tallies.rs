@@ -40,10 +40,12 @@ struct Ledger {
     before: HashMap<KeyBytes, u64>,
     /// Altogether.
     folded: u64,
+    /// Those that no key had at the last look: a probe may have been between its two counts.
+    keyless: u64,
 }
 
 impl Ledger {
-    /// What these counts say that is new: so many refusals, those of keys that are gone without one.
+    /// What these counts say that is new: so many refusals, and without a key those that had none at two looks: it is gone.
     fn news(&mut self, mut rest: u64, now: HashMap<KeyBytes, u64>) -> Vec<News> {
         let (mut news, mut known) = (Vec::new(), HashMap::with_capacity(now.len()));
         for (key, folded) in now {
@@ -58,9 +60,11 @@ impl Ledger {
             }
         }
         self.before = known;
-        if rest > 0 {
-            self.folded += rest;
-            news.push(News { key: None, number: rest });
+        let gone = rest.min(self.keyless);
+        self.keyless = rest - gone;
+        if gone > 0 {
+            self.folded += gone;
+            news.push(News { key: None, number: gone });
         }
         news
     }
@@ -93,7 +97,10 @@ impl Tallies {
         // In this order what is told between the two is not taken for folded.
         let seen = self.total(Total::Seen)?;
         let rest = seen.saturating_sub(self.total(Total::Told)? + self.ledger.folded);
-        let Some(Maps { counts, kinds, .. }) = self.maps.as_ref().filter(|_| rest > 0) else { return Ok(Vec::new()) };
+        let Some(Maps { counts, kinds, .. }) = self.maps.as_ref().filter(|_| rest > 0) else {
+            self.ledger.keyless = 0;
+            return Ok(Vec::new());
+        };
         // One that makes room for another between the two calls is counted without its key.
         let folded = |key: &KeyBytes| Some(counts.get(key, 0).ok()?.iter().map(|[folded, ..]| folded).sum());
         let mut keys = HashSet::new();
@@ -108,6 +115,11 @@ impl Tallies {
         keys.extend(self.ledger.before.keys());
         let now = keys.iter().filter_map(|key| Some((*key, folded(key)?))).collect();
         Ok(self.ledger.news(rest, now))
+    }
+
+    /// Whether no refusal waits for another look to tell whether it has a key.
+    pub fn is_settled(&self) -> bool {
+        self.ledger.keyless == 0
     }
 
     /// Refusals whose record found no room.
@@ -208,7 +220,17 @@ mod tests {
     fn what_had_to_make_room_is_counted_without_its_key_or_begins_anew() {
         let mut ledger = Ledger::default();
         assert_eq!(news(&mut ledger, 5, counts([(1, 5)])), [(1, 5)]);
-        assert_eq!(news(&mut ledger, 4, counts([(1, 3)])), [(0, 1), (1, 3)]);
+        assert_eq!(news(&mut ledger, 4, counts([(1, 3)])), [(1, 3)]);
+        assert_eq!(news(&mut ledger, 3, counts([])), [(0, 1)]);
         assert_eq!(news(&mut ledger, 2, counts([])), [(0, 2)]);
+        assert_eq!((ledger.folded, ledger.keyless), (11, 0));
+    }
+
+    #[test]
+    fn what_a_probe_had_counted_half_when_it_was_read_keeps_its_key() {
+        let mut ledger = Ledger::default();
+        assert_eq!(news(&mut ledger, 3, counts([(1, 2)])), [(1, 2)]);
+        assert_eq!(news(&mut ledger, 1, counts([(1, 3)])), [(1, 1)]);
+        assert_eq!((ledger.folded, ledger.keyless), (3, 0));
     }
 }

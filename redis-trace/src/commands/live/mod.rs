@@ -154,7 +154,7 @@ impl Live {
     /// What was counted and not told since the last look becomes facts; another look follows until there was nothing.
     pub fn read_counts(&mut self) -> Result<(), Failure> {
         let news = self.probes.tallies().news()?;
-        self.counts_at = (!news.is_empty()).then(|| Instant::now() + COUNTS_AFTER);
+        self.counts_at = (!news.is_empty() || !self.counts_are_settled()).then(|| Instant::now() + COUNTS_AFTER);
         let time = host::boottime();
         for News { key, number } in news {
             let folded = |alike| Fact { time, what: What::Folded(Folded { number, alike }) };
@@ -169,6 +169,11 @@ impl Live {
             }
         }
         Ok(())
+    }
+
+    /// Whether all that was counted at the last look was told.
+    pub fn counts_are_settled(&mut self) -> bool {
+        self.probes.tallies().is_settled()
     }
 
     /// Who found a queue full since the last look becomes a fact, where no probe tells of it.
