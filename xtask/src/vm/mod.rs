@@ -57,11 +57,10 @@ pub(crate) fn vm(options: &Options) -> Result<()> {
     summarize(&outcomes)
 }
 
-/// What the demo does not do, one after the other: other servers; calls through io_uring; and what no test may do to the host: the agent is
+/// What the demo does not do, one after the other: calls through io_uring; and what no test may do to the host: the agent is
 /// killed by the kernel, the machine sleeps and its clock is stepped, and at last the kernel is locked down, from which there is
 /// no way back.
-const SCRIPTS: [&str; 5] = [
-    include_str!("../../../tests/machines/servers.sh"),
+const SCRIPTS: [&str; 4] = [
     include_str!("../../../tests/machines/rings.sh"),
     include_str!("../../../tests/machines/killed.sh"),
     include_str!("../../../tests/machines/clock.sh"),

@@ -70,7 +70,7 @@ impl Table {
         });
         let cells = &mut self.rows[place].2;
         cells.resize(self.columns.len(), "–");
-        // Shown with two servers, it was told as expected when both times it was.
+        // Shown more than once, it was told as expected when it was each time.
         if cells[column] != "✗" {
             cells[column] = mark;
         }
