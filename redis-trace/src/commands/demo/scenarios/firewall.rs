@@ -20,7 +20,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario::new("a chain's policy drops", Code::RT3003, &[policy]),
     Scenario::new("rules with sets, maps, states and jumps", Code::RT3001, &[conditions]),
     Scenario::new("two rules can have rejected it", Code::RT3001, &[ambiguous]),
-    Scenario::new("two of 600 rules of a chain can have rejected it", Code::RT3001, &[amid_many]),
+    Scenario::new("two of 410 rules of a chain can have rejected it", Code::RT3001, &[amid_many]),
     Scenario::new("a rule of an interface drops before any other sees it", Code::RT3003, &[at_ingress]),
     Scenario::new("rules are replaced between two connects", Code::RT3001, &[first_rules, other_rules]),
     Scenario::new("a router's rules reject and drop", Code::RT3003, &[router]),
@@ -177,7 +177,7 @@ fn either(stage: &mut Stage, port: u16, first: &str, second: &str) -> Result<()>
 }
 
 fn amid_many(stage: &mut Stage) -> Result<()> {
-    let many = "tcp dport 10000-10999 counter drop\n".repeat(300);
+    let many = "tcp dport 10000-10999 counter drop\n".repeat(205);
     let rules = format!(
         "{many}tcp dport 6379 limit rate 1/hour burst 1 packets reject with tcp reset comment \"one\"\n\
          tcp dport 6379 reject with tcp reset comment \"other\"\n{many}"
