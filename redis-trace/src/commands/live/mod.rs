@@ -153,8 +153,10 @@ impl Live {
 
     /// What was counted and not told since the last look becomes facts; another look follows until there was nothing.
     pub fn read_counts(&mut self) -> Result<(), Failure> {
-        let news = self.probes.tallies().news()?;
-        self.counts_at = (!news.is_empty() || !self.counts_are_settled()).then(|| Instant::now() + COUNTS_AFTER);
+        let tallies = self.probes.tallies();
+        let news = tallies.news()?;
+        let is_over = news.is_empty() && tallies.is_settled();
+        self.counts_at = (!is_over).then(|| Instant::now() + COUNTS_AFTER);
         let time = host::boottime();
         for News { key, number } in news {
             let folded = |alike| Fact { time, what: What::Folded(Folded { number, alike }) };
@@ -169,11 +171,6 @@ impl Live {
             }
         }
         Ok(())
-    }
-
-    /// Whether all that was counted at the last look was told.
-    pub fn counts_are_settled(&mut self) -> bool {
-        self.probes.tallies().is_settled()
     }
 
     /// Who found a queue full since the last look becomes a fact, where no probe tells of it.

@@ -72,25 +72,25 @@ fn is_shown(listener: &Listener, dial: &Dial<'_>, known: &Known) -> bool {
     shown.is_none_or(|shown| shown.iter().any(|bound| bound.socket.local == listener.socket.local))
 }
 
-/// A listener began early enough to take this dial.
-fn was_ready(listener: &Listener, dial: &Dial<'_>, known: &Known) -> bool {
-    listener.since.unwrap_or(known.sight.since).saturating_add(HASHED) < dial.time
+/// Whether a listener would take this dial, and began early enough to.
+fn would_take(listener: &Listener, dial: &Dial<'_>, known: &Known) -> bool {
+    let is_ready = listener.since.unwrap_or(known.sight.since).saturating_add(HASHED) < dial.time;
+    is_ready && accepts(&listener.socket, &dial.flow)
 }
 
 /// The listener that would have taken it, and that the host shows no more though no end of it was told.
 fn vanished<'a>(dial: &Dial<'_>, known: &'a Known) -> Option<&'a Listener> {
-    let would_take = |listener: &&Listener| accepts(&listener.socket, &dial.flow) && was_ready(listener, dial, known);
-    let there = known.listeners.on(dial.flow.netns, dial.flow.server.port).iter().filter(would_take);
+    let on_port = known.listeners.on(dial.flow.netns, dial.flow.server.port).iter();
+    let there = on_port.filter(|listener| would_take(listener, dial, known));
     there.clone().all(|listener| !is_shown(listener, dial, known)).then(|| there.max_by_key(|there| there.since))?
 }
 
 /// A listener that should have taken it: something between the packet and the socket said no.
 fn matching_listener(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
     let Flow { netns, server, .. } = dial.flow;
-    let takes = |listener: &&Listener| accepts(&listener.socket, &dial.flow) && was_ready(listener, dial, known);
     let still = known.listeners.on(netns, server.port).iter().filter(|listener| is_shown(listener, dial, known));
     let later = known.endings.listening_at(netns, server.port, dial.time.saturating_add(UNHASHED));
-    let listener = still.chain(later).find(takes)?.clone();
+    let listener = still.chain(later).find(|listener| would_take(listener, dial, known))?.clone();
     let verdict = if dial.sk_lookup {
         Verdict::likely(Cause::SkLookupRefused { listener })
     } else {
@@ -131,7 +131,8 @@ fn past(dial: &Dial<'_>, known: &Known) -> Option<Judged> {
     match newest {
         Past::Ended(ended) => {
             let judged = how_it_ended(dial.time, &ended, known);
-            Some(if matches!(ended, Cow::Owned(_)) { at_most_likely(judged) } else { judged })
+            let is_late = ended.time > dial.time.saturating_add(HASHED);
+            Some(if is_late || matches!(ended, Cow::Owned(_)) { at_most_likely(judged) } else { judged })
         }
         Past::Start(failed) => Some(start_that_failed(failed, known)),
         Past::Bind(failed) => bind_that_failed(failed, &near, known),
@@ -154,7 +155,7 @@ fn untold_end(dial: &Dial<'_>, listener: &Listener) -> Option<EndedListener> {
     Some(EndedListener { listener: listener.clone(), time: dial.time, process, ending: None })
 }
 
-/// What follows from an end that nobody saw is not certain.
+/// What follows from an end that was told late or never is not certain.
 fn at_most_likely(judged: Judged) -> Judged {
     match judged {
         Judged::Verdict(Verdict { cause, confidence: Confidence::Certain }) => Verdict::likely(cause).into(),
