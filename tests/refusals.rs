@@ -96,11 +96,14 @@ fn doctor_says_of_each_situation_what_watch_says_and_without_rights_nothing_else
     let opinions = demo(&["--examine"]).into_iter().map(|line| serde_json::from_value(line).expect("opinions"));
     let opinions: Vec<Opinions> = opinions.collect();
     let mut wrong = Vec::new();
-    for Opinions { scenario, target, watch, doctor, nobody, .. } in &opinions {
+    for Opinions { scenario, target, watch, doctor, nobody, steps, .. } in &opinions {
         let otherwise = OTHERWISE.iter().find(|(name, of_watch, _)| (*name, *of_watch) == (scenario, watch));
         let wanted = otherwise.map_or(watch.as_str(), |(_, _, code)| *code);
         if doctor.0 != wanted {
-            wrong.push(format!("{scenario}: doctor says {doctor:?} of {target}, not {wanted}"));
+            wrong.push(format!(
+                "{scenario}: doctor says {doctor:?} of {target}, not {wanted}\n  {}",
+                steps.join("\n  ")
+            ));
         }
         let is_sure = nobody.1 == "certain" && !NOT_NOBODY_S.contains(&scenario.as_str());
         if is_sure && nobody.0 != *watch && nobody.0 != wanted {

@@ -220,6 +220,6 @@ situations! {
         made: "far 10.77.0.254/24; ip route add 10.98.0.0/16 via 10.77.0.254;",
         target: "10.98.0.1",
         code: "RT4003",
-        unprivileged: ("RT4003", "likely"),
+        unprivileged: ("RT4003", "possible"),
     };
 }

@@ -35,6 +35,8 @@ pub struct Opinions {
     pub doctor: (String, String),
     /// What it says when nobody special asks.
     pub nobody: (String, String),
+    /// The steps by which doctor came to it.
+    pub steps: Vec<String>,
 }
 
 /// Takes the steps of a scenario and asks about everyone who turned a client away in each, while it still would.
@@ -62,9 +64,9 @@ pub(super) fn attend(scenario: &Scenario, stage: &mut Stage, agent: &mut Agent) 
                 continue;
             }
             let (doctor, nobody) = (ask(stage, &target, true)?, ask(stage, &target, false)?);
-            let (doctor, nobody) = (hear(doctor)?, hear(nobody)?);
+            let ((doctor, steps), (nobody, _)) = (hear(doctor)?, hear(nobody)?);
             let (schema, scenario) = (SCHEMA.to_owned(), scenario.name.to_owned());
-            opinions.push(Opinions { schema, scenario, target, watch, doctor, nobody });
+            opinions.push(Opinions { schema, scenario, target, watch, doctor, nobody, steps });
         }
     }
     Ok(opinions)
@@ -108,13 +110,15 @@ fn ask(stage: &Stage, target: &str, is_root: bool) -> Result<Process> {
     doctor.spawn(Some(stage.asked_from()))
 }
 
-/// What it says, and how surely.
-fn hear(mut doctor: Process) -> Result<(String, String)> {
+/// What it says and how surely, and its steps.
+fn hear(mut doctor: Process) -> Result<((String, String), Vec<String>)> {
     let (said, _) = doctor.finish()?;
     let report: Value = said
         .iter()
         .find_map(|line| serde_json::from_str(line).ok())
         .with_context(|| format!("doctor told no JSON: {}", said.join("\n")))?;
     let word = |name: &str| report["verdict"][name].as_str().unwrap_or("none").to_owned();
-    Ok((word("code"), word("confidence")))
+    let steps = report["steps"].as_array().into_iter().flatten();
+    let told = |step: &Value| format!("{} {}: {}", step["name"], step["state"], step["text"]);
+    Ok(((word("code"), word("confidence")), steps.map(told).collect()))
 }

@@ -102,7 +102,8 @@ async fn examine(target: &Target, client: &Client, printer: Printer) -> anyhow::
     names::look(&mut doctor, target, &places)?;
     names::traps(&mut doctor, target)?;
     let mut traced = Traced::start().await?;
-    doctor.step("tracer", if traced.is_live() { State::Good } else { State::Unknown }, traced.told())?;
+    let (state, text) = traced.told();
+    doctor.step("tracer", state, text)?;
     let reached = dial_all(&mut doctor, &mut traced, places.clone()).await?;
     let (place, told) = if let Some((place, connection)) = reached {
         let told = converse(&mut doctor, target, &place, connection, client)?;
@@ -133,6 +134,9 @@ async fn examine(target: &Target, client: &Client, printer: Printer) -> anyhow::
     }
     if let Some(down) = down {
         doctor.verdict(down);
+    }
+    if let Some(lost) = traced.lost()? {
+        doctor.step("tracer", State::Warn, lost)?;
     }
     Ok(doctor.after(began))
 }
@@ -169,7 +173,7 @@ async fn follow(doctor: &mut Doctor, traced: &mut Traced, lead: &Lead, began: In
         Err(why) => return Ok(doctor.step("follow", State::Bad, format!("the {who}: {why}"))?),
     };
     let Some(place) = place else { return Ok(()) };
-    let Dial { place, started, took, sent_again, result } = dial::dial(place);
+    let Dial { place, started, took, sent_again, result } = traced.dial(place).await?;
     let Err(error) = result else {
         let text = format!("the {who} is {place}, and takes connections ({})", dial::milliseconds(took));
         return Ok(doctor.step("follow", State::Good, text)?);
@@ -199,7 +203,7 @@ async fn dial_all(
             doctor.step("connect", State::Skipped, format!("{place} was not dialled: it would take too long"))?;
             continue;
         }
-        let Dial { place, started, took, sent_again, result } = dial::dial(place);
+        let Dial { place, started, took, sent_again, result } = traced.dial(place).await?;
         match result {
             Ok(connection) => {
                 doctor.step(

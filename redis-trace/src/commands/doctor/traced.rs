@@ -4,14 +4,16 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
+use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::dial::Place;
+use super::dial::{Dial, Place, dial};
+use super::report::State;
 use crate::cli::Sandbox;
-use crate::commands::live::Live;
+use crate::commands::live::{Live, hooks_report, sight};
 use crate::commands::telling::Telling;
 use crate::host::{self, Host};
 use crate::kernel::Options;
@@ -21,7 +23,7 @@ use crate::trace::filter::Filter;
 use crate::trace::flow::{Endpoint, Flow};
 use crate::trace::question::Question;
 use crate::trace::remembered::Bounds;
-use crate::trace::report::{Outcome, Report, Summary, Update};
+use crate::trace::report::{HooksReport, Outcome, Report, Summary, Update};
 
 /// How long a verdict may take after the dial is over: on a host that is busy, to read the firewall's rules takes seconds.
 const VERDICT: Duration = Duration::from_secs(4);
@@ -158,16 +160,46 @@ impl Traced {
         matches!(self.source, Source::Probes(_))
     }
 
-    /// What is traced, in words.
-    pub(super) fn told(&self) -> String {
-        match &self.source {
-            Source::Probes(live) => {
-                let (hooks, all) = (live.hooks(), live.listeners_found);
-                let up = hooks.iter().filter(|hook| hook.state == crate::kernel::State::Up).count();
-                format!("{up} hooks are up, {all} listeners are known")
+    /// What is traced and how well, in words.
+    pub(super) fn told(&self) -> (State, String) {
+        let live = match &self.source {
+            Source::Probes(live) => live,
+            Source::Host(_, why) => {
+                return (State::Unknown, format!("{why}: judged by what this end saw and /proc shows"));
             }
-            Source::Host(_, why) => format!("{why}: judged by what this end saw and /proc shows"),
+        };
+        let HooksReport { up, expected, .. } = hooks_report(live.hooks());
+        let known = format!("{up} of {expected} hooks are up, {} listeners are known", live.listeners_found);
+        let Sight { resets, connects, drops, .. } = sight(live.hooks(), host::boottime());
+        let unseen: Vec<&str> = [(resets, "resets"), (connects, "failed connects"), (drops, "dropped SYNs")]
+            .into_iter()
+            .filter_map(|(is_seen, what)| (!is_seen).then_some(what))
+            .collect();
+        if unseen.is_empty() {
+            (State::Good, known)
+        } else {
+            (State::Warn, format!("{known}; {} are not seen (redis-trace check says why)", unseen.join(", ")))
         }
+    }
+
+    /// Records of the probes that found no room, in words; nothing when all were read.
+    pub(super) fn lost(&mut self) -> anyhow::Result<Option<String>> {
+        let Source::Probes(live) = &mut self.source else { return Ok(None) };
+        let (lost, missed) = live.lost()?;
+        let records = lost.ring + missed.records;
+        Ok((records > 0)
+            .then(|| format!("{records} records of the probes were lost: what they told is not known here")))
+    }
+
+    /// Dials a place; what the probes tell meanwhile is taken in.
+    pub(super) async fn dial(&mut self, place: Place) -> anyhow::Result<Dial> {
+        // The client is known by its thread's name too.
+        let name = self.task.comm.as_str().to_owned();
+        let dialling = std::thread::Builder::new().name(name).spawn(move || dial(place))?;
+        while !dialling.is_finished() && self.is_live() {
+            self.take_in().await?;
+        }
+        Ok(dialling.join().unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
     /// What is told of a dial that failed.
@@ -204,13 +236,19 @@ impl Traced {
 
     /// Takes in what the probes tell until something is told of the dial.
     async fn listen(&mut self, errno: u32, patience: Duration) -> anyhow::Result<()> {
-        let Source::Probes(live) = &mut self.source else { return Ok(()) };
         let until = Instant::now() + patience;
         while Instant::now() < until && !self.kept.0.borrow().is_final(errno) {
-            let fact = live.next(Some(STEP)).await?;
-            for question in self.telling.take(&fact)? {
-                live.ask(question);
-            }
+            self.take_in().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes in what the probes tell next, or that time passes.
+    async fn take_in(&mut self) -> anyhow::Result<()> {
+        let Source::Probes(live) = &mut self.source else { return Ok(()) };
+        let fact = live.next(Some(STEP)).await?;
+        for question in self.telling.take(&fact)? {
+            live.ask(question);
         }
         Ok(())
     }

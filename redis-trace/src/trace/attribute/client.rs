@@ -132,10 +132,16 @@ fn no_answer(time: u64, client: &ConnectFailed, known: &Known) -> Judged {
             Err(ask) => Judged::Ask(ask),
             Ok(netns) => netns
                 .and_then(|netns| full_queue(time, netns, client, known))
-                .unwrap_or_else(|| Verdict::likely(Dialling::NoAnswer.into()).into()),
+                .unwrap_or_else(|| nobody_answers(known).into()),
         },
         Ok(None) => Verdict::possible(Dialling::NoAnswer.into()).into(),
     }
+}
+
+/// Nobody answers at another host's address; a firewall of this host that drops is as silent where that is not seen.
+fn nobody_answers(known: &Known) -> Verdict {
+    let cause = Dialling::NoAnswer.into();
+    if known.sight.drops { Verdict::likely(cause) } else { Verdict::possible(cause) }
 }
 
 /// The listener's queue, when one in that namespace is full: it drops SYNs without a word.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::trace::dialling::{Dialling, NoWay};
 use crate::trace::errno;
-use crate::trace::fact::{ConnectFailed, IcmpError, Phase};
+use crate::trace::fact::{ConnectFailed, IcmpError, Phase, Sight};
 use crate::trace::refusal::{Attempt, Refusal};
 use crate::trace::report::{Evidence, Fix};
 
@@ -125,7 +125,7 @@ pub(super) fn dialled(client: &ConnectFailed) -> Evidence {
     }
 }
 
-pub(super) fn evidence(refusal: &Refusal, cause: &Dialling) -> Vec<Evidence> {
+pub(super) fn evidence(refusal: &Refusal, cause: &Dialling, sight: &Sight) -> Vec<Evidence> {
     match cause {
         Dialling::PortsExhausted { ports } => vec![seen(
             "net.ipv4.ip_local_port_range",
@@ -147,7 +147,11 @@ pub(super) fn evidence(refusal: &Refusal, cause: &Dialling) -> Vec<Evidence> {
         Dialling::RemoteIcmp { icmp } => {
             icmp.iter().map(|icmp| seen("icmp", format!("from {}: {}", icmp.from, meaning(icmp)))).collect()
         }
-        Dialling::NoAnswer => vec![seen("addresses", "the address is on no interface of this namespace")],
+        Dialling::NoAnswer => {
+            let blind = "SYNs that this host drops are not seen: its own firewall may be what is silent";
+            let own = seen("addresses", "the address is on no interface of this namespace");
+            [own].into_iter().chain((!sight.drops).then(|| seen("hooks", blind))).collect()
+        }
         _ => {
             let mut evidence = vec![seen("addresses", "the address is on no interface of this namespace")];
             evidence.push(seen("round trip", round_trip(refusal)));

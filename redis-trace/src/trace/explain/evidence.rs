@@ -162,7 +162,7 @@ fn of_the_cause(refusal: &Refusal, cause: &Cause, known: &Known) -> Vec<Evidence
         }
         Cause::NatToNowhere { rule, .. } => rule.iter().map(firewall::translator).collect(),
         Cause::ConntrackFull { count, most } => vec![filtered::table(*count, *most)],
-        Cause::Dialling(cause) => elsewhere::evidence(refusal, cause),
+        Cause::Dialling(cause) => elsewhere::evidence(refusal, cause, &known.sight),
         Cause::AcceptQueueFull { queue } | Cause::SynQueueFull { queue } | Cause::UnixBacklogFull { queue } => {
             queue::of_queue(queue)
         }
