@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use procfs::process::Process;
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sendto, socket_with};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -32,6 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const SLOW: u16 = 6501;
 const HOSTILE: u16 = 6502;
 const PLAIN: u16 = 6503;
+const SCANNED: u16 = 6504;
 
 /// A namespace with rules of nftables.
 fn with_rules(rules: &str) -> Stranger {
@@ -171,4 +174,42 @@ fn a_hundred_thousand_plain_refusals_are_no_firewall_s() {
     assert!(status.success(), "{summary}");
     assert_eq!(summary["by_cause"], serde_json::json!({"RT1001": 100_000}), "{summary}");
     assert!(lines.iter().all(|line| line["firewall"].is_null()), "{lines:#?}");
+}
+
+/// A SYN to a port of the loopback, with a sequence number that others have too: the kernel fills in what this leaves out.
+fn syn(from: u16, to: u16) -> [u8; 40] {
+    let mut packet = [0; 40];
+    let mut put = |at: usize, bytes: &[u8]| packet[at..at + bytes.len()].copy_from_slice(bytes);
+    // Version and length of the header, time to live, protocol, addresses: struct iphdr of include/uapi/linux/ip.h.
+    put(0, &[0x45]);
+    put(8, &[64, 6]);
+    put(12, &[127, 0, 0, 1, 127, 0, 0, 1]);
+    // Ports, sequence number, length of the header and SYN: struct tcphdr of include/uapi/linux/tcp.h.
+    put(20, &from.to_be_bytes());
+    put(22, &to.to_be_bytes());
+    put(24, &7_u32.to_be_bytes());
+    put(32, &[0x50, 0x02]);
+    packet
+}
+
+#[test]
+fn each_dial_of_a_scan_that_a_rule_drops_is_counted_though_all_have_one_sequence_number() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let netns = with_rules(&format!("table inet f {{\nchain in {{\n{INPUT}\ntcp dport {SCANNED} drop\n}}\n}}\n"));
+    let agent = agent(SCANNED, &[]);
+    netns.inside(|| {
+        let raw = Some(rustix::net::ipproto::RAW);
+        let wire = socket_with(AddressFamily::INET, SocketType::RAW, SocketFlags::CLOEXEC, raw).expect("root may");
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        for from in 10_000..15_000 {
+            sendto(&wire, &syn(from, SCANNED), SendFlags::empty(), &to).expect("it is sent");
+            // Sent again, as TCP does: that is no other dial.
+            sendto(&wire, &syn(from, SCANNED), SendFlags::empty(), &to).expect("it is sent");
+        }
+    });
+    agent.signal(Signal::INT);
+    let (lines, status) = agent.end();
+    let summary = lines.last().expect("a summary");
+    assert!(status.success(), "{summary}");
+    assert_eq!(summary["by_cause"], serde_json::json!({"RT3003": 5_000}), "{summary}");
 }

@@ -61,10 +61,10 @@ pub(crate) static DECIDED_TOO: LruHashMap<u32, u64> = LruHashMap::with_max_entri
 #[map]
 pub(crate) static SYN_MEETS: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
 
-/// When a SYN last found a queue full: it is sent again, and counted once. By its sequence number, its ports, what tells its
+/// SYNs that found a queue full: each is sent again, and counted once. By its sequence number, its ports, what tells its
 /// network namespace from others, and the end of its client's address: floods may use the same number for each of their SYNs.
 #[map]
-pub(crate) static TURNED_AWAY: LruHashMap<[u32; 4], u64> = LruHashMap::with_max_entries(16_384, 0);
+pub(crate) static TURNED_AWAY: LruHashMap<[u32; 4], u8> = LruHashMap::with_max_entries(16_384, 0);
 
 /// Dials under way, by a part of their sock's number. See `dials::remember`.
 #[map]
@@ -78,10 +78,10 @@ pub(crate) static DIALS_TOO: LruHashMap<u64, Dial> = LruHashMap::with_max_entrie
 #[map]
 pub(crate) static LAST_DIAL: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
 
-/// SYNs that were dropped, by their sequence number: whether that was told. They are sent again, and their client may fail
-/// minutes later.
+/// SYNs that were dropped, by their sequence number: the ports of the last that had it, and whether that was told. They are
+/// sent again, and their client may fail minutes later.
 #[map]
-pub(crate) static DROPPED: LruHashMap<u32, u8> = LruHashMap::with_max_entries(8_192, 0);
+pub(crate) static DROPPED: LruHashMap<u32, [u32; 2]> = LruHashMap::with_max_entries(8_192, 0);
 
 /// The last rejection on a processor.
 #[map]

@@ -243,14 +243,27 @@ pub(crate) fn decided(isn: u32) -> Option<bool> {
 
 /// What was decided when a SYN was first dropped.
 #[inline(always)]
-pub(crate) fn drop_decided(isn: u32) -> Option<bool> {
-    unsafe { DROPPED.get(&isn) }.map(|is_told| *is_told != 0)
+fn drop_decided(isn: u32) -> Option<bool> {
+    unsafe { DROPPED.get(&isn) }.map(|[_, is_told]| *is_told != 0)
+}
+
+/// Whether it is a SYN that was dropped before, or the answer to one. Scans and floods may use one number for all of theirs, each
+/// from a port or to a port of its own.
+#[inline(always)]
+pub(crate) fn is_dropped_again(isn: u32, ports: [u32; 2]) -> bool {
+    unsafe { DROPPED.get(&isn) }.is_some_and(|[last, _]| *last == both(ports))
 }
 
 /// Remembers, when a SYN is first dropped, whether that is told: nor its being sent again nor its client is counted again.
 #[inline(always)]
-pub(crate) fn decide_drop(isn: u32, is_told: bool) {
-    let _ = DROPPED.insert(&isn, &u8::from(is_told), 0);
+pub(crate) fn decide_drop(isn: u32, ports: [u32; 2], is_told: bool) {
+    let _ = DROPPED.insert(&isn, &[both(ports), u32::from(is_told)], 0);
+}
+
+/// Two ports in one word.
+#[inline(always)]
+fn both([client, server]: [u32; 2]) -> u32 {
+    client << 16 | server
 }
 
 /// What was decided when a reset was counted.

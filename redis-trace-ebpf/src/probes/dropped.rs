@@ -114,7 +114,7 @@ fn on_its_way(skb: u64, receiver: u64, location: u64, reason: u32) {
     let ip: IpHeader = peek(at);
     let Some(tcp) = ip.tcp(at) else { return };
     let (isn, answers) = (tcp.isn(), tcp.answers());
-    if !tcp.is_of_handshake() || tally::drop_decided(isn).is_some() {
+    if !tcp.is_of_handshake() || tally::is_dropped_again(isn, tcp.ports()) {
         return;
     }
     let dev = read(skb, SKB_DEV);
@@ -134,7 +134,7 @@ fn on_its_way(skb: u64, receiver: u64, location: u64, reason: u32) {
         tally::lost_of(end);
     }
     if is_counted != 0 {
-        tally::decide_drop(isn, is_told);
+        tally::decide_drop(isn, packet.tcp.ports(), is_told);
     }
 }
 

@@ -11,7 +11,7 @@ use redis_trace_common::member::{
 use redis_trace_common::record::QueueFull;
 use redis_trace_common::tally::{End, Key};
 
-use crate::emit::{now, reserve};
+use crate::emit::reserve;
 use crate::kernel::{AF_INET, AF_INET6, IPPROTO_TCP, fill_local, fill_socket, load, peek, read, tcp_sock};
 use crate::maps::{SYN_MEETS, TURNED_AWAY};
 use crate::packet::{TcpHeader, headers};
@@ -134,12 +134,11 @@ fn full(sk: u64, skb: u64, found: Found) {
     let key = tally::key(End::Queue, [netns, netns_mix], &ip, &tcp);
     let [.., a, b, c, d] = key.client;
     let ports = u32::from(tcp.source) << 16 | u32::from(tcp.dest);
-    let (syn, now) = ([isn, ports, netns_mix, u32::from_ne_bytes([a, b, c, d])], now());
-    let is_again = unsafe { TURNED_AWAY.get(&syn) }.is_some();
-    let _ = TURNED_AWAY.insert(&syn, &now, 0);
-    if is_again {
+    let syn = [isn, ports, netns_mix, u32::from_ne_bytes([a, b, c, d])];
+    if unsafe { TURNED_AWAY.get(&syn) }.is_some() {
         return;
     }
+    let _ = TURNED_AWAY.insert(&syn, &0, 0);
     let is_sample = tally::is_sample(End::Queue, &key);
     let is_told = is_sample && tell(sk, &key, &tcp, ip.is_v4(), isn, found);
     if is_sample && !is_told {

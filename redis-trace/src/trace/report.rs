@@ -268,6 +268,13 @@ pub struct Update {
     pub benign: bool,
 }
 
+impl Update {
+    /// The cause stays, and it did hurt.
+    pub fn new(time: Timestamp, seq: u64, summary: String) -> Self {
+        Self { schema: schema::UPDATE.to_owned(), time, seq, cause: None, summary, benign: false }
+    }
+}
+
 /// The last line: what was seen, told and lost.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {

@@ -1,28 +1,31 @@
 //! The line itself: facts go in, questions and what is to be told come out. Pure, so a recording replays to the same words.
 
+mod corrections;
 mod dials;
+mod first_word;
 mod redirects;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 
+use corrections::Told;
+use first_word::FIRST_WORD;
 use jiff::Timestamp;
 
 use super::attribute::{Judged, attribute};
-use super::cause::{Code, Confidence};
 use super::early::Early;
 use super::explain;
-use super::fact::{Alike, ConnectFailed, Dropped, Fact, Socket, Task, UnixPath, What};
+use super::fact::{Alike, ConnectFailed, Dropped, Fact, UnixPath, What};
 use super::filter::Filter;
 use super::flow::Flow;
-use super::folding::{self, Folding, More, Unattributed};
-use super::known::{Known, accepts};
+use super::folding::{Folding, More, Unattributed};
+use super::known::Known;
 use super::question::Question;
 use super::queues;
-use super::refusal::{Attempt, HOLD, Joining, Refusal, is_fallback};
+use super::refusal::{Attempt, HOLD, Joining, Refusal};
 use super::remembered::{Bounds, Remembered};
-use super::report::{CauseReport, Report, Update, schema};
+use super::report::{CauseReport, Report, Update};
 
 /// What is to be done about the facts so far.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,21 +44,8 @@ pub enum Step {
 
 /// How long the host may take to answer before a verdict does without, nanoseconds.
 const PATIENCE: u64 = 5_000_000_000;
-/// How long the host may take to answer before a first word is said of what is known without, nanoseconds: within 250
-/// milliseconds of when both ends are known.
-const FIRST_WORD: u64 = 200_000_000;
-/// How many first words are said in the time below: a host that is late in a flood gets no more to do, and no flood of lines.
-const FIRST_WORDS: usize = 10;
-/// How long the next first word about refusals that are alike is left unsaid, nanoseconds.
-const SAID: u64 = 60_000_000_000;
-/// Questions upon questions that a first word does without.
-const ROUNDS: usize = 8;
 /// How often those that wait are looked at though no answer came, nanoseconds.
 const RETRY_EVERY: u64 = 5_000_000;
-/// How long after a refusal its listener may appear and still be told, nanoseconds.
-const APPEARS_WITHIN: u64 = 60_000_000_000;
-/// How long after a refusal another address may answer the same thread, nanoseconds.
-const FALLS_BACK_WITHIN: u64 = 5_000_000_000;
 /// How long a dial may wait for an answer and still be known by its SYN, nanoseconds: the kernel gives up after two minutes.
 const SYN_LIVES: u64 = 300_000_000_000;
 /// Refusals kept for correction.
@@ -78,14 +68,6 @@ struct Waiting {
     is_said: bool,
     /// The number that it was said under.
     seq: Option<u64>,
-}
-
-/// A refusal that was told and may be corrected.
-#[derive(Debug)]
-struct Told {
-    seq: u64,
-    refusal: Refusal,
-    code: Code,
 }
 
 /// The state of the line.
@@ -327,114 +309,10 @@ impl Tracer {
         }
     }
 
-    /// Says what is known of a refusal without what the host was asked, unless that was said of another like it or of many others
-    /// of late; the number it is said under.
-    fn first_word(&mut self, waiting: &Waiting, steps: &mut Vec<Step>) -> Option<u64> {
-        let Waiting { refusal, asked, .. } = waiting;
-        // What looks like an early end may be none.
-        let alike = folding::kind(refusal).filter(|alike| !matches!(alike, Alike::Early { .. }))?;
-        let now = self.known.now;
-        while self.said.pop_front_if(|(time, _)| time.saturating_add(SAID) <= now).is_some() {}
-        if self.said.len() == FIRST_WORDS || self.said.iter().any(|(_, other)| *other == alike) {
-            return None;
-        }
-        let (mut missing, seq) = (asked.clone(), self.seq + 1);
-        for _ in 0..ROUNDS {
-            let found = self.known.without(&missing, |known| match attribute(refusal, known) {
-                Judged::Verdict(verdict) => Ok(explain::explain(refusal, &verdict, known, seq)),
-                Judged::Ask(questions) => Err(questions),
-                Judged::Nothing => Err(Vec::new()),
-            });
-            match found {
-                Ok(report) => {
-                    self.said.push_back((now, alike));
-                    steps.push(Step::FirstWord(Report { partial: true, count: 0, ..report }));
-                    return Some(self.next());
-                }
-                Err(questions) if questions.is_empty() => return None,
-                Err(questions) => missing.extend(questions),
-            }
-        }
-        None
-    }
-
     /// The number of the next refusal that is told.
     fn next(&mut self) -> u64 {
         self.seq += 1;
         self.seq
-    }
-
-    /// A thread that was refused was connected elsewhere: the refusal hurt nobody.
-    fn connected(&mut self, time: u64, flow: &Flow, task: &Task) -> Option<Step> {
-        if self.joining.connected(flow, task) {
-            return None;
-        }
-        let is_spared = |refusal: &Refusal| {
-            let Attempt::Connect(connect) = &refusal.attempt else { return false };
-            connect.client.as_ref().is_some_and(|client| is_fallback(client, flow, task))
-                && refusal.time.saturating_add(FALLS_BACK_WITHIN) > time
-                && !refusal.benign
-        };
-        if let Some(waiting) = self.waiting.iter_mut().find(|waiting| is_spared(&waiting.refusal)) {
-            waiting.refusal.benign = true;
-            return None;
-        }
-        let told = self.told.iter_mut().rev().find(|told| is_spared(&told.refusal))?;
-        told.refusal.benign = true;
-        Some(Step::Correct(Update {
-            schema: schema::UPDATE.to_owned(),
-            time: self.known.clock.at(time),
-            seq: told.seq,
-            cause: None,
-            summary: format!("the same thread was then connected to {}", flow.server),
-            benign: true,
-        }))
-    }
-
-    /// A listener appeared: whoever was refused there came too early.
-    fn appeared(&mut self, time: u64, socket: &Socket, task: &Task) -> Vec<Step> {
-        let process = explain::named(&self.known.process_of(task));
-        let wall = self.known.clock.at(time);
-        let mut steps = Vec::new();
-        self.told.retain(|told| {
-            let Attempt::Connect(connect) = &told.refusal.attempt else { return true };
-            let is_for_it =
-                connect.flow().is_some_and(|flow| accepts(socket, &Flow { ifindex: socket.ifindex, ..*flow }));
-            if !is_for_it || told.refusal.time.saturating_add(APPEARS_WITHIN) < time {
-                return true;
-            }
-            steps.push(Step::Correct(Update {
-                schema: schema::UPDATE.to_owned(),
-                time: wall,
-                seq: told.seq,
-                cause: is_start_order(told.code).then(not_yet),
-                summary: explain::appeared(told.refusal.time, time, &process),
-                benign: false,
-            }));
-            false
-        });
-        steps
-    }
-
-    fn remember(&mut self, told: Told) {
-        let fault = |told: &Told| {
-            (told.code, told.refusal.benign, flow_of(&told.refusal).map(|flow| (flow.netns, flow.server)))
-        };
-        // Of many alike only the first is corrected, as only the first was told in full.
-        let horizon = told.refusal.time.saturating_sub(APPEARS_WITHIN);
-        let is_repeat = self.told.iter().any(|other| {
-            fault(other) == fault(&told)
-                && other.refusal.time >= horizon
-                && !told.refusal.benign
-                && flow_of(&other.refusal).map(|flow| flow.client.ip)
-                    == flow_of(&told.refusal).map(|flow| flow.client.ip)
-        });
-        if !is_repeat || told.refusal.benign {
-            self.told.push_back(told);
-        }
-        if self.told.len() > KEPT {
-            self.told.pop_front();
-        }
     }
 }
 
@@ -448,14 +326,4 @@ fn flow_of(refusal: &Refusal) -> Option<&Flow> {
         Attempt::Connect(connect) => connect.flow(),
         _ => None,
     }
-}
-
-/// Causes that a listener which appears later turns into "not yet": nothing had ended there.
-fn is_start_order(code: Code) -> bool {
-    matches!(code, Code::RT1001 | Code::RT1008 | Code::RT1010 | Code::RT1014)
-}
-
-fn not_yet() -> CauseReport {
-    let code = Code::RT1018;
-    CauseReport { code, name: code.name().to_owned(), class: code.class(), confidence: Confidence::Certain }
 }

@@ -65,7 +65,7 @@ pub struct Performance {
     /// What was wrong, for each run that was not as expected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wrong: Vec<String>,
-    /// The kernel's tier.
+    /// The tier that was asked for: `auto`, the best that the kernel gives, or `t2`.
     pub tier: String,
     /// The kernel's release.
     pub kernel: String,

@@ -5,7 +5,7 @@ use crate::trace::errno::ETIMEDOUT;
 use crate::trace::explain;
 use crate::trace::fact::{ConnectFailed, Phase};
 use crate::trace::refusal::{Attempt, Refusal};
-use crate::trace::report::{CauseReport, Update, schema};
+use crate::trace::report::{CauseReport, Update};
 
 /// Whether a dial sent its SYN, and heard nothing.
 fn had_no_answer(failed: &ConnectFailed) -> bool {
@@ -46,14 +46,8 @@ impl Tracer {
     /// Corrects what was told of a dial while it waited.
     fn wait_ended(&self, time: u64, failed: &ConnectFailed) -> Option<Step> {
         let (seq, cause) = self.syns.get(&failed.isn)?;
-        Some(Step::Correct(Update {
-            schema: schema::UPDATE.to_owned(),
-            time: self.known.clock.at(time),
-            seq: *seq,
-            cause: Some(cause.clone()),
-            summary: explain::wait_ended(time, failed),
-            benign: false,
-        }))
+        let update = Update::new(self.known.clock.at(time), *seq, explain::wait_ended(time, failed));
+        Some(Step::Correct(Update { cause: Some(cause.clone()), ..update }))
     }
 
     /// Remembers the SYN of a refusal that is told; the correction, when its dial has ended meanwhile.
@@ -87,14 +81,6 @@ impl Tracer {
             let process = explain::named(&self.known.process_of(&failed.task));
             explain::failed(&process, failed.errno, time.saturating_sub(failed.dialled))
         };
-        let time = self.known.clock.at(time);
-        Some(Step::Correct(Update {
-            schema: schema::UPDATE.to_owned(),
-            time,
-            seq,
-            cause: None,
-            summary,
-            benign: false,
-        }))
+        Some(Step::Correct(Update::new(self.known.clock.at(time), seq, summary)))
     }
 }

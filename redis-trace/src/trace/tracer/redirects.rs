@@ -6,7 +6,7 @@ use crate::trace::cause::Code;
 use crate::trace::explain;
 use crate::trace::fact::EarlyEnd;
 use crate::trace::refusal::Attempt;
-use crate::trace::report::{Update, schema};
+use crate::trace::report::Update;
 use crate::trace::verdict::Cause;
 
 impl Tracer {
@@ -23,13 +23,8 @@ impl Tracer {
         })?;
         told.code = Code::RT6007;
         let Cause::Redirected(it) = &verdict.cause else { return None };
-        Some(Step::Correct(Update {
-            schema: schema::UPDATE.to_owned(),
-            time: known.clock.at(time),
-            seq: told.seq,
-            cause: Some(explain::cause(&verdict)),
-            summary: explain::redirected(&to.to_string(), it),
-            benign: false,
-        }))
+        let summary = explain::redirected(&to.to_string(), it);
+        let update = Update::new(known.clock.at(time), told.seq, summary);
+        Some(Step::Correct(Update { cause: Some(explain::cause(&verdict)), ..update }))
     }
 }

@@ -1,7 +1,9 @@
 //! The line as a whole.
 
+use super::first_word::FIRST_WORDS;
 use super::*;
-use crate::trace::fact::{ConnectFailed, EarlyEnd, Ending, Parting, Phase, Reset, Source};
+use crate::trace::cause::{Code, Confidence};
+use crate::trace::fact::{EarlyEnd, Ending, Parting, Phase, Reset, Socket, Source, Task};
 use crate::trace::flow::{Endpoint, Netns};
 use crate::trace::text::Text;
 
