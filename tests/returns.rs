@@ -7,11 +7,15 @@ mod support;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command};
+use std::sync::{Mutex, PoisonError};
 
 use redis::Redis;
 use rustix::process::Signal;
 use serde_json::Value;
 use support::{Agent, refused};
+
+/// The tests take turns: one has numbers of processes given anew, which a server of the other would get.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Where the server is expected.
 const PORT: u16 = 16_397;
@@ -28,6 +32,7 @@ fn told(line: &Value) -> (&str, &str) {
 
 #[test]
 fn a_server_that_goes_comes_back_and_moves_is_told_as_it_is_each_time() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut agent = Agent::start(&["--no-aggregate", "--port", &PORT.to_string()]);
     let early = agent.refusal_of(refused(PORT));
     assert_eq!(told(&early).0, "RT1001", "{early}");
@@ -74,6 +79,7 @@ fn with_number(number: u32) -> Child {
 
 #[test]
 fn who_got_the_number_of_a_server_that_is_gone_is_not_taken_for_it() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let place = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT + 1));
     let mut agent = Agent::start(&["--no-aggregate", "--port", &place.port().to_string()]);
     let gone = Redis::start(&["--port", &place.port().to_string(), "--bind", "127.0.0.1", "--save", ""]);
