@@ -71,3 +71,14 @@ fn every_recording_replays_to_its_verdict_without_root() {
 fn every_situation_has_a_recording() {
     assert_eq!(names(), demo::slugs().into_iter().collect());
 }
+
+#[test]
+fn no_recording_names_where_the_program_was_built() {
+    for name in names() {
+        let file = recordings().join(&name).with_extension("rec");
+        let facts = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let programs = facts.split("\"exe\":\"").skip(1).filter_map(|rest| rest.split('"').next());
+        let elsewhere: Vec<&str> = programs.filter(|path| !path.starts_with("/usr/")).collect();
+        assert!(elsewhere.is_empty(), "{name}: record with a program that is installed: {elsewhere:#?}");
+    }
+}

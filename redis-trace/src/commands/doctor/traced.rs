@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::dial::{Dial, Place, dial};
 use super::report::State;
 use crate::cli::Sandbox;
-use crate::commands::live::{Live, hooks_report, sight};
+use crate::commands::live::{Live, hooks_report};
 use crate::commands::telling::Telling;
 use crate::host::{self, Host};
 use crate::kernel::Options;
@@ -170,7 +170,7 @@ impl Traced {
         };
         let HooksReport { up, expected, .. } = hooks_report(live.hooks());
         let known = format!("{up} of {expected} hooks are up, {} listeners are known", live.listeners_found);
-        let Sight { resets, connects, drops, .. } = sight(live.hooks(), host::boottime());
+        let &Sight { resets, connects, drops, .. } = live.sight();
         let unseen: Vec<&str> = [(resets, "resets"), (connects, "failed connects"), (drops, "dropped SYNs")]
             .into_iter()
             .filter_map(|(is_seen, what)| (!is_seen).then_some(what))

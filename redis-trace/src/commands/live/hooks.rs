@@ -13,7 +13,7 @@ use crate::trace::report::HooksReport;
 use crate::trace::text::Text;
 
 /// What can be seen with these hooks, from this moment on.
-pub fn sight(hooks: &[HookState], since: u64) -> Sight {
+pub(super) fn sight(hooks: &[HookState], since: u64) -> Sight {
     let sees = |role: Role| serves(hooks, role);
     let modules = kernel::judges();
     Sight {

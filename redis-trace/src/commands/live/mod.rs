@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use answers::Answers;
 use clock::Clock;
-pub use hooks::{all_wanted, banner, report as hooks_report, sight};
+pub use hooks::{all_wanted, banner, report as hooks_report};
 use namespaces::Namespaces;
 use polling::Polling;
 pub use sandbox::{Part, enter as enter_sandbox, thread as confined_thread};
@@ -60,7 +60,7 @@ impl Live {
     pub async fn start(options: &Options, sandbox: Sandbox) -> Result<Self, Failure> {
         let probes = kernel::attach(options).map_err(Failure::from)?;
         // Looked at once: later the sandbox may hide what it is read from.
-        let sight = sight(probes.hooks(), host::boottime());
+        let sight = hooks::sight(probes.hooks(), host::boottime());
         let mut live = Self {
             ready: VecDeque::from(clock_and(sight.clone())),
             sight,
@@ -207,6 +207,11 @@ impl Live {
     /// Looks at the whole host again; what there is becomes facts.
     pub fn look_again(&self) {
         self.answers.look();
+    }
+
+    /// What can be seen.
+    pub fn sight(&self) -> &Sight {
+        &self.sight
     }
 
     /// Every hook and what became of it.
