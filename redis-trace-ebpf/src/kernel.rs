@@ -121,10 +121,11 @@ pub(crate) fn peek<T: Default>(at: u64) -> T {
 /// loaded from one. One instruction where [`read`] is a call; zero when the member is absent or cannot be read.
 #[inline(always)]
 pub(crate) unsafe fn load<T: Default>(base: u64, member: Member<T>) -> T {
-    if !has(member) {
+    let word = word(member);
+    if word == ABSENT {
         return T::default();
     }
-    let at = base + u64::from(word(member));
+    let at = base + u64::from(word);
     if align_of::<T>() > 1 || size_of::<T>() % size_of::<u32>() != 0 {
         return unsafe { read_volatile(at as *const T) };
     }
@@ -149,26 +150,28 @@ pub(crate) fn tcp_sock(sk: u64) -> u64 {
 /// A member of the structure at `base`; zero when it is absent or cannot be read.
 #[inline(always)]
 pub(crate) fn read<T: Default>(base: u64, member: Member<T>) -> T {
-    if has(member) { peek(base + u64::from(word(member))) } else { T::default() }
+    let word = word(member);
+    if word == ABSENT { T::default() } else { peek(base + u64::from(word)) }
 }
 
 /// Copies a member of the structure at `base` to where it is wanted, zero when it is absent or cannot be read.
 #[inline(always)]
 pub(crate) fn read_into<T: Default>(into: *mut T, base: u64, member: Member<T>) {
-    if has(member) {
-        copy(into, base + u64::from(word(member)));
-    } else {
+    let word = word(member);
+    if word == ABSENT {
         unsafe { into.write(T::default()) };
+    } else {
+        copy(into, base + u64::from(word));
     }
 }
 
 /// A bit-field of the structure at `base`; 0 when it is absent.
 #[inline(always)]
 pub(crate) fn read_bit(base: u64, member: Member<Bit>) -> u32 {
-    if !has(member) {
+    let bit = word(member);
+    if bit == ABSENT {
         return 0;
     }
-    let bit = word(member);
     u32::from(peek::<u8>(base + u64::from(bit / 8)) >> (bit % 8) & 1)
 }
 

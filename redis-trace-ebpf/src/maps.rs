@@ -45,8 +45,9 @@ pub(crate) static AT_HAND: PerCpuArray<Near> = PerCpuArray::with_max_entries(NEA
 #[map]
 pub(crate) static SEEN: LruPerCpuHashMap<[u32; 2], Watched> = LruPerCpuHashMap::with_max_entries(4_096, 0);
 
-/// How many resets can be on their way to a client of this host: a power of two, and few enough to stay in a near cache.
-pub(crate) const UNDERWAY: u32 = 1 << 13;
+/// How many resets can be on their way to a client of this host: a power of two, and so few that a storm finds each place in a
+/// near cache, where it passes them in turn. Had it 16 times as many, it would wait for memory at each.
+pub(crate) const UNDERWAY: u32 = 1 << 9;
 
 /// Resets that were counted and whose client, if it is on this host, is still to see them; by the end of the SYN's sequence
 /// number. See `tally::decide`.

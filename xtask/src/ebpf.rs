@@ -178,7 +178,14 @@ fn flags(root: &Path) -> Result<Vec<String>> {
         places.push((registry?.path(), "/registry"));
     }
     places.push((root.to_owned(), "/redis-trace"));
-    let fixed = ["-Clinker=bpf-linker", "--cfg=bpf_target_arch=\"x86_64\"", "-Cdebuginfo=2", "-Clink-arg=--btf"];
+    let fixed = [
+        "-Clinker=bpf-linker",
+        "--cfg=bpf_target_arch=\"x86_64\"",
+        "-Cdebuginfo=2",
+        "-Clink-arg=--btf",
+        // Else each address that is cleared is a call of a loop that goes byte by byte, which the verifier follows as often.
+        "-Clink-arg=--disable-expand-memcpy-in-order",
+    ];
     let remapped = places.iter().map(|(place, name)| format!("--remap-path-prefix={}={name}", place.display()));
     Ok(fixed.into_iter().map(String::from).chain(remapped).collect())
 }

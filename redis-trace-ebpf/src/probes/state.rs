@@ -25,7 +25,10 @@ pub(super) const LAST_ACK: u32 = 9;
 const LISTEN: u32 = 10;
 
 /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, include/trace/events/sock.h.
+///
+/// Not a function of its own in the object, for it runs ten times for each connection.
 #[btf_tracepoint(function = "inet_sock_set_state")]
+#[inline(always)]
 pub(crate) fn state(ctx: BtfTracePointContext) -> i32 {
     let (sk, old, new) = (ctx.arg::<u64>(0), ctx.arg::<u32>(1), ctx.arg::<u32>(2));
     let ours =

@@ -41,14 +41,14 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
     let cannot = |why: &(dyn StdError + 'static)| environment.explain("load probes", errno(why), &deepest(why));
     // Asked before the kernel's types are read: who may not need not wait for that. A map of this kind needs CAP_BPF.
     is_map_supported(MapType::LruHash).map_err(|why| cannot(&why))?;
-    // Either half takes a tenth of a second.
-    let (types, symbols) = thread::scope(|scope| {
+    // Either half takes a tenth of a second. A loader reads the kernel's types as soon as it is made, though none of them is wanted.
+    let (loader, types, symbols) = thread::scope(|scope| {
         let symbols = scope.spawn(symbols);
         let types = read_btf(&environment).and_then(|btf| Ok((hooked(&btf)?, btf)));
-        (types, symbols.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        (EbpfLoader::new(), types, symbols.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     let (types, btf) = types?;
-    let mut object = load(&unpacked()?, &btf, &symbols, *options).map_err(|why| cannot(&why))?;
+    let mut object = load(loader, &unpacked()?, &btf, &symbols, *options).map_err(|why| cannot(&why))?;
 
     let mut servers: HashMap<_, [u8; COMM_LEN], u8> = map(&mut object, "SERVERS")?;
     for server in SERVERS {
@@ -131,7 +131,13 @@ fn as_aya_reads(btf: &Btf, names: impl Iterator<Item = String>) -> Result<aya::B
 }
 
 /// Creates the maps; no probe is loaded yet.
-fn load(object: &[u8], btf: &Btf, symbols: &List, options: Options) -> Result<Ebpf, aya::EbpfError> {
+fn load(
+    loader: EbpfLoader<'static>,
+    object: &[u8],
+    btf: &Btf,
+    symbols: &List,
+    options: Options,
+) -> Result<Ebpf, aya::EbpfError> {
     // Before Linux 5.11 maps count against it; where it may not be raised, the kernel may not need it.
     let unlimited = Rlimit { current: None, maximum: None };
     let _ = setrlimit(Resource::Memlock, unlimited);
@@ -144,7 +150,8 @@ fn load(object: &[u8], btf: &Btf, symbols: &List, options: Options) -> Result<Eb
         ["landlock", "apparmor", "smack"].map(|module| part(module, modules::CREDENTIALS));
     let tomoyo = part("tomoyo", modules::TASK);
     let stride = btf.structure_size("bpf_prog_array_item").unwrap_or_default();
-    let mut loader = EbpfLoader::new();
+    // For no longer than what it borrows.
+    let mut loader: EbpfLoader<'_> = loader;
     // Where nothing needs to be heard nothing is kept of it.
     if counts.get(SK_STREAM_ALLOC_SKB) == Some(&ABSENT) {
         loader.map_max_entries("SPOKEN", 1);

@@ -8,8 +8,11 @@ use std::io::{BufRead as _, BufReader};
 const KEPT: usize = 1024;
 
 /// Kinds of symbols that are functions, and that are variables: nm(1).
-const FUNCTIONS: &str = "tTwW";
-const VARIABLES: &str = "bBdDrR";
+const FUNCTIONS: &[u8] = b"tTwW";
+const VARIABLES: &[u8] = b"bBdDrR";
+
+/// Digits of an address.
+const ADDRESS: usize = 16;
 
 /// The functions of addresses that were asked for.
 #[derive(Debug, Default)]
@@ -27,8 +30,8 @@ impl Symbols {
             let mut nearest: Option<(u64, String)> = None;
             each_symbol(|start, kind, name| {
                 let is_nearer = start <= address && nearest.as_ref().is_none_or(|(other, _)| start >= *other);
-                if FUNCTIONS.contains(kind) && is_nearer {
-                    nearest = Some((start, original(name).to_owned()));
+                if FUNCTIONS.contains(&kind) && is_nearer {
+                    nearest = Some((start, text(original(name))));
                 }
             });
             self.named.insert(address, nearest.map(|(_, name)| name));
@@ -54,13 +57,14 @@ impl List {
     pub(super) fn read(functions: &[&str], variables: &[&str]) -> Self {
         let mut list = Self::default();
         each_symbol(|address, kind, name| {
-            if FUNCTIONS.contains(kind) {
+            let is_among = |names: &[&str], name| names.iter().any(|asked| asked.as_bytes() == name);
+            if FUNCTIONS.contains(&kind) {
                 list.starts.push(address);
-                if functions.contains(&original(name)) {
-                    list.functions.push((address, name.to_owned()));
+                if is_among(functions, original(name)) {
+                    list.functions.push((address, text(name)));
                 }
-            } else if VARIABLES.contains(kind) && variables.contains(&name) {
-                list.variables.push((address, name.to_owned()));
+            } else if VARIABLES.contains(&kind) && is_among(variables, name) {
+                list.variables.push((address, text(name)));
             }
         });
         list
@@ -75,7 +79,9 @@ impl List {
     /// Where these functions begin and end; zeros for those that the kernel does not have.
     pub(super) fn ranges(&self, names: &[&str]) -> Vec<[u64; 2]> {
         let range = |name: &&str| {
-            let is_it = |(_, function): &&(u64, String)| !is_apart(function) && original(function) == *name;
+            let is_it = |(_, function): &&(u64, String)| {
+                !is_apart(function) && original(function.as_bytes()) == name.as_bytes()
+            };
             self.functions.iter().rfind(is_it).map_or([0; 2], |(start, _)| {
                 let next = self.starts.iter().filter(|other| *other > start).min();
                 [*start, *next.unwrap_or(start)]
@@ -92,23 +98,34 @@ impl List {
 }
 
 /// Goes through the kernel's list: the address, the kind and the name of each symbol. None where addresses are hidden.
-fn each_symbol(mut see: impl FnMut(u64, &str, &str)) {
+fn each_symbol(mut see: impl FnMut(u64, u8, &[u8])) {
     let Ok(mut list) = File::open("/proc/kallsyms").map(BufReader::new) else { return };
-    let mut line = String::new();
-    while list.read_line(&mut line).is_ok_and(|length| length > 0) {
-        let mut words = line.split_ascii_whitespace();
-        if let (Some(address), Some(kind), Some(name)) = (words.next(), words.next(), words.next())
-            && let Ok(address @ 1..) = u64::from_str_radix(address, 16)
-        {
+    let mut line = Vec::new();
+    while list.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+        if let Some((address @ 1.., kind, name)) = symbol(&line) {
             see(address, kind, name);
         }
         line.clear();
     }
 }
 
+/// A line of the list: `ffffffff81000000 T _text`, and behind a tab the module. There are more than a hundred thousand: read as
+/// text and its words they take longer than the kernel takes to write them.
+fn symbol(line: &[u8]) -> Option<(u64, u8, &[u8])> {
+    let (address, [b' ', kind, b' ', rest @ ..]) = line.split_at_checked(ADDRESS)? else { return None };
+    // Letters are 9 behind their lowest bits.
+    let address = address.iter().fold(0, |number, digit| number << 4 | u64::from((digit & 0xf) + 9 * (digit >> 6)));
+    Some((address, *kind, rest.split(|byte| matches!(byte, b'\t' | b'\n')).next()?))
+}
+
 /// A function as its source has it: the compiler calls a version that it changed `name.isra.0`.
-fn original(name: &str) -> &str {
-    name.split('.').next().unwrap_or(name)
+fn original(name: &[u8]) -> &[u8] {
+    name.split(|byte| *byte == b'.').next().unwrap_or(name)
+}
+
+/// A name as text.
+fn text(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
 }
 
 /// Whether it is the part of a function that the compiler has set apart.
