@@ -115,7 +115,7 @@ fn told_on(tier: TierWish) {
         let watch = &mut watch;
         what_is_said_is_heard_only_where_the_kernel_does_not_keep_it(watch);
         a_refused_connect_is_told_from_both_ends(watch).await;
-        a_success_is_told_only_right_after_a_refusal_of_the_same_thread(watch).await;
+        a_success_is_told_only_right_after_a_refusal_of_the_same_thread_at_the_same_port(watch).await;
         a_listener_is_told_when_it_comes_and_when_it_goes(watch).await;
         a_bind_is_told_with_its_errno(watch).await;
         a_filter_is_suspected_only_where_it_may_keep_a_call_out(watch).await;
@@ -171,14 +171,15 @@ async fn a_refused_connect_is_told_from_both_ends(watch: &mut Watch) {
     assert!(me.cgroup.is_some_and(|cgroup| cgroup.to_string().starts_with('/')));
 }
 
-async fn a_success_is_told_only_right_after_a_refusal_of_the_same_thread(watch: &mut Watch) {
-    let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let listener = TcpListener::bind((localhost, 0)).expect("loopback has ports");
-    let address = listener.local_addr().expect("it is bound");
-    let (_holder, refused) = closed(localhost);
+async fn a_success_is_told_only_right_after_a_refusal_of_the_same_thread_at_the_same_port(watch: &mut Watch) {
+    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has ports");
+    let [listener, other] = [listen(), listen()];
+    let [address, elsewhere] = [&listener, &other].map(|listener| listener.local_addr().expect("it is bound"));
+    let refused = (Ipv4Addr::new(127, 0, 0, 2), address.port());
     let (before, after) = std::thread::spawn(move || {
         let before = TcpStream::connect(address).expect("it listens");
         TcpStream::connect(refused).expect_err("nobody listens");
+        TcpStream::connect(elsewhere).expect("it listens");
         (before, TcpStream::connect(address).expect("it listens"))
     })
     .join()
@@ -191,6 +192,8 @@ async fn a_success_is_told_only_right_after_a_refusal_of_the_same_thread(watch: 
         .await;
     assert_eq!(client, endpoint(after.local_addr().expect("connected")));
     assert_ne!(client, endpoint(before.local_addr().expect("connected")));
+    let at_another = |what: &What| matches!(what, What::Connected { flow, .. } if flow.server == endpoint(elsewhere));
+    assert!(!watch.told.iter().any(at_another), "it was refused elsewhere");
 }
 
 async fn a_listener_is_told_when_it_comes_and_when_it_goes(watch: &mut Watch) {

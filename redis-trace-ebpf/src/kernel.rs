@@ -87,7 +87,7 @@ impl Memory {
         let _ = self.copy_bytes(into.cast::<c_void>(), size_of::<T>() as u32, from);
     }
 
-    /// What lies at an address; zero when nothing does. Not zeroed before: that goes byte by byte.
+    /// What lies at an address; zero when nothing does.
     #[inline(always)]
     pub(crate) fn peek<T: Default>(self, at: u64) -> T {
         let mut value = MaybeUninit::<T>::uninit();

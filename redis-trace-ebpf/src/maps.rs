@@ -91,7 +91,7 @@ pub(crate) static REJECTED: PerCpuArray<Rejected> = PerCpuArray::with_max_entrie
 /// As a power of two, how many threads can be told apart at a time. See `dials::place_of`.
 pub(crate) const THREADS_SHIFT: u32 = 12;
 
-/// Which thread was refused last, and when. See `connect::remember_refusal`.
+/// Which thread was refused last, where and when. See `connect::remember_refusal`.
 #[map]
 pub(crate) static REFUSED: Array<u64> = Array::with_max_entries(1 << THREADS_SHIFT, 0);
 

@@ -1,6 +1,6 @@
 //! The client end: who dialled, and what became of it.
 
-use redis_trace_common::member::{NET_INUM, NET_MIX, SK_ERR, SK_NET, TCP_SND_UNA, TCP_TOTAL_RETRANS};
+use redis_trace_common::member::{NET_INUM, NET_MIX, SK_DPORT, SK_ERR, SK_NET, TCP_SND_UNA, TCP_TOTAL_RETRANS};
 use redis_trace_common::record::{ConnectFailed, Connected, Flow, Phase};
 use redis_trace_common::tally::{End, Key};
 
@@ -14,12 +14,12 @@ use redis_trace_common::decision::STAMP_SHIFT;
 
 /// Said of what no ICMP error answered.
 const NO_ICMP: IcmpError = IcmpError { from: [0; 16], kind: u32::MAX, code: 0 };
-/// How long after a refusal a success of the same thread is worth telling: `localhost` tried on `::1` and then 127.0.0.1.
-/// In units of 2^20 nanoseconds, about a millisecond.
-const SECOND_TRY: u32 = 2_000;
+/// How long after a refusal a success of the same thread at the same port is worth telling: `localhost` tried on `::1` and then
+/// 127.0.0.1. In units of 2^20 nanoseconds, about a millisecond.
+const SECOND_TRY: u16 = 2_000;
 
-/// A dial is over. One that was answered is of interest if the same thread was refused a moment ago, or if it had waited for
-/// long. Of another `sk_err` is set first: tcp_reset() (tcp_done_with_error() since Linux 6.10), tcp_v4_err().
+/// A dial is over. One that was answered is of interest if the same thread was refused at that port a moment ago, or if it had
+/// waited for long. Of another `sk_err` is set first: tcp_reset() (tcp_done_with_error() since Linux 6.10), tcp_v4_err().
 #[inline(always)]
 pub(crate) fn over(sk: u64, is_answered: bool, dial: Option<Dial>) {
     let error = if is_answered { 0 } else { unsafe { load(sk, SK_ERR) } };
@@ -35,7 +35,7 @@ pub(crate) fn over(sk: u64, is_answered: bool, dial: Option<Dial>) {
     let is_sent_again = retransmits != 0;
     let waited = if is_sent_again { silence::ended(sk, &dial) } else { None };
     if is_answered {
-        if was_refused(dial.tid) {
+        if was_refused(dial.tid, || port(sk)) {
             tell_connected(sk, &dial);
         }
         if waited.is_none() {
@@ -46,7 +46,7 @@ pub(crate) fn over(sk: u64, is_answered: bool, dial: Option<Dial>) {
         if error == 0 && !is_sent_again {
             return;
         }
-        remember_refusal(dial.tid);
+        remember_refusal(dial.tid, port(sk));
     }
     let decided = if is_answered { None } else { tally::decided(isn) };
     let phase = match (is_answered, decided, waited) {
@@ -97,19 +97,33 @@ fn key(sk: u64) -> Key {
     }
 }
 
-/// When a thread was last refused: its id, and the time in units of 2^20 nanoseconds. A later one may take its place.
+/// The server's port of a sock that the verifier knows for one.
 #[inline(always)]
-pub(super) fn remember_refusal(tid: u32) {
+fn port(sk: u64) -> u16 {
+    u16::from_be(unsafe { load(sk, SK_DPORT) })
+}
+
+/// Where and when a thread was last refused: its id, the port, and the end of the time in units of 2^20 nanoseconds. A later one
+/// may take its place.
+#[inline(always)]
+pub(super) fn remember_refusal(tid: u32, port: u16) {
     if let Some(refused) = REFUSED.get_ptr_mut(dials::place_of(tid)) {
-        unsafe { refused.write_volatile(u64::from(tid) << 32 | u64::from((tick() >> STAMP_SHIFT) as u32)) };
+        unsafe { refused.write_volatile(u64::from(tid) << 32 | u64::from(port) << 16 | u64::from(stamp())) };
     }
 }
 
-/// Whether a thread was refused a moment ago.
+/// Whether a thread was refused at a port a moment ago, or for as long every minute after that.
 #[inline(always)]
-fn was_refused(tid: u32) -> bool {
+fn was_refused(tid: u32, port: impl Fn() -> u16) -> bool {
     let Some(refused) = REFUSED.get(dials::place_of(tid)).copied() else { return false };
-    (refused >> 32) as u32 == tid && ((tick() >> STAMP_SHIFT) as u32).wrapping_sub(refused as u32) < SECOND_TRY
+    let is_recent = stamp().wrapping_sub(refused as u16) < SECOND_TRY;
+    (refused >> 32) as u32 == tid && is_recent && (refused >> 16) as u16 == port()
+}
+
+/// The time, as far as it is kept with a refusal.
+#[inline(always)]
+fn stamp() -> u16 {
+    (tick() >> STAMP_SHIFT) as u16
 }
 
 #[inline(always)]

@@ -93,7 +93,7 @@ pub(super) fn dial_key(flow: &Flow) -> Key {
 /// Sends the record of a connect that failed before a SYN was sent.
 #[inline(always)]
 pub(super) fn submit_dial(task: u64, flow: &Flow, errno: u32) {
-    connect::remember_refusal(bpf_get_current_pid_tgid() as u32);
+    connect::remember_refusal(bpf_get_current_pid_tgid() as u32, flow.server_port);
     let Some(mut slot) = reserve::<ConnectFailed>() else { return tally::lost(End::Client) };
     let record = slot.record();
     unsafe {

@@ -159,10 +159,7 @@ fn begin(skb: u64) -> bool {
         (*rejected).passed = 0;
         (*rejected).followers = MANY;
         (*rejected).table = 0;
-        // Word by word, or the compiler calls memset.
-        for place in 0..HANDLES {
-            (&raw mut (*rejected).handles[place]).write_volatile(0);
-        }
+        (*rejected).handles = [0; HANDLES];
     }
     true
 }
