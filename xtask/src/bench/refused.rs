@@ -39,11 +39,14 @@ struct Watched {
     adds_up: bool,
 }
 
-/// Storms with and without an agent, round by round.
+/// The ways to watch that are compared with not watching.
+const VARIANTS: [(&str, &[&str]); 2] = [("watch", &[]), ("watch --no-syscall-hooks", &["--no-syscall-hooks"])];
+
+/// Storms without an agent and with it in each of the [`VARIANTS`], round by round.
 #[derive(Default)]
-struct Pairs {
+struct Rounds {
     without: Vec<Storm>,
-    with: Vec<Watched>,
+    with: [Vec<Watched>; VARIANTS.len()],
 }
 
 /// Measures one client and as many as there are CPUs, then one long storm.
@@ -57,20 +60,22 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
          was counted all the same; `coverage` is the summary's least; it adds up when seen = delivered + aggregated + \
          lost.",
     );
-    let mut rates = Table::new(["clients", "without, 1/s", "with, 1/s", "of CPU: ratio", "spread of the ratio"]);
+    let mut rates = Table::new(["clients", "agent", "1/s, median", "of CPU: ratio", "spread of the ratio"]);
     let mut counts = Table::new(["storm", "made", "told", "seen", "lost", "missed", "coverage", "adds up"]);
     let cpus = std::thread::available_parallelism()?.get();
     for clients in if cpus > 1 { vec![1, cpus] } else { vec![1] } {
-        let pairs = pairs(bench, clients)?;
+        let rounds = rounds(bench, clients)?;
         if clients == 1 {
-            let (what, ratio) = ("refused connects a second of CPU, with / without", pairs.ratio());
+            let (what, ratio) = ("refused connects a second of CPU, with / without", rounds.ratio(0));
             part.figures.push(Figure::new(what, Target::AtLeast(0.9), ratio.median()).spread(ratio.text(3)));
         }
-        rates.row(pairs.row(clients));
-        counts.row(row(&format!("{clients} clients, all runs"), &sum(pairs.with)));
+        for row in rounds.rows(clients) {
+            rates.row(row);
+        }
+        counts.row(row(&format!("{clients} clients, all runs"), &sum(rounds.with)));
     }
     let seconds = bench.pick([60, 10, 2]);
-    let long = watch(bench, cpus, seconds)?;
+    let long = watch(bench, &[], cpus, seconds)?;
     counts.row(row(&format!("{cpus} clients, {seconds} s"), &long));
     part.figures.extend(figures(&long, seconds));
     part.tables = vec![rates, counts];
@@ -88,47 +93,46 @@ fn figures(long: &Watched, seconds: u64) -> [Figure; 2] {
     })
 }
 
-/// Rounds with and without the agent, in alternating order.
-fn pairs(bench: &Bench, clients: usize) -> Result<Pairs> {
+/// Rounds without the agent and with it, in alternating order.
+fn rounds(bench: &Bench, clients: usize) -> Result<Rounds> {
     let seconds = bench.pick([3, 1, 1]);
-    let mut pairs = Pairs::default();
+    let mut rounds = Rounds::default();
     for round in 0..bench.pick([9, 5, 3]) {
-        for variant in order(round, 2) {
-            if variant == 0 {
-                pairs.without.push(storm(&Netns::new()?, closed_port(), clients, seconds)?);
-            } else {
-                pairs.with.push(watch(bench, clients, seconds)?);
+        for variant in order(round, 1 + VARIANTS.len()) {
+            match variant.checked_sub(1) {
+                None => rounds.without.push(storm(&Netns::new()?, closed_port(), clients, seconds)?),
+                Some(nth) => rounds.with[nth].push(watch(bench, VARIANTS[nth].1, clients, seconds)?),
             }
         }
     }
-    Ok(pairs)
+    Ok(rounds)
 }
 
-impl Pairs {
-    /// A figure of each storm without the agent, and with it.
-    fn each(&self, figure: fn(&Storm) -> f64) -> [Vec<f64>; 2] {
-        let with = self.with.iter().map(|watched| figure(&watched.storm));
-        [self.without.iter().map(figure).collect(), with.collect()]
+impl Rounds {
+    /// What is left with a variant of what a second of CPU does.
+    fn ratio(&self, nth: usize) -> Spread {
+        let with: Vec<f64> = self.with[nth].iter().map(|watched| watched.storm.pace).collect();
+        Spread::ratios(&with, &self.without.iter().map(|storm| storm.pace).collect::<Vec<_>>())
     }
 
-    /// What is left with it of what a second of CPU does.
-    fn ratio(&self) -> Spread {
-        let [without, with] = self.each(|storm| storm.pace);
-        Spread::ratios(&with, &without)
-    }
-
-    /// A row of the rates.
-    fn row(&self, clients: usize) -> [String; 5] {
-        let [without, with] = self.each(|storm| storm.rate).map(|rates| number(Spread::of(rates).median().round()));
-        let ratio = self.ratio();
-        [clients.to_string(), without, with, format!("{:.3}", ratio.median()), ratio.text(3)]
+    /// The rates, a row for each way to watch and one for none.
+    fn rows(&self, clients: usize) -> Vec<[String; 5]> {
+        let median = |rates: Vec<f64>| number(Spread::of(rates).median().round());
+        let without = median(self.without.iter().map(|storm| storm.rate).collect());
+        let none = [clients.to_string(), "none".to_owned(), without, "1.000".to_owned(), String::new()];
+        let with = VARIANTS.iter().zip(&self.with).enumerate().map(|(nth, ((name, _), watched))| {
+            let (ratio, rate) = (self.ratio(nth), median(watched.iter().map(|watched| watched.storm.rate).collect()));
+            [clients.to_string(), (*name).to_owned(), rate, format!("{:.3}", ratio.median()), ratio.text(3)]
+        });
+        std::iter::once(none).chain(with).collect()
     }
 }
 
 /// A storm that an agent watches.
-fn watch(bench: &Bench, clients: usize, seconds: u64) -> Result<Watched> {
+fn watch(bench: &Bench, flags: &[&str], clients: usize, seconds: u64) -> Result<Watched> {
     let (netns, port) = (Netns::new()?, closed_port());
-    let agent = Agent::start(&bench.program, &["--port", &port.to_string()])?.settled()?;
+    let number = port.to_string();
+    let agent = Agent::start(&bench.program, &[&["--port", &number], flags].concat())?.settled()?;
     let storm = storm(&netns, port, clients, seconds)?;
     let told = agent.stop()?;
     Ok(Watched {
@@ -152,10 +156,10 @@ fn storm(netns: &Netns, port: u16, clients: usize, seconds: u64) -> Result<Storm
 }
 
 /// All storms as one.
-fn sum(watched: Vec<Watched>) -> Watched {
+fn sum(watched: [Vec<Watched>; VARIANTS.len()]) -> Watched {
     let storm = Storm { rate: 0.0, pace: 0.0, made: 0 };
     let none = Watched { storm, told: 0, seen: 0, lost: 0, missed: 0, coverage: f64::INFINITY, adds_up: true };
-    watched.into_iter().fold(none, |sum, one| Watched {
+    watched.into_iter().flatten().fold(none, |sum, one| Watched {
         storm: Storm { rate: 0.0, pace: 0.0, made: sum.storm.made + one.storm.made },
         told: sum.told + one.told,
         seen: sum.seen + one.seen,
