@@ -41,14 +41,15 @@ pub fn attach(options: &Options) -> Result<Probes, Error> {
     let cannot = |why: &(dyn StdError + 'static)| environment.explain("load probes", errno(why), &deepest(why));
     // Asked before the kernel's types are read: who may not need not wait for that. A map of this kind needs CAP_BPF.
     is_map_supported(MapType::LruHash).map_err(|why| cannot(&why))?;
-    // Either half takes a tenth of a second. A loader reads the kernel's types as soon as it is made, though none of them is wanted.
-    let (loader, types, symbols) = thread::scope(|scope| {
+    // Either half takes a tenth of a second. A loader reads the kernel's types as soon as it is made, though none of them is wanted:
+    // the object, which stays, is unpacked before, or the room that they take could not be given back.
+    let (types, unpacked, loader, symbols) = thread::scope(|scope| {
         let symbols = scope.spawn(symbols);
         let types = read_btf(&environment).and_then(|btf| Ok((hooked(&btf)?, btf)));
-        (EbpfLoader::new(), types, symbols.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        (types, unpacked(), EbpfLoader::new(), symbols.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     let (types, btf) = types?;
-    let mut object = load(loader, &unpacked()?, &btf, &symbols, *options).map_err(|why| cannot(&why))?;
+    let mut object = load(loader, &unpacked?, &btf, &symbols, *options).map_err(|why| cannot(&why))?;
 
     let mut servers: HashMap<_, [u8; COMM_LEN], u8> = map(&mut object, "SERVERS")?;
     for server in SERVERS {
