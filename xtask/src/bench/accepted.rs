@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::agent::Agent;
+use super::agent::{Agent, WAYS};
 use super::load::{play, said};
 use super::measure::Bench;
 use super::netns::Netns;
@@ -15,9 +15,6 @@ pub(super) const TITLE: &str = "Accepted short connections";
 /// What a short connection may cost with the agent, of what it costs without.
 pub(super) const CONNECTION: f64 = 1.05;
 
-/// The ways to watch that are compared: not at all, as it comes, without system call hooks.
-const VARIANTS: [Option<&[&str]>; 3] = [None, Some(&[]), Some(&["--no-syscall-hooks"])];
-
 /// Measures.
 pub(super) fn measure(bench: &Bench) -> Result<Part> {
     let mut part = Part::new(
@@ -27,21 +24,21 @@ pub(super) fn measure(bench: &Bench) -> Result<Part> {
     );
     let rounds = bench.pick([11, 5, 3]);
     let connections = bench.pick(["20000", "5000", "1000"]);
-    let mut costs = [Vec::new(), Vec::new(), Vec::new()];
+    let mut costs = [const { Vec::new() }; WAYS.len()];
     for round in 0..rounds {
-        for variant in order(round, VARIANTS.len()) {
-            let agent = VARIANTS[variant].map(|flags| Agent::start(&bench.program, flags)?.settled()).transpose()?;
+        for way in order(round, WAYS.len()) {
+            let agent = WAYS[way].1.map(|flags| Agent::start(&bench.program, flags)?.settled()).transpose()?;
             let done = play(&Netns::new()?, &["accept", "--connections", connections])?;
             agent.map(Agent::stop).transpose()?;
-            costs[variant].push(said(&done, "cpu_ns")? / said(&done, "connections")?);
+            costs[way].push(said(&done, "cpu_ns")? / said(&done, "connections")?);
         }
     }
-    let [without, with, fewer] = &costs;
+    let [without, with, _] = &costs;
     let mut table = Table::new(["agent", "ns of CPU a connection, median", "ratio", "spread of the ratio"]);
-    for (name, costs) in [("none", without), ("watch", with), ("watch --no-syscall-hooks", fewer)] {
+    for ((name, _), costs) in WAYS.iter().zip(&costs) {
         let ratio = Spread::ratios(costs, without);
         let cost = number(Spread::of(costs.iter().copied()).median().round());
-        table.row([name.to_owned(), cost, format!("{:.3}", ratio.median()), ratio.text(3)]);
+        table.row([(*name).to_owned(), cost, format!("{:.3}", ratio.median()), ratio.text(3)]);
     }
     let ratio = Spread::ratios(with, without);
     let what = "CPU per short accepted connection, with / without";

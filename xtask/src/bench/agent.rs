@@ -14,6 +14,12 @@ use serde_json::Value;
 
 use super::process;
 
+/// A way to watch: what the page calls it, and its flags; not at all has none.
+pub(super) type Way = (&'static str, Option<&'static [&'static str]>);
+/// The ways whose costs are compared, not watching first.
+pub(super) const WAYS: [Way; 3] =
+    [("none", None), ("watch", Some(&[])), ("watch --no-syscall-hooks", Some(&["--no-syscall-hooks"]))];
+
 /// A running `redis-trace watch -o json`.
 pub(crate) struct Agent {
     /// The process.

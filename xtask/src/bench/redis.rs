@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use anyhow::{Context as _, Result};
 
 use super::accepted::CONNECTION;
-use super::agent::Agent;
+use super::agent::{Agent, WAYS, Way};
 use super::load::{play, said};
 use super::measure::Bench;
 use super::netns::Netns;
@@ -19,14 +19,8 @@ pub(super) const TITLE: &str = "Redis requests";
 
 /// The port of the server, in a namespace of its own.
 const PORT: &str = "6379";
-/// The ways to watch that are compared: not at all, as it comes, without system call hooks, and not at all once more,
-/// which shows how far two runs of the same lie apart.
-const VARIANTS: [(&str, Option<&[&str]>); 4] = [
-    ("none", None),
-    ("watch", Some(&[])),
-    ("watch --no-syscall-hooks", Some(&["--no-syscall-hooks"])),
-    ("none, again", None),
-];
+/// The ways, and not watching once more, which shows how far two runs of the same lie apart.
+const VARIANTS: [Way; 4] = [WAYS[0], WAYS[1], WAYS[2], ("none, again", None)];
 /// Asks on a new connection each time.
 const RECONNECT: &str = "--reconnect";
 /// What is asked: how the page calls it, and how the load does.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
-use super::agent::Agent;
+use super::agent::{Agent, WAYS};
 use super::load::{play, said};
 use super::measure::Bench;
 use super::netns::{Netns, closed_port};
@@ -39,14 +39,11 @@ struct Watched {
     adds_up: bool,
 }
 
-/// The ways to watch that are compared with not watching.
-const VARIANTS: [(&str, &[&str]); 2] = [("watch", &[]), ("watch --no-syscall-hooks", &["--no-syscall-hooks"])];
-
-/// Storms without an agent and with it in each of the [`VARIANTS`], round by round.
+/// Storms without an agent and with it in each of the other [`WAYS`], round by round.
 #[derive(Default)]
 struct Rounds {
     without: Vec<Storm>,
-    with: [Vec<Watched>; VARIANTS.len()],
+    with: [Vec<Watched>; WAYS.len() - 1],
 }
 
 /// Measures one client and as many as there are CPUs, then one long storm.
@@ -98,10 +95,10 @@ fn rounds(bench: &Bench, clients: usize) -> Result<Rounds> {
     let seconds = bench.pick([3, 1, 1]);
     let mut rounds = Rounds::default();
     for round in 0..bench.pick([9, 5, 3]) {
-        for variant in order(round, 1 + VARIANTS.len()) {
-            match variant.checked_sub(1) {
+        for way in order(round, WAYS.len()) {
+            match WAYS[way].1 {
                 None => rounds.without.push(storm(&Netns::new()?, closed_port(), clients, seconds)?),
-                Some(nth) => rounds.with[nth].push(watch(bench, VARIANTS[nth].1, clients, seconds)?),
+                Some(flags) => rounds.with[way - 1].push(watch(bench, flags, clients, seconds)?),
             }
         }
     }
@@ -109,7 +106,7 @@ fn rounds(bench: &Bench, clients: usize) -> Result<Rounds> {
 }
 
 impl Rounds {
-    /// What is left with a variant of what a second of CPU does.
+    /// What is left with a way to watch of what a second of CPU does.
     fn ratio(&self, nth: usize) -> Spread {
         let with: Vec<f64> = self.with[nth].iter().map(|watched| watched.storm.pace).collect();
         Spread::ratios(&with, &self.without.iter().map(|storm| storm.pace).collect::<Vec<_>>())
@@ -120,7 +117,7 @@ impl Rounds {
         let median = |rates: Vec<f64>| number(Spread::of(rates).median().round());
         let without = median(self.without.iter().map(|storm| storm.rate).collect());
         let none = [clients.to_string(), "none".to_owned(), without, "1.000".to_owned(), String::new()];
-        let with = VARIANTS.iter().zip(&self.with).enumerate().map(|(nth, ((name, _), watched))| {
+        let with = WAYS[1..].iter().zip(&self.with).enumerate().map(|(nth, ((name, _), watched))| {
             let (ratio, rate) = (self.ratio(nth), median(watched.iter().map(|watched| watched.storm.rate).collect()));
             [clients.to_string(), (*name).to_owned(), rate, format!("{:.3}", ratio.median()), ratio.text(3)]
         });
@@ -156,7 +153,7 @@ fn storm(netns: &Netns, port: u16, clients: usize, seconds: u64) -> Result<Storm
 }
 
 /// All storms as one.
-fn sum(watched: [Vec<Watched>; VARIANTS.len()]) -> Watched {
+fn sum(watched: [Vec<Watched>; WAYS.len() - 1]) -> Watched {
     let storm = Storm { rate: 0.0, pace: 0.0, made: 0 };
     let none = Watched { storm, told: 0, seen: 0, lost: 0, missed: 0, coverage: f64::INFINITY, adds_up: true };
     watched.into_iter().flatten().fold(none, |sum, one| Watched {

@@ -97,13 +97,13 @@ pub(crate) struct Outcome {
     pub(crate) policy: Policy,
     /// The release that the guest told.
     pub(crate) release: String,
-    /// Whether QEMU and the guest both said that the command succeeded.
-    pub(crate) passed: bool,
+    /// How QEMU ended and what the kernel logged, unless QEMU and the guest both said that the command succeeded.
+    pub(crate) failure: Option<String>,
     /// How long it took from the first boot to the end.
     pub(crate) seconds: f64,
     /// How many boots never reached the first process.
     pub(crate) false_starts: u32,
-    /// Everything the command printed; after a failure also the kernel's log.
+    /// Everything the command printed.
     pub(crate) output: String,
 }
 
@@ -129,13 +129,12 @@ pub(crate) fn boot(kernel: &Kernel, base: &Path, load: &Load, work: &Path, clock
             .find_map(|line| line.strip_prefix("VMTEST-INIT "))
             .unwrap_or("never reached init")
             .to_owned();
-        let output = if passed { output } else { explain(&output, &console, status) };
         fs::remove_file(&initrd).with_context(|| format!("cannot remove {}", initrd.display()))?;
         return Ok(Outcome {
             series: kernel.name,
             policy: load.policy,
             release,
-            passed,
+            failure: (!passed).then(|| explain(&console, status)),
             seconds: start.elapsed().as_secs_f64(),
             false_starts,
             output,
@@ -144,12 +143,12 @@ pub(crate) fn boot(kernel: &Kernel, base: &Path, load: &Load, work: &Path, clock
 }
 
 /// What helps to understand a failure.
-fn explain(output: &str, console: &str, status: Option<ExitStatus>) -> String {
+fn explain(console: &str, status: Option<ExitStatus>) -> String {
     let end = status.map_or_else(
         || "was ended: it had said nothing for too long".to_owned(),
         |status| format!("ended with {status}"),
     );
-    format!("{output}\nQEMU {end}. The kernel's log:\n{console}")
+    format!("QEMU {end}. The kernel's log:\n{console}")
 }
 
 /// A running QEMU.

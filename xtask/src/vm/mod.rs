@@ -23,6 +23,10 @@ use table::Table;
 
 /// How many machines run at once.
 const AT_ONCE: usize = 2;
+/// How many lines of a failed machine's output and of its log the summary repeats.
+const LAST_LINES: usize = 20;
+/// How many characters of such a line.
+const LAST_WIDTH: usize = 300;
 /// The program's target in the machines.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -189,8 +193,11 @@ fn boot_all(machines: Vec<(Kernel, Load)>, base: &Path, work: &Path, clock: Cloc
         while let Some((place, (kernel, load))) = next() {
             let outcome = boot::boot(&kernel, base, &load, work, clock)
                 .with_context(|| format!("kernel {} did not run", kernel.name))?;
-            let Outcome { series, policy, release, output, .. } = &outcome;
+            let Outcome { series, policy, release, output, failure, .. } = &outcome;
             println!("---- kernel {series} with {}: {release}\n{output}", policy.name());
+            if let Some(failure) = failure {
+                println!("{failure}");
+            }
             if let Ok(mut done) = done.lock() {
                 done.push((place, outcome));
             }
@@ -208,11 +215,16 @@ fn boot_all(machines: Vec<(Kernel, Load)>, base: &Path, work: &Path, clock: Cloc
     Ok(done.into_iter().map(|(_, outcome)| outcome).collect())
 }
 
-/// One line a kernel, then the count; an error unless all passed.
+/// How a failed machine's output and log ended, then one line a kernel and the count; an error unless all passed.
 fn summarize(outcomes: &[Outcome]) -> Result<()> {
+    for Outcome { series, policy, output, failure, .. } in outcomes {
+        if let Some(failure) = failure {
+            println!("---- the end of kernel {series} with {}:\n{}\n{}", policy.name(), end(output), end(failure));
+        }
+    }
     println!("kernels:");
     for outcome in outcomes {
-        let result = if outcome.passed { "passed" } else { "FAILED" };
+        let result = if outcome.failure.is_none() { "passed" } else { "FAILED" };
         let again = match outcome.false_starts {
             0 => String::new(),
             n => format!("; {n} boots before it never reached init"),
@@ -220,10 +232,32 @@ fn summarize(outcomes: &[Outcome]) -> Result<()> {
         let Outcome { series, policy, release, seconds, .. } = outcome;
         println!("  {series:5} {:8} {release:28} {seconds:6.1} s  {result}{again}", policy.name());
     }
-    let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
+    let failed = outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();
     println!("{} passed, {failed} failed", outcomes.len() - failed);
     if failed > 0 {
         bail!("{failed} of {} kernels failed", outcomes.len());
     }
     Ok(())
+}
+
+/// The last lines of a long text, none of them long: what a log that is cut short must still have.
+fn end(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(|line| line.chars().take(LAST_WIDTH).collect()).collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LAST_LINES, LAST_WIDTH, end};
+
+    #[test]
+    fn the_end_of_a_log_is_its_last_lines_each_cut() {
+        let lines: Vec<String> = (0..LAST_LINES + 3).map(|nth| format!("{nth} {}", "é".repeat(LAST_WIDTH))).collect();
+        let end = end(&lines.join("\n"));
+        let kept: Vec<&str> = end.lines().collect();
+        assert_eq!(kept.len(), LAST_LINES);
+        assert!(kept[0].starts_with("3 é"), "{}", kept[0]);
+        assert!(kept.iter().all(|line| line.chars().count() == LAST_WIDTH));
+        assert_eq!(super::end("one\ntwo"), "one\ntwo");
+    }
 }
