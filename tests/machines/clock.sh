@@ -31,7 +31,7 @@ cat lines
 grep -v '"partial":true' lines >told
 # Each between what the kernel's own clocks said before it and after it: so in their order, and with the sleep.
 sed -n 's/.*refusal\/1","time":"\([0-9-]*\)T\([0-9:]*\).*"boottime_ns":\([0-9]*\)[0-9]\{7\},.*/\3 \1 \2/p' told >times
-test "$(grep -c . times)" = 5
+test "$(grep -c . times)" = 5 -a "$(grep -c . bounds)" = 5
 exec 5<bounds
 while read -r boot day hour && read -r booted began ended_boot ended <&5; do
 	seconds=$(date -u -d "$day $hour" +%s)

@@ -253,11 +253,11 @@ mod tests {
     #[test]
     fn the_end_of_a_log_is_its_last_lines_each_cut() {
         let lines: Vec<String> = (0..LAST_LINES + 3).map(|nth| format!("{nth} {}", "é".repeat(LAST_WIDTH))).collect();
-        let end = end(&lines.join("\n"));
-        let kept: Vec<&str> = end.lines().collect();
+        let text = end(&lines.join("\n"));
+        let kept: Vec<&str> = text.lines().collect();
         assert_eq!(kept.len(), LAST_LINES);
         assert!(kept[0].starts_with("3 é"), "{}", kept[0]);
         assert!(kept.iter().all(|line| line.chars().count() == LAST_WIDTH));
-        assert_eq!(super::end("one\ntwo"), "one\ntwo");
+        assert_eq!(end("one\ntwo"), "one\ntwo");
     }
 }
